@@ -1,0 +1,44 @@
+// setInterval() and setTimeout() fire after 1 ms when they are given more than this.
+const LONGEST_TIMER = 2_147_483_647
+
+function refuse (name: string, expected: string, value: unknown): never {
+  const shown = typeof value === 'string' ? JSON.stringify(value) : String(value)
+  throw new TypeError(`Option "${name}" must be ${expected}, got ${shown} (${typeof value})`)
+}
+
+/** @throws TypeError unless `value` is a finite number of milliseconds that is not negative */
+export function checkMilliseconds (name: string, value: unknown, zeroMeans: string): number {
+  if (typeof value === 'number' && Number.isFinite(value) && value >= 0) return value
+  refuse(name, `a number of milliseconds >= 0 (0: ${zeroMeans})`, value)
+}
+
+/** @throws TypeError unless `value` is a number of milliseconds that a timer can wait */
+export function checkTimer (name: string, value: unknown, zeroMeans: string): number {
+  const milliseconds = checkMilliseconds(name, value, zeroMeans)
+  if (milliseconds <= LONGEST_TIMER) return milliseconds
+  refuse(name, `at most ${LONGEST_TIMER} ms, the longest a timer can wait`, value)
+}
+
+/** The delay itself, or the nearest one that a timer can wait. */
+export function clampToTimer (milliseconds: number): number {
+  return Math.min(Math.max(1, milliseconds), LONGEST_TIMER)
+}
+
+/** @throws TypeError unless `value` is a boolean */
+export function checkBoolean (name: string, value: unknown): boolean {
+  if (typeof value === 'boolean') return value
+  refuse(name, 'true or false', value)
+}
+
+/** @throws TypeError unless `value` is a function, or undefined */
+export function checkFunction<T> (name: string, value: T, signature: string): T {
+  if (value === undefined || typeof value === 'function') return value
+  refuse(name, `a function ${signature}`, value)
+}
+
+/** @throws TypeError unless `value` is an object with the method, or undefined */
+export function checkMethod<T extends object> (name: string, value: T | undefined, method: keyof T & string, signature: string): T | undefined {
+  if (value === undefined) return undefined
+  if (typeof value === 'object' && value !== null && typeof value[method] === 'function') return value
+  refuse(name, `an object with a method ${method}${signature}`, value)
+}

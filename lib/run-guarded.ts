@@ -1,0 +1,22 @@
+/**
+ * Runs code of the app that must not be able to break ours. What it throws, or
+ * rejects with later, goes to `onFailure`.
+ */
+export function runGuarded (work: () => unknown, onFailure: (error: Error) => void): void {
+  const report = (reason: unknown): void => onFailure(asError(reason))
+  try {
+    const result = work()
+    if (isThenable(result)) result.then(undefined, report)
+  } catch (reason) {
+    report(reason)
+  }
+}
+
+/** Whatever was thrown, as an `Error`. */
+export function asError (reason: unknown): Error {
+  return reason instanceof Error ? reason : new Error(String(reason), { cause: reason })
+}
+
+function isThenable (value: unknown): value is PromiseLike<unknown> {
+  return typeof value === 'object' && value !== null && 'then' in value && typeof value.then === 'function'
+}

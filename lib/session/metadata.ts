@@ -1,0 +1,41 @@
+import type { SessionMetadata } from './session.js'
+
+/**
+ * A frozen shallow copy of `metadata`, merged over `base`.
+ *
+ * @throws TypeError when `metadata` is not an object
+ */
+export function copyMetadata (metadata: SessionMetadata, base?: Readonly<SessionMetadata>): Readonly<SessionMetadata> {
+  if (typeof metadata !== 'object' || metadata === null) {
+    throw new TypeError(`Session metadata must be an object, got ${metadata === null ? 'null' : typeof metadata}`)
+  }
+  try {
+    return Object.freeze({ ...base, ...metadata })
+  } catch {
+    return Object.freeze({ ...base, ...readableEntries(metadata) })
+  }
+}
+
+/** The names of the keys, for a log entry: the values may be secrets. */
+export function describeKeys (metadata: Readonly<SessionMetadata> | undefined): string {
+  return metadata === undefined ? '' : ` (metadata: ${Object.keys(metadata).join(', ')})`
+}
+
+// A getter or a proxy may throw; what it hides is left out, the rest is kept.
+function readableEntries (metadata: SessionMetadata): SessionMetadata {
+  const copy: SessionMetadata = {}
+  for (const key of readableKeys(metadata)) {
+    try {
+      copy[key] = metadata[key]
+    } catch {}
+  }
+  return copy
+}
+
+function readableKeys (metadata: SessionMetadata): string[] {
+  try {
+    return Object.keys(metadata)
+  } catch {
+    return []
+  }
+}
