@@ -1,0 +1,24 @@
+import type { SessionManager } from './session/session-manager.js'
+import type { SessionMode } from './session/session-hook.js'
+import type { Session } from './session/session.js'
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    /** The sessions of this process. */
+    sessionManager: SessionManager
+  }
+
+  interface FastifyRequest {
+    /** The session that the request belongs to; null when it names none. */
+    mcpSession: Session | null
+  }
+
+  interface FastifyContextConfig {
+    /**
+     * What the route wants of the `mcp-session-id` header. `'required'`: a good
+     * id; `'optional'`: none, or a good one; `'ignore'`: it is not looked at.
+     * Default `'optional'`.
+     */
+    mcpSession?: SessionMode
+  }
+}
