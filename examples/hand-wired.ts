@@ -1,0 +1,69 @@
+// An MCP endpoint wired by hand: what the plugin does for transports that you keep yourself.
+import Fastify, { type FastifyInstance } from 'fastify'
+import { StreamableHTTPServerTransport } from '@modelcontextprotocol/sdk/server/streamableHttp.js'
+import { isInitializeRequest } from '@modelcontextprotocol/sdk/types.js'
+import { randomUUID } from 'node:crypto'
+import mcpSessions, { MissingSessionIdError, toJsonRpcError, type McpSessionsOptions } from '../index.js'
+import { buildNotesServer, notesApi } from './notes.js'
+
+export async function buildHandWiredApp (options: McpSessionsOptions = {}, logger = false): Promise<FastifyInstance> {
+  const app = Fastify({ logger })
+  await app.register(mcpSessions, options)
+  await app.register(notesApi)
+  await app.register(handWiredEndpoint)
+  return app
+}
+
+async function handWiredEndpoint (app: FastifyInstance): Promise<void> {
+  const transports = new Map<string, StreamableHTTPServerTransport>()
+
+  // Whatever ends a session ends its transport, and with it the streams of the client.
+  app.sessionManager.on('closed', async function closeTransport ({ id }) {
+    const transport = transports.get(id)
+    transports.delete(id)
+    await transport?.close()
+  })
+
+  // An open stream would keep close() waiting.
+  app.addHook('preClose', async function endStreams () {
+    app.sessionManager.clearAll('shutdown')
+  })
+
+  app.post('/mcp', async function handleMessage (request, reply) {
+    const transport = request.mcpSession === null && isInitializeRequest(request.body)
+      ? await openTransport()
+      : transports.get(request.mcpSession?.id ?? '')
+    if (transport === undefined) {
+      const error = new MissingSessionIdError()
+      return reply.code(error.statusCode).send(toJsonRpcError(error))
+    }
+    reply.hijack()
+    await transport.handleRequest(request.raw, reply.raw, request.body)
+  })
+
+  app.route({
+    method: ['GET', 'DELETE'],
+    url: '/mcp',
+    exposeHeadRoute: false,
+    config: { mcpSession: 'required' },
+    handler: async function handleStream (request, reply) {
+      reply.hijack()
+      await transports.get(request.mcpSession?.id ?? '')?.handleRequest(request.raw, reply.raw)
+    }
+  })
+
+  async function openTransport (): Promise<StreamableHTTPServerTransport> {
+    const transport = new StreamableHTTPServerTransport({
+      sessionIdGenerator: randomUUID,
+      onsessioninitialized (id) {
+        transports.set(id, transport)
+        app.sessionManager.register(id)
+      },
+      onsessionclosed (id) {
+        app.sessionManager.cleanup(id)
+      }
+    })
+    await buildNotesServer().connect(transport)
+    return transport
+  }
+}

@@ -1,0 +1,10 @@
+import { connectionHelp } from './connection-help.js'
+import { buildHandWiredApp } from './hand-wired.js'
+
+const app = await buildHandWiredApp({}, true)
+const url = await app.listen({ port: Number(process.env['PORT'] ?? 3000), host: '127.0.0.1' })
+console.log(connectionHelp(url))
+
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  process.once(signal, () => app.close())
+}
