@@ -7,7 +7,9 @@ export {
   SessionNotFoundError,
   toJsonRpcError
 } from './lib/errors.js'
-export type { ErrorResponseBuilder, McpSessionsOptions } from './lib/options.js'
+export type { McpSessionsOptions } from './lib/options.js'
+export type { ErrorResponseBuilder } from './lib/session/rejection.js'
+export type { Identify } from './lib/session/principal.js'
 export type { ExpirationHandler, SessionEvents, SessionManagerOptions } from './lib/session/session-manager.js'
 export type { SessionMode } from './lib/session/session-hook.js'
 export type { CloseReason, Session, SessionMetadata } from './lib/session/session.js'

@@ -1,7 +1,9 @@
-import type { FastifyReply, FastifyRequest, onRequestHookHandler, RouteOptions } from 'fastify'
+import type { FastifyReply, FastifyRequest, HookHandlerDoneFunction, onRequestHookHandler, RouteOptions } from 'fastify'
 import { MalformedSessionIdError, MissingSessionIdError, RouteConfigError, SessionNotFoundError, type SessionError } from '../errors.js'
-import type { ErrorResponseBuilder } from '../options.js'
+import { asError } from '../run-guarded.js'
+import type { Identify } from './principal.js'
 import { hasSessions } from './protocol-revision.js'
+import type { Reject } from './rejection.js'
 import { isSessionId, SESSION_HEADER } from './session-id.js'
 import type { SessionManager } from './session-manager.js'
 import type { Session } from './session.js'
@@ -12,15 +14,37 @@ export type SessionMode = 'required' | 'optional' | 'ignore'
 /**
  * The `onRequest` hook: the only reader of the session header. It finds the
  * session, holds it until the response is over, and answers what is wrong.
+ *
+ * @param mode for every request; by default the config of its route says it
  */
-export function createSessionHook (sessions: SessionManager, buildBody: ErrorResponseBuilder): onRequestHookHandler {
+export function createSessionHook (sessions: SessionManager, identify: Identify, reject: Reject, mode?: SessionMode): onRequestHookHandler {
   return function checkSession (request, reply, done) {
-    const outcome = findSession(sessions, request)
-    if (outcome instanceof Error) {
-      reply.code(outcome.statusCode).send(buildBody(request, outcome))
+    const id = readSessionId(request, mode)
+    if (id === undefined) {
+      done()
       return
     }
-    if (outcome !== null) holdUntilOver(sessions, outcome, request, reply)
+    if (id instanceof Error) {
+      reject(request, reply, id)
+      return
+    }
+    const principal = identify(request)
+    if (principal instanceof Promise) {
+      principal.then((known) => admit(request, reply, done, id, known), (reason: unknown) => done(asError(reason)))
+    } else {
+      admit(request, reply, done, id, principal)
+    }
+  }
+
+  function admit (request: FastifyRequest, reply: FastifyReply, done: HookHandlerDoneFunction, id: string, principal: string | undefined): void {
+    const session = sessions.get(id)
+    // To a stranger the session does not exist, and a stranger does not keep it alive.
+    if (session === undefined || session.principal !== principal) {
+      reject(request, reply, new SessionNotFoundError())
+      return
+    }
+    request.mcpSession = session
+    holdUntilOver(sessions, session, reply)
     done()
   }
 }
@@ -34,17 +58,20 @@ export function checkRouteConfig (route: RouteOptions): void {
   checkMode(route.config?.mcpSession, String(route.method), route.url)
 }
 
-function findSession (sessions: SessionManager, request: FastifyRequest): Session | SessionError | null {
+function readSessionId (request: FastifyRequest, fixedMode: SessionMode | undefined): string | SessionError | undefined {
   const id = request.headers[SESSION_HEADER]
-  const { config, url = '' } = request.routeOptions
-  const mode = checkMode(config.mcpSession, request.method, url)
-  if (mode === 'ignore' || request.is404) return null
+  const mode = fixedMode ?? readMode(request)
+  if (mode === 'ignore' || request.is404) return undefined
   if (id === undefined || !hasSessions(request.headers['mcp-protocol-version'])) {
-    return mode === 'required' ? new MissingSessionIdError() : null
+    return mode === 'required' ? new MissingSessionIdError() : undefined
   }
   // Node.js joins a header that is sent twice with a comma and a space, and a space is not visible.
-  if (!isSessionId(id)) return new MalformedSessionIdError()
-  return sessions.acquire(id) ?? new SessionNotFoundError()
+  return isSessionId(id) ? id : new MalformedSessionIdError()
+}
+
+function readMode (request: FastifyRequest): SessionMode {
+  const { config, url = '' } = request.routeOptions
+  return checkMode(config.mcpSession, request.method, url)
 }
 
 // Not every route passes by onRoute: those declared before the plugin are checked as they are called.
@@ -54,12 +81,8 @@ function checkMode (mode: unknown, method: string, url: string): SessionMode {
   throw new RouteConfigError(method, url, JSON.stringify(mode))
 }
 
-// The response closes however it ends: sent, aborted, streamed, hijacked, injected.
-function holdUntilOver (sessions: SessionManager, session: Session, request: FastifyRequest, reply: FastifyReply): void {
-  request.mcpSession = session
-  if (reply.raw.destroyed) {
-    sessions.release(session)
-    return
-  }
+/** Holds the session until the response closes, however it ends: sent, aborted, streamed, hijacked, injected. */
+export function holdUntilOver (sessions: SessionManager, session: Session, reply: FastifyReply): void {
+  if (reply.raw.destroyed || sessions.acquire(session.id) === undefined) return
   reply.raw.on('close', () => sessions.release(session))
 }

@@ -1,20 +1,29 @@
 import { randomUUID } from 'node:crypto'
 import { EventEmitter } from 'node:events'
+import { SessionLimitError } from '../errors.js'
 import type { ILogger, LogLevel } from '../logger.js'
-import { checkFunction, checkMethod, checkMilliseconds, checkTimer, clampToTimer } from '../option-checks.js'
+import { checkCount, checkFunction, checkMethod, checkMilliseconds, checkTimer, clampToTimer } from '../option-checks.js'
 import { fail, succeed, type Result } from '../result.js'
 import { asError, runGuarded } from '../run-guarded.js'
 import { IdleQueue } from './idle-queue.js'
 import { copyMetadata, describeKeys } from './metadata.js'
+import { PrincipalSessions } from './principal-sessions.js'
 import { isSessionId } from './session-id.js'
 import { SessionRecord } from './session-record.js'
-import type { CloseReason, Session, SessionMetadata } from './session.js'
+import type { CloseReason, Session, SessionMetadata, SessionOrigin } from './session.js'
 
 export interface SessionManagerOptions {
   /** Idle milliseconds after which a session expires; 0: never. Default 3600000. */
   ttl?: number | undefined
   /** Milliseconds between two sweeps; 0: ttl / 2. Default 300000. */
   cleanupInterval?: number | undefined
+  /**
+   * How many sessions there may be. Past it the longest-idle one is closed
+   * (`evicted`) to make room. Default: no limit.
+   */
+  maxSessions?: number | undefined
+  /** The same within one principal. Sessions without a principal do not count. Default: no limit. */
+  maxSessionsPerPrincipal?: number | undefined
   /** Where log entries go. Default: nowhere. */
   logger?: ILogger | undefined
   /** How a session id is written in log entries. Default: as it is. */
@@ -48,6 +57,8 @@ export class SessionManager extends EventEmitter<SessionEvents> {
   readonly #formatId: (id: string) => string
   readonly #sessions = new Map<string, SessionRecord>()
   readonly #idle: IdleQueue
+  readonly #maxSessions: number
+  readonly #ofPrincipal: PrincipalSessions
   // Sessions whose expiration handler is running: they are not found, and expire only once.
   readonly #expiring = new Set<SessionRecord>()
   #expirationHandler: ExpirationHandler | undefined
@@ -64,16 +75,20 @@ export class SessionManager extends EventEmitter<SessionEvents> {
     this.#logger = checkMethod('logger', options.logger, 'sendLog', '({ level, data, logger })')
     this.#formatId = checkFunction('formatId', options.formatId, '(id) => string') ?? String
     this.#idle = new IdleQueue(this.#ttl)
+    this.#maxSessions = checkCount('maxSessions', options.maxSessions) ?? Infinity
+    this.#ofPrincipal = new PrincipalSessions(
+      checkCount('maxSessionsPerPrincipal', options.maxSessionsPerPrincipal) ?? Infinity)
   }
 
   /**
    * Opens a session under a new UUID v4.
    *
    * @throws TypeError when `metadata` is not an object
+   * @throws SessionLimitError when there are `maxSessions` and none of them is idle
    */
-  create (metadata?: SessionMetadata): string {
+  create (metadata?: SessionMetadata, origin?: SessionOrigin): string {
     const id = flatten(randomUUID())
-    this.#open(id, metadata, 'created')
+    this.#open('created', id, metadata, origin)
     return id
   }
 
@@ -83,10 +98,11 @@ export class SessionManager extends EventEmitter<SessionEvents> {
    * closed with the reason `replaced`.
    *
    * @throws TypeError when `id` is not 1 to 256 visible ASCII characters, or `metadata` is not an object
+   * @throws SessionLimitError when there are `maxSessions` and none of them is idle
    */
-  register (id: string, metadata?: SessionMetadata): void {
+  register (id: string, metadata?: SessionMetadata, origin?: SessionOrigin): void {
     if (!isSessionId(id)) throw new TypeError('A session id must be a string of 1 to 256 visible ASCII characters')
-    this.#open(id, metadata, 'registered')
+    this.#open('registered', id, metadata, origin)
   }
 
   /** The session, unless it is unknown or past its ttl. Does not touch it. */
@@ -116,10 +132,10 @@ export class SessionManager extends EventEmitter<SessionEvents> {
   }
 
   /** Closes the session. */
-  cleanup (id: string): Result<void> {
+  cleanup (id: string, reason: CloseReason = 'deleted'): Result<void> {
     const session = this.#sessions.get(id)
     if (session === undefined) return fail(new Error(`Session not found for cleanup: ${id}`))
-    this.#close(session, 'deleted')
+    this.#close(session, reason)
     this.#log('info', `Session cleaned up: ${this.#formatId(id)}`)
     return succeed()
   }
@@ -193,14 +209,32 @@ export class SessionManager extends EventEmitter<SessionEvents> {
     this.#log('info', `All sessions cleared: ${sessions.length} session(s) removed`)
   }
 
-  #open (id: string, metadata: SessionMetadata | undefined, verb: string): void {
-    const session = new SessionRecord(id, Date.now(), metadata === undefined ? undefined : copyMetadata(metadata))
+  #open (verb: string, id: string, metadata: SessionMetadata | undefined, origin: SessionOrigin | undefined): void {
+    const copy = metadata === undefined ? undefined : copyMetadata(metadata)
     const replaced = this.#sessions.get(id)
     if (replaced !== undefined) this.#close(replaced, 'replaced')
+    this.#makeRoom(origin?.principal)
+    const session = new SessionRecord(id, Date.now(), copy, origin)
     this.#sessions.set(id, session)
+    this.#ofPrincipal.add(session)
     this.#idle.add(session)
-    this.#log('info', `Session ${verb}: ${this.#formatId(id)}${describeKeys(session.metadata)}`)
+    this.#log('info', `Session ${verb}: ${this.#formatId(id)}${describeKeys(copy)}`)
     this.#emit('created', session)
+  }
+
+  #makeRoom (principal: string | undefined): void {
+    if (this.#ofPrincipal.isFull(principal)) this.#evict(this.#ofPrincipal.longestIdle(principal))
+    if (this.#sessions.size >= this.#maxSessions) this.#evict(this.#idle.longestIdle())
+  }
+
+  #evict (session: SessionRecord | undefined): void {
+    if (session === undefined) throw new SessionLimitError()
+    if (this.#isExpired(session, Date.now())) {
+      if (this.#expire(session)) this.#logExpired([session.id])
+      return
+    }
+    this.#close(session, 'evicted')
+    this.#log('info', `Session evicted: ${this.#formatId(session.id)}`)
   }
 
   #find (id: string, now = Date.now()): SessionRecord | undefined {
@@ -234,6 +268,7 @@ export class SessionManager extends EventEmitter<SessionEvents> {
   #close (session: SessionRecord, reason: CloseReason): void {
     if (this.#sessions.get(session.id) !== session) return
     this.#sessions.delete(session.id)
+    this.#ofPrincipal.delete(session)
     session.unlink()
     this.#emit('closed', session, reason)
   }
