@@ -1,4 +1,5 @@
 export { mcpSessions, mcpSessions as default } from './lib/plugin.js'
+export { mcpEndpoint } from './lib/endpoint/endpoint.js'
 export { SessionManager } from './lib/session/session-manager.js'
 export {
   MalformedSessionIdError,

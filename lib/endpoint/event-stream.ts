@@ -1,0 +1,85 @@
+import { Readable } from 'node:stream'
+import type { ReadableStreamDefaultReader, ReadableStreamReadResult } from 'node:stream/web'
+
+export type ByteReader = ReadableStreamDefaultReader<Uint8Array>
+export type ByteRead = Promise<ReadableStreamReadResult<Uint8Array>>
+
+// A line that starts with a colon is a comment: https://html.spec.whatwg.org/multipage/server-sent-events.html
+const COMMENT = Buffer.from(':\n\n')
+
+/**
+ * An SSE stream of the SDK's transport, on its way to a client.
+ *
+ * It starts with a comment, since the head of a response goes out with the
+ * first byte of the body, and carries one in every heartbeat. A client that
+ * has taken nothing for a whole heartbeat is given up: it has gone without a
+ * word, or would make us keep all that it does not read.
+ */
+export class EventStream extends Readable {
+  readonly #reader: ByteReader
+  readonly #heartbeat: NodeJS.Timeout | undefined
+  #next: ByteRead
+  #reading = false
+  #pushed = 0
+  #takenAtLastBeat = -1
+
+  /**
+   * @param chunks what has been read already
+   * @param next the read that has been begun
+   * @param heartbeatInterval milliseconds; 0: no heartbeats
+   */
+  constructor (reader: ByteReader, chunks: Uint8Array[], next: ByteRead, heartbeatInterval: number) {
+    super()
+    this.#reader = reader
+    this.#next = next
+    this.#pass(COMMENT)
+    for (const chunk of chunks) this.#pass(chunk)
+    if (heartbeatInterval > 0) {
+      this.#heartbeat = setInterval(() => this.#beat(), heartbeatInterval)
+      this.#heartbeat.unref()
+    }
+  }
+
+  override _read (): void {
+    // A heartbeat makes Node.js ask again while a read is under way.
+    if (this.#reading) return
+    this.#reading = true
+    this.#next.then(
+      ({ done, value }) => this.#take(done ? null : value),
+      (reason: Error) => this.destroy(reason)
+    )
+  }
+
+  override _destroy (error: Error | null, callback: (error: Error | null) => void): void {
+    clearInterval(this.#heartbeat)
+    // This is how the transport learns that the client has gone.
+    this.#reader.cancel(error).then(() => callback(error), () => callback(error))
+  }
+
+  #take (chunk: Uint8Array | null): void {
+    this.#reading = false
+    if (this.destroyed) return
+    if (chunk === null) {
+      clearInterval(this.#heartbeat)
+      this.push(null)
+      return
+    }
+    this.#next = this.#reader.read()
+    this.#pass(chunk)
+  }
+
+  #pass (chunk: Uint8Array): void {
+    this.#pushed += chunk.byteLength
+    this.push(chunk)
+  }
+
+  #beat (): void {
+    if (this.readableLength === 0) {
+      this.#pass(COMMENT)
+      return
+    }
+    const taken = this.#pushed - this.readableLength
+    if (taken === this.#takenAtLastBeat) this.destroy()
+    this.#takenAtLastBeat = taken
+  }
+}

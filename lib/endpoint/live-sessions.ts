@@ -1,0 +1,107 @@
+import type { InitializeRequest } from '@modelcontextprotocol/sdk/types.js'
+import type { FastifyBaseLogger, FastifyReply, FastifyRequest } from 'fastify'
+import { InvalidRequestError, SessionNotFoundError } from '../errors.js'
+import { holdUntilOver } from '../session/session-hook.js'
+import { hashSessionId } from '../session/session-id.js'
+import type { SessionLayer } from '../session/session-layer.js'
+import type { SessionOrigin, Session } from '../session/session.js'
+import { LiveSession } from './live-session.js'
+import { negotiateRevision } from './messages.js'
+import type { ResolvedEndpointOptions } from './options.js'
+
+/** The sessions of one endpoint that live in this process. */
+export class LiveSessions {
+  readonly #layer: SessionLayer
+  readonly #options: ResolvedEndpointOptions
+  readonly #log: FastifyBaseLogger
+  readonly #live = new Map<Session, LiveSession>()
+  readonly #closing = new Set<Promise<void>>()
+
+  constructor (layer: SessionLayer, options: ResolvedEndpointOptions, log: FastifyBaseLogger) {
+    this.#layer = layer
+    this.#options = options
+    this.#log = log
+    // Whatever ends a session ends its transport and its server.
+    layer.sessions.on('closed', (session) => this.#close(session))
+  }
+
+  get (session: Session): LiveSession | undefined {
+    return this.#live.get(session)
+  }
+
+  /**
+   * Opens a session for a well-formed `initialize`. When it comes to nothing,
+   * nothing is left of it.
+   *
+   * @throws SessionLimitError, and what `identify` and `createServer` throw
+   */
+  async open (request: FastifyRequest, reply: FastifyReply, params: InitializeRequest['params']): Promise<Response> {
+    const principal = await this.#layer.identify(request)
+    if (reply.raw.destroyed) throw new InvalidRequestError('the client has gone')
+    const session = this.#create({
+      principal,
+      clientInfo: { name: params.clientInfo.name, version: params.clientInfo.version },
+      protocolVersion: negotiateRevision(params.protocolVersion)
+    })
+    request.mcpSession = session
+    holdUntilOver(this.#layer.sessions, session, reply)
+    // A client that has not got its answer does not know the id.
+    reply.raw.on('close', () => {
+      if (!reply.raw.writableEnded) this.#discard(session)
+    })
+    try {
+      const live = await this.#start(session, request)
+      const response = await live.handle(request, reply)
+      if (!response.ok) this.#discard(session)
+      return response
+    } catch (error) {
+      this.#discard(session)
+      throw error
+    }
+  }
+
+  /** Ends all GET streams. */
+  endStreams (): void {
+    for (const live of this.#live.values()) live.endStream()
+  }
+
+  /** Resolves when the servers of all closed sessions have closed too. */
+  async settle (): Promise<void> {
+    await Promise.all(this.#closing)
+  }
+
+  #create (origin: SessionOrigin): Session {
+    const { sessions } = this.#layer
+    const session = sessions.get(sessions.create(undefined, origin))
+    // A listener of `created` may have closed it.
+    if (session === undefined) throw new SessionNotFoundError()
+    return session
+  }
+
+  async #start (session: Session, request: FastifyRequest): Promise<LiveSession> {
+    const live = new LiveSession(session, this.#options, () => this.#discard(session))
+    this.#live.set(session, live)
+    const server = await this.#options.createServer({ session, request, restored: false })
+    // It may have ended while its server was being made.
+    if (!this.#live.has(session)) {
+      await server.close()
+      throw new SessionNotFoundError()
+    }
+    await live.connect(server)
+    return live
+  }
+
+  #discard (session: Session): void {
+    if (this.#live.has(session)) this.#layer.sessions.cleanup(session.id)
+  }
+
+  #close (session: Session): void {
+    const live = this.#live.get(session)
+    if (live === undefined) return
+    this.#live.delete(session)
+    const closing = live.close()
+      .catch((error: unknown) => this.#log.error(error, `Closing the MCP server of session ${hashSessionId(session.id)} failed`))
+      .finally(() => this.#closing.delete(closing))
+    this.#closing.add(closing)
+  }
+}
