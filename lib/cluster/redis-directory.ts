@@ -155,7 +155,7 @@ export class RedisDirectory implements Directory {
     const keys = batch.flatMap(({ id }) => this.commands.sessionKeys(id))
     const args = batch.flatMap(({ epoch, lastAccessedAt }) => [epoch, lastAccessedAt, this.#life(lastAccessedAt)])
     const reply = await this.commands.run('touch', keys, [mode, ...args])
-    const lost = new Set(Array.isArray(reply) ? reply.map(Number) : [])
+    const lost = new Set([reply].flat().map(Number))
     return batch.filter((_, index) => lost.has(index)).map(({ id }) => id)
   }
 

@@ -11,7 +11,7 @@ const session = (id: string): Parameters<RedisDirectory['create']>[0] => ({
   id, principal: undefined, owner: 'node-1', createdAt: now, lastAccessedAt: Date.now(), metadata: undefined, state: undefined
 })
 
-function client (t: Test, server: RedisServer, options: RedisOptions = {}): Redis {
+function client (t: Test, server: RedisServer, options: Pick<RedisOptions, 'retryStrategy' | 'maxRetriesPerRequest'> = {}): Redis {
   const redis = new Redis({ port: server.port, host: '127.0.0.1', ...options })
   redis.on('error', () => {})
   t.teardown(() => { redis.disconnect() })
