@@ -88,7 +88,7 @@ if life > 0 then redis.call('PEXPIRE', KEYS[2], life) end
 return id
 `
 
-/** stream -> the last id ever given, the oldest kept, and the kept events of that stream; or an empty list */
+/** stream -> the last id ever given, the oldest kept, then the kept events of that stream; or an empty list */
 const events = `
 if redis.call('EXISTS', KEYS[2]) == 0 then return {} end
 local last
@@ -96,11 +96,12 @@ local info = redis.call('XINFO', 'STREAM', KEYS[2])
 for i = 1, #info, 2 do
   if info[i] == 'last-generated-id' then last = info[i + 1] end
 end
-local kept, own = redis.call('XRANGE', KEYS[2], '-', '+'), {}
+local kept = redis.call('XRANGE', KEYS[2], '-', '+')
+local reply = { last, kept[1][1] }
 for _, event in ipairs(kept) do
-  if event[2][2] == ARGV[1] then own[#own + 1] = event end
+  if event[2][2] == ARGV[1] then reply[#reply + 1] = event end
 end
-return { last, kept[1][1], own }
+return reply
 `
 
 /** url, lease -> 1 | 0. Keys: the lease, the mailbox. */

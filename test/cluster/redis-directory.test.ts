@@ -159,6 +159,7 @@ t.test('while Redis is away, every call fails in time as unavailable', needsRedi
   server.thaw()
   t.comment('killed: the client is reconnecting')
   await server.kill()
+  while (redis.status === 'ready') await sleep(5)
   await everything()
   t.equal(redis.listenerCount('ready') < 3, true, 'waiting calls share a listener')
   await server.start()
