@@ -218,13 +218,16 @@ t.test('an owner that dies before it answers fails the request at once', async t
   const { url, outcomes } = await node(t, await owner(t, (req, res) => {
     req.once('data', () => { res.destroy() })
   }))
-  const req = send(url, { method: 'POST' })
-  req.write('some of it')
-  const res = await answerTo(req)
-  t.equal(res.statusCode, 502)
-  t.strictSame(JSON.parse(String(await read(res))), { failed: true })
-  t.match(outcomes, [{ name: 'ForwardError', message: 'The node that owns the session failed', cause: Error }])
-  req.destroy()
+  for (const [body, state] of [[Buffer.alloc(10), 'waits for more'], [Buffer.alloc(16 * 1024 * 1024), 'has more']] as const) {
+    const req = send(url, { method: 'POST' })
+    req.write(body)
+    const res = await answerTo(req)
+    t.equal(res.statusCode, 502, `the client ${state}`)
+    t.strictSame(JSON.parse(String(await read(res))), { failed: true })
+    req.destroy()
+  }
+  const failure = { name: 'ForwardError', message: 'The node that owns the session failed', cause: Error }
+  t.match(outcomes, [failure, failure])
 })
 
 t.test('an owner that dies while it answers breaks the connection', async t => {
