@@ -2,7 +2,7 @@
 export type JsonObject = Record<string, unknown>
 
 /** A session as every node of the cluster sees it. Times are milliseconds since 1970. */
-export interface SessionRecord {
+export interface StoredSession {
   id: string
   /** Who opened it; `undefined` for an anonymous session. */
   principal: string | undefined
@@ -20,7 +20,7 @@ export interface SessionRecord {
   state: JsonObject | undefined
 }
 
-export type NewSession = Omit<SessionRecord, 'epoch' | 'owner'> & { owner: string }
+export type NewSession = Omit<StoredSession, 'epoch' | 'owner'> & { owner: string }
 
 /** A node as the others reach it. */
 export interface Peer {
@@ -30,7 +30,7 @@ export interface Peer {
 }
 
 export interface Located {
-  record: SessionRecord
+  record: StoredSession
   /** The owner, if its lease runs; `undefined`: nobody serves the session and it may be claimed. */
   owner: Peer | undefined
 }
@@ -79,7 +79,7 @@ export interface Directory {
    * `undefined` if another node was first or the session is gone. The caller has seen that the owner's
    * lease is over; the record expires one ttl after `lastAccessedAt`.
    */
-  claim (id: string, epoch: number, node: string, lastAccessedAt: number): Promise<SessionRecord | undefined>
+  claim (id: string, epoch: number, node: string, lastAccessedAt: number): Promise<StoredSession | undefined>
 
   /**
    * Writes back when sessions were last used. Returns the ids that are lost: gone, or at another epoch.
@@ -100,7 +100,7 @@ export interface Directory {
    * Ends a session, and its stored events with it. With `epoch`, only if it is still at that epoch.
    * Returns the record that was removed, so that its owner can be told, or `undefined`.
    */
-  remove (id: string, epoch?: number): Promise<SessionRecord | undefined>
+  remove (id: string, epoch?: number): Promise<StoredSession | undefined>
 
   /** How many sessions the cluster has. Costs a walk through the keys: for operators, not for requests. */
   count (): Promise<number>
@@ -109,7 +109,7 @@ export interface Directory {
    * Every session of the cluster, in no order. A session that comes or goes during the walk may or may not
    * be in it; none comes twice.
    */
-  list (): AsyncIterable<SessionRecord>
+  list (): AsyncIterable<StoredSession>
 
   /** Starts the lease of an incarnation for `lease` milliseconds. False if that id is in use. */
   announce (peer: Peer, lease: number): Promise<boolean>

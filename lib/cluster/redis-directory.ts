@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { performance } from 'node:perf_hooks'
 import {
   remainingLife, type Changes, type Directory, type JsonObject, type Liveness, type Located, type NewSession,
-  type Peer, type SessionRecord
+  type Peer, type StoredSession
 } from './directory.js'
 import { RedisCommands, type RedisCommandsOptions } from './redis-commands.js'
 
@@ -40,7 +40,7 @@ export class RedisDirectory implements Directory {
     return { record, owner: record.owner === undefined ? undefined : await this.#knownPeer(record.owner) }
   }
 
-  async claim (id: string, epoch: number, node: string, lastAccessedAt: number): Promise<SessionRecord | undefined> {
+  async claim (id: string, epoch: number, node: string, lastAccessedAt: number): Promise<StoredSession | undefined> {
     // Whoever claimed and was told that it failed does not serve the session: nobody else could, either.
     return recordOf(await this.commands.run('claim', this.commands.sessionKeys(id),
       [epoch, node, lastAccessedAt, this.#life(lastAccessedAt)],
@@ -67,7 +67,7 @@ export class RedisDirectory implements Directory {
     return this.#touch('release', sessions)
   }
 
-  async remove (id: string, epoch?: number): Promise<SessionRecord | undefined> {
+  async remove (id: string, epoch?: number): Promise<StoredSession | undefined> {
     return recordOf(await this.commands.run('remove', this.commands.sessionKeys(id), [epoch ?? '']))
   }
 
@@ -77,7 +77,7 @@ export class RedisDirectory implements Directory {
     return count
   }
 
-  async * list (): AsyncGenerator<SessionRecord> {
+  async * list (): AsyncGenerator<StoredSession> {
     for await (const keys of this.#sessionKeys()) {
       const replies = await Promise.all(keys.map(key => this.commands.run('read', [key], [])))
       for (const reply of replies) {
@@ -178,7 +178,7 @@ function fieldsOf (session: NewSession): string[] {
   return fields
 }
 
-function recordOf (reply: unknown): SessionRecord | undefined {
+function recordOf (reply: unknown): StoredSession | undefined {
   if (!Array.isArray(reply) || reply.length === 0) return
   const fields = new Map<string, string>()
   for (let i = 0; i < reply.length; i += 2) fields.set(String(reply[i]), String(reply[i + 1]))

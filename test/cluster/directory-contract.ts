@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Test } from 'tap'
-import type { Directory, NewSession, SessionRecord } from '../../lib/cluster/directory.js'
+import type { Directory, NewSession, StoredSession } from '../../lib/cluster/directory.js'
 
 export interface Store {
   /** Directories of two nodes, over one empty store. */
@@ -37,7 +37,7 @@ export function testDirectory (t: Test, open: StoreFactory): void {
     }
   }
 
-  async function created (store: Store, changes: Partial<NewSession> = {}): Promise<SessionRecord> {
+  async function created (store: Store, changes: Partial<NewSession> = {}): Promise<StoredSession> {
     const record = session(store, changes)
     return { ...record, epoch: Number(await store.one.create(record)) }
   }
@@ -239,9 +239,9 @@ export function testDirectory (t: Test, open: StoreFactory): void {
   t.test('lists every session once', async t => {
     const store = await open(t, 60_000)
     const records = await Promise.all(Array.from({ length: 50 }, (_, i) => created(store, { principal: `p${i}` })))
-    const listed: SessionRecord[] = []
+    const listed: StoredSession[] = []
     for await (const record of store.two.list()) listed.push(record)
-    const byId = (a: SessionRecord, b: SessionRecord): number => a.id < b.id ? -1 : 1
+    const byId = (a: StoredSession, b: StoredSession): number => a.id < b.id ? -1 : 1
     t.strictSame(listed.sort(byId), records.sort(byId))
   })
 

@@ -1,10 +1,10 @@
 import { randomUUID } from 'node:crypto'
 import {
   DirectoryUnavailableError, remainingLife, type Changes, type Directory, type Held, type JsonObject,
-  type Liveness, type Located, type NewSession, type Peer, type SessionRecord
+  type Liveness, type Located, type NewSession, type Peer, type StoredSession
 } from '../../lib/cluster/directory.js'
 
-interface Entry { record: SessionRecord, until: number }
+interface Entry { record: StoredSession, until: number }
 interface Lease { peer: Peer, until: number, mail: JsonObject[] }
 
 /** The directory in one process: give the same one to several "nodes". Time is whatever `now` says. */
@@ -48,7 +48,7 @@ export class MemoryDirectory implements Directory {
     return structuredClone({ record, owner })
   }
 
-  async claim (id: string, epoch: number, node: string, lastAccessedAt: number): Promise<SessionRecord | undefined> {
+  async claim (id: string, epoch: number, node: string, lastAccessedAt: number): Promise<StoredSession | undefined> {
     this.#answer('claim')
     const entry = this.#held({ id, epoch })
     if (entry === undefined) return
@@ -75,7 +75,7 @@ export class MemoryDirectory implements Directory {
     return this.#write(sessions, record => Object.assign(record, { owner: undefined, epoch: ++this.#epoch }))
   }
 
-  async remove (id: string, epoch?: number): Promise<SessionRecord | undefined> {
+  async remove (id: string, epoch?: number): Promise<StoredSession | undefined> {
     this.#answer('remove')
     const entry = epoch === undefined ? this.#entry(id) : this.#held({ id, epoch })
     if (entry !== undefined) this.#sessions.delete(id)
@@ -87,7 +87,7 @@ export class MemoryDirectory implements Directory {
     return [...this.#sessions.keys()].filter(id => this.#entry(id) !== undefined).length
   }
 
-  async * list (): AsyncGenerator<SessionRecord> {
+  async * list (): AsyncGenerator<StoredSession> {
     this.#answer('list')
     for (const id of [...this.#sessions.keys()]) {
       const entry = this.#entry(id)
@@ -158,7 +158,7 @@ export class MemoryDirectory implements Directory {
     return lease !== undefined && this.#now() < lease.until ? lease : undefined
   }
 
-  #write (sessions: readonly Liveness[], change: (record: SessionRecord) => void): string[] {
+  #write (sessions: readonly Liveness[], change: (record: StoredSession) => void): string[] {
     const lost: string[] = []
     for (const session of sessions) {
       const entry = this.#held(session)
