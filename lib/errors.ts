@@ -23,6 +23,12 @@ export const SessionLimitError = rejection('LIMIT', 'Too many sessions are in us
 /** The app is closing and opens no more sessions. */
 export const ShuttingDownError = rejection('SHUTTING_DOWN', 'Shutting down. Try again later', 503)
 
+/** Redis does not answer, so nobody can tell where the session is. */
+export const ClusterUnavailableError = rejection('CLUSTER_UNAVAILABLE', 'Session storage is not available. Try again later', 503)
+
+/** The node that served the session died, or lost the session, in the middle of the request. */
+export const OwnerFailedError = rejection('OWNER_FAILED', 'The node that serves the session has failed. The request may or may not have been carried out', 502)
+
 /** The Host or Origin of a request is not one that the endpoint is meant for. */
 export const ForbiddenOriginError = rejection('FORBIDDEN_ORIGIN', 'Forbidden: %s is not allowed', 403)
 
@@ -60,7 +66,8 @@ const rpcCodes: { readonly [code: string]: number } = {
 /** Seconds after which to try again; no other answer has a `Retry-After`. */
 const retryAfter: { readonly [code: string]: number } = {
   FST_ERR_MCP_SESSION_LIMIT: 5,
-  FST_ERR_MCP_SESSION_SHUTTING_DOWN: 1
+  FST_ERR_MCP_SESSION_SHUTTING_DOWN: 1,
+  FST_ERR_MCP_SESSION_CLUSTER_UNAVAILABLE: 1
 }
 
 export function getRetryAfter (error: FastifyError): number | undefined {

@@ -81,6 +81,22 @@ export class Membership extends EventEmitter<MembershipEvents> {
     return this.isValid()
   }
 
+  /** Resolves when the lease runs, or after `timeout` milliseconds: to whether it does. */
+  whenValid (timeout: number): Promise<boolean> {
+    if (this.isValid()) return Promise.resolve(true)
+    return new Promise((resolve) => {
+      const settle = (): void => {
+        clearTimeout(timer)
+        this.off('joined', settle)
+        this.off('resumed', settle)
+        resolve(this.isValid())
+      }
+      const timer = setTimeout(settle, timeout)
+      this.on('joined', settle)
+      this.on('resumed', settle)
+    })
+  }
+
   /** Gives the lease back. The sessions must have been released before. Never rejects. */
   async leave (): Promise<void> {
     this.#left = true

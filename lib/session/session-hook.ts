@@ -4,6 +4,7 @@ import { asError } from '../run-guarded.js'
 import type { Identify } from './principal.js'
 import { hasSessions } from './protocol-revision.js'
 import type { Reject } from './rejection.js'
+import type { SessionCluster } from './session-cluster.js'
 import { isSessionId, SESSION_HEADER } from './session-id.js'
 import type { SessionManager } from './session-manager.js'
 import type { Session } from './session.js'
@@ -11,13 +12,20 @@ import type { Session } from './session.js'
 /** What a route wants of the session header. */
 export type SessionMode = 'required' | 'optional' | 'ignore'
 
+export interface SessionHookOptions {
+  readonly sessions: SessionManager
+  readonly identify: Identify
+  readonly reject: Reject
+  readonly cluster: SessionCluster | undefined
+}
+
 /**
  * The `onRequest` hook: the only reader of the session header. It finds the
  * session, holds it until the response is over, and answers what is wrong.
  *
  * @param mode for every request; by default the config of its route says it
  */
-export function createSessionHook (sessions: SessionManager, identify: Identify, reject: Reject, mode?: SessionMode): onRequestHookHandler {
+export function createSessionHook ({ sessions, identify, reject, cluster }: SessionHookOptions, mode?: SessionMode): onRequestHookHandler {
   return function checkSession (request, reply, done) {
     const id = readSessionId(request, mode)
     if (id === undefined) {
@@ -30,21 +38,33 @@ export function createSessionHook (sessions: SessionManager, identify: Identify,
     }
     const principal = identify(request)
     if (principal instanceof Promise) {
-      principal.then((known) => admit(request, reply, done, id, known), (reason: unknown) => done(asError(reason)))
+      principal.then((known) => find(request, reply, done, id, known), (reason: unknown) => done(asError(reason)))
     } else {
-      admit(request, reply, done, id, principal)
+      find(request, reply, done, id, principal)
     }
   }
 
-  function admit (request: FastifyRequest, reply: FastifyReply, done: HookHandlerDoneFunction, id: string, principal: string | undefined): void {
+  function find (request: FastifyRequest, reply: FastifyReply, done: HookHandlerDoneFunction, id: string, principal: string | undefined): void {
     const session = sessions.get(id)
     // To a stranger the session does not exist, and a stranger does not keep it alive.
-    if (session === undefined || session.principal !== principal) {
-      reject(request, reply, new SessionNotFoundError())
+    const isStranger = session !== undefined && session.principal !== principal
+    if (cluster === undefined || isStranger || (session !== undefined && cluster.isCurrent(session))) {
+      admit(request, reply, done, isStranger || session === undefined ? new SessionNotFoundError() : session)
       return
     }
-    request.mcpSession = session
-    holdUntilOver(sessions, session, reply)
+    cluster.locate(request, reply, id, principal).then(
+      (outcome) => { if (outcome !== 'answered') admit(request, reply, done, outcome) },
+      (reason: unknown) => done(asError(reason))
+    )
+  }
+
+  function admit (request: FastifyRequest, reply: FastifyReply, done: HookHandlerDoneFunction, outcome: Session | SessionError): void {
+    if (outcome instanceof Error) {
+      reject(request, reply, outcome)
+      return
+    }
+    request.mcpSession = outcome
+    holdUntilOver(sessions, outcome, reply)
     done()
   }
 }

@@ -1,6 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import { MissingPluginError } from '../errors.js'
 import type { ResolvedOptions } from '../options.js'
+import type { SessionCluster } from './session-cluster.js'
 import type { SessionManager } from './session-manager.js'
 import type { Shutdown } from './shutdown.js'
 
@@ -8,6 +9,8 @@ import type { Shutdown } from './shutdown.js'
 export interface SessionLayer extends ResolvedOptions {
   readonly sessions: SessionManager
   readonly shutdown: Shutdown
+  /** Undefined: all sessions live in this process. */
+  readonly cluster: SessionCluster | undefined
 }
 
 const kSessionLayer = Symbol('fastify-mcp-sessions.layer')

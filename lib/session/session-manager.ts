@@ -10,7 +10,7 @@ import { copyMetadata, describeKeys } from './metadata.js'
 import { PrincipalSessions } from './principal-sessions.js'
 import { isSessionId } from './session-id.js'
 import { SessionRecord } from './session-record.js'
-import type { CloseReason, Session, SessionMetadata, SessionOrigin } from './session.js'
+import type { CloseReason, RestoredOrigin, Session, SessionMetadata, SessionOrigin } from './session.js'
 
 export interface SessionManagerOptions {
   /** Idle milliseconds after which a session expires; 0: never. Default 3600000. */
@@ -35,6 +35,8 @@ export type ExpirationHandler = (sessionId: string) => void | Promise<void>
 
 export interface SessionEvents {
   created: [session: Session]
+  /** Its metadata has changed. */
+  updated: [session: Session]
   closed: [session: Session, reason: CloseReason]
 }
 
@@ -100,7 +102,7 @@ export class SessionManager extends EventEmitter<SessionEvents> {
    * @throws TypeError when `id` is not 1 to 256 visible ASCII characters, or `metadata` is not an object
    * @throws SessionLimitError when there are `maxSessions` and none of them is idle
    */
-  register (id: string, metadata?: SessionMetadata, origin?: SessionOrigin): void {
+  register (id: string, metadata?: SessionMetadata, origin?: RestoredOrigin): void {
     if (!isSessionId(id)) throw new TypeError('A session id must be a string of 1 to 256 visible ASCII characters')
     this.#open('registered', id, metadata, origin)
   }
@@ -128,6 +130,7 @@ export class SessionManager extends EventEmitter<SessionEvents> {
     } catch (error) {
       return fail(asError(error))
     }
+    this.#emit('updated', session)
     return succeed()
   }
 
@@ -209,7 +212,7 @@ export class SessionManager extends EventEmitter<SessionEvents> {
     this.#log('info', `All sessions cleared: ${sessions.length} session(s) removed`)
   }
 
-  #open (verb: string, id: string, metadata: SessionMetadata | undefined, origin: SessionOrigin | undefined): void {
+  #open (verb: string, id: string, metadata: SessionMetadata | undefined, origin: RestoredOrigin | undefined): void {
     const copy = metadata === undefined ? undefined : copyMetadata(metadata)
     const replaced = this.#sessions.get(id)
     if (replaced !== undefined) this.#close(replaced, 'replaced')

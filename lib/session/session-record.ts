@@ -1,4 +1,4 @@
-import type { ClientInfo, Session, SessionMetadata, SessionOrigin } from './session.js'
+import type { ClientInfo, RestoredOrigin, Session, SessionMetadata } from './session.js'
 
 /**
  * A session as the manager keeps it, and its place in a circular list of the
@@ -18,10 +18,10 @@ export class SessionRecord implements Session {
   #previous: SessionRecord = this
   #next: SessionRecord = this
 
-  constructor (id: string, now: number, metadata?: Readonly<SessionMetadata>, origin?: SessionOrigin) {
+  constructor (id: string, now: number, metadata?: Readonly<SessionMetadata>, origin?: RestoredOrigin) {
     this.lastAccessedAt = now
     this.id = id
-    this.createdAt = now
+    this.createdAt = origin?.createdAt ?? now
     this.metadata = metadata
     this.principal = origin?.principal
     this.clientInfo = origin?.clientInfo

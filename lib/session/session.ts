@@ -22,6 +22,12 @@ export interface SessionOrigin {
   readonly protocolVersion?: string | undefined
 }
 
+/** A session that another process has opened. */
+export interface RestoredOrigin extends SessionOrigin {
+  /** Milliseconds since the epoch. */
+  readonly createdAt?: number | undefined
+}
+
 export interface ClientInfo {
   readonly name: string
   readonly version: string
@@ -43,6 +49,7 @@ export interface Session extends SessionOrigin {
 /**
  * Why a session ended: `deleted` by DELETE or `cleanup()`, `expired` after its
  * ttl, `evicted` to make room for another, `replaced` by `register()` of the
- * same id, `cleared` by `clearAll()`, `shutdown` with the app.
+ * same id, `cleared` by `clearAll()`, `shutdown` with the app, `moved` to
+ * another node of the cluster.
  */
-export type CloseReason = 'deleted' | 'expired' | 'evicted' | 'replaced' | 'cleared' | 'shutdown'
+export type CloseReason = 'deleted' | 'expired' | 'evicted' | 'replaced' | 'cleared' | 'shutdown' | 'moved'
