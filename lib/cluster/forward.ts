@@ -69,7 +69,7 @@ export class Forwarder {
         path: request.originalUrl,
         method: request.method,
         headers: forwardHeaders(request, hop),
-        body: body.stream(),
+        body: body.isEmpty ? null : body,
         signal: abort.signal
       })
     } catch (error) {
@@ -160,25 +160,35 @@ function abortWith (reply: FastifyReply, signal?: AbortSignal): { signal: AbortS
   return { signal: controller.signal, release }
 }
 
-/** The body of the client's request, which stays unread until there is a connection to send it on. */
-class RequestBody {
+/**
+ * The body of the client's request, which stays unread until there is a connection to send it on: undici
+ * reads from a stream only then. Unlike a pipe or an iterator, the end of this stream leaves the request
+ * open, so that the client can still get an answer.
+ */
+class RequestBody extends Readable {
   wasRead = false
   readonly #raw: IncomingMessage
+  readonly #onData = (chunk: Uint8Array): void => { if (!this.push(chunk)) this.#raw.pause() }
+  readonly #onEnd = (): void => { this.push(null) }
 
   constructor (raw: IncomingMessage) {
+    super()
     this.#raw = raw
   }
 
-  stream (): Readable | null {
+  get isEmpty (): boolean {
     const { 'content-length': length, 'transfer-encoding': encoding } = this.#raw.headers
-    if (encoding === undefined && Number(length ?? 0) === 0) return null
-    return Readable.from(this.#read(), { objectMode: false })
+    return encoding === undefined && Number(length ?? 0) === 0
   }
 
-  /** A generator starts with its first `next()`, and undici asks for that when it writes the request. */
-  async * #read (): AsyncGenerator<Uint8Array> {
+  override _read (): void {
+    if (!this.wasRead) this.#raw.on('data', this.#onData).once('end', this.#onEnd)
     this.wasRead = true
-    // The socket must survive a body that nobody reads to its end: the client still gets an answer on it.
-    yield * this.#raw.iterator({ destroyOnReturn: false })
+    this.#raw.resume()
+  }
+
+  override _destroy (error: Error | null, done: (error: Error | null) => void): void {
+    this.#raw.off('data', this.#onData).off('end', this.#onEnd)
+    done(error)
   }
 }

@@ -131,8 +131,9 @@ t.test('on one Redis', needsRedisServer(), async t => {
     await new RedisEventStore({
       commands: directory.commands, ...other, epoch: () => other.epoch, maxEvents: 1, onUnavailable: t.fail
     }).storeEvent(STREAM, {})
+    t.equal(await redis.exists(directory.commands.sessionKeys(other.id)[1]), 1)
     await directory.remove(other.id)
-    t.equal(await redis.dbsize(), 0, 'is removed with it')
+    t.equal(await redis.exists(directory.commands.sessionKeys(other.id)[1]), 0, 'is removed with it')
   })
 
   t.test('outlives its session for no ttl, and none with ttl 0', async t => {
