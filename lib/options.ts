@@ -1,3 +1,4 @@
+import type { ClusterOptions } from './cluster/options.js'
 import type { ILogger } from './logger.js'
 import { checkBoolean, checkFunction, checkTimer } from './option-checks.js'
 import { createIdentify, type Identify } from './session/principal.js'
@@ -23,10 +24,13 @@ export interface McpSessionsOptions {
   errorResponseBuilder?: ErrorResponseBuilder | undefined
   /** How long `close()` waits for the running requests of the endpoint; 0: not at all. Default 10000. */
   drainTimeout?: number | undefined
+  /** Lets sessions live on many machines, over Redis. Default: they live in this process. */
+  cluster?: ClusterOptions | undefined
 }
 
 export interface ResolvedOptions {
   readonly enabled: boolean
+  readonly ttl: number
   readonly maxSessions: number
   readonly identify: Identify
   readonly reject: Reject
@@ -39,11 +43,12 @@ export interface ResolvedOptions {
  * @throws TypeError that names the option
  */
 export function resolveOptions (options: McpSessionsOptions): ResolvedOptions {
-  const { enabled = true, maxSessions = 10_000, drainTimeout = 10_000 } = options
+  const { enabled = true, ttl = 3_600_000, maxSessions = 10_000, drainTimeout = 10_000 } = options
   const buildBody = checkFunction('errorResponseBuilder', options.errorResponseBuilder, '(request, error) => body')
   const identify = checkFunction('identify', options.identify, '(request) => string | undefined')
   return {
     enabled: checkBoolean('enabled', enabled),
+    ttl,
     maxSessions,
     identify: createIdentify(identify),
     reject: createReject(buildBody),

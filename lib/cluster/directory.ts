@@ -145,6 +145,11 @@ export class DirectoryUnavailableError extends Error {
   }
 }
 
+/** The session is gone or belongs to another node: this copy of it may neither answer nor write. */
+export class SessionLostError extends Error {
+  override name = 'SessionLostError'
+}
+
 /** How long a record may live on, in whole milliseconds: at least 1, and `0` for ever. */
 export function remainingLife (ttl: number, lastAccessedAt: number, now: number): number {
   if (ttl === 0) return 0

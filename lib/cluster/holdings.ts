@@ -1,7 +1,7 @@
 import type { SessionState } from '../session/session-cluster.js'
 import type { SessionManager } from '../session/session-manager.js'
 import type { CloseReason, Session } from '../session/session.js'
-import { DirectoryUnavailableError, type Changes, type Directory, type Liveness, type StoredSession } from './directory.js'
+import { DirectoryUnavailableError, SessionLostError, type Changes, type Directory, type Liveness, type StoredSession } from './directory.js'
 import type { Endings } from './endings.js'
 import type { Membership } from './membership.js'
 import { readOrigin, toJson, writeState } from './stored-state.js'
@@ -24,11 +24,6 @@ interface Holding {
 }
 
 const BATCH = 64
-
-/** The session is another node's by now, or gone. */
-export class SessionLostError extends Error {
-  override name = 'SessionLostError'
-}
 
 export interface HoldingsOptions {
   sessions: SessionManager
@@ -114,6 +109,14 @@ export class Holdings {
     return this.#held.get(session)?.epoch ?? 0
   }
 
+  /** Has it checked whether the session is still this node's. */
+  doubt (session: Session): void {
+    const holding = this.#held.get(session)
+    if (holding === undefined) return
+    holding.incarnation = undefined
+    this.#settleQuietly(session)
+  }
+
   saveState (session: Session, state: SessionState): void {
     const holding = this.#held.get(session)
     if (holding === undefined) return
@@ -134,9 +137,7 @@ export class Holdings {
     const lost = new Set(await this.#directory.touch(used.map(({ liveness }) => liveness)))
     for (const { holding, liveness } of used) {
       holding.writtenAt = liveness.lastAccessedAt
-      if (!lost.has(liveness.id)) continue
-      holding.incarnation = undefined
-      this.#settleQuietly(holding.session)
+      if (lost.has(liveness.id)) this.doubt(holding.session)
     }
   }
 

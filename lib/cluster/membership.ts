@@ -5,8 +5,8 @@ import type { Directory, JsonObject } from './directory.js'
 
 export interface MembershipOptions {
   directory: Directory
-  /** Where the other nodes reach this one. */
-  url: string
+  /** Where the other nodes reach this one. Asked when a lease starts: a port is known only then. */
+  url: () => string
   /** Milliseconds for which the others take this node for alive after its last renewal. Default 5000. */
   lease?: number
   /** Milliseconds on a clock that never goes back. Default `performance.now`. */
@@ -34,9 +34,9 @@ export interface MembershipEvents {
  * still makes it stop first.
  */
 export class Membership extends EventEmitter<MembershipEvents> {
-  readonly url: string
   readonly lease: number
   readonly #directory: Directory
+  readonly #url: () => string
   readonly #now: () => number
   readonly #margin: number
   #incarnation: string | undefined
@@ -50,7 +50,7 @@ export class Membership extends EventEmitter<MembershipEvents> {
 
   constructor ({ directory, url, lease = 5000, now = () => performance.now() }: MembershipOptions) {
     super()
-    this.url = url
+    this.#url = url
     this.lease = lease
     this.#directory = directory
     this.#now = now
@@ -81,9 +81,10 @@ export class Membership extends EventEmitter<MembershipEvents> {
     return this.isValid()
   }
 
-  /** Resolves when the lease runs, or after `timeout` milliseconds: to whether it does. */
+  /** Resolves when the lease runs, or after `timeout` milliseconds: to whether it does. Asks for the first lease, if nobody has. */
   whenValid (timeout: number): Promise<boolean> {
-    if (this.isValid()) return Promise.resolve(true)
+    if (this.isValid() || this.#left) return Promise.resolve(this.isValid())
+    if (this.#timer === undefined) this.#renew()
     return new Promise((resolve) => {
       const settle = (): void => {
         clearTimeout(timer)
@@ -148,7 +149,7 @@ export class Membership extends EventEmitter<MembershipEvents> {
     // Every attempt has a new id: one that seems to have failed may still be carried out.
     const incarnation = randomUUID()
     const sent = this.#now()
-    await this.#directory.announce({ node: incarnation, url: this.url }, this.lease)
+    await this.#directory.announce({ node: incarnation, url: this.#url() }, this.lease)
     const previous = this.#incarnation
     this.#incarnation = incarnation
     this.#runs(sent)

@@ -2,9 +2,9 @@ import { AsyncLocalStorage } from 'node:async_hooks'
 import { randomBytes } from 'node:crypto'
 import { performance } from 'node:perf_hooks'
 import { setImmediate as turn } from 'node:timers/promises'
-import type { EventStore } from '@modelcontextprotocol/sdk/server/streamableHttp.js'
 import type { JSONRPCMessage, RequestId } from '@modelcontextprotocol/sdk/types.js'
-import { DirectoryUnavailableError } from './directory.js'
+import type { ResumableEvents, ResumePoint as EndpointResumePoint } from '../session/session-cluster.js'
+import { DirectoryUnavailableError, SessionLostError } from './directory.js'
 import type { RedisCommands } from './redis-commands.js'
 
 /** What the SDK calls the stream of a GET, which belongs to no request. */
@@ -13,11 +13,6 @@ const STANDALONE_STREAM = '_GET_stream'
 /** The id never came from this store, or the store has lost it: there is nothing to resume. */
 export class UnknownEventError extends Error {
   override name = 'UnknownEventError'
-}
-
-/** The session is gone or belongs to another node: no event of this copy may be stored or sent. */
-export class SessionLostError extends Error {
-  override name = 'SessionLostError'
 }
 
 /** What can be resumed after an event that a client has seen. */
@@ -44,6 +39,8 @@ export interface RedisEventStoreOptions {
   maxEvents: number
   /** Called with every `DirectoryUnavailableError`: those events are sent, but cannot be replayed. */
   onUnavailable: (error: DirectoryUnavailableError) => void
+  /** Called when this node does not hold the session any more. */
+  onLost?: () => void
 }
 
 interface StoredEvent {
@@ -68,7 +65,7 @@ const requestsInProgress = new AsyncLocalStorage<readonly RequestId[]>()
  * There is no `getStreamIdForEventId`: with it, the SDK answers 409 to a client whose last connection has
  * not been noticed to be dead; without it, the new connection takes over. Ask `locate` before a replay.
  */
-export class RedisEventStore implements EventStore {
+export class RedisEventStore implements ResumableEvents {
   readonly #options: RedisEventStoreOptions
   /** Tells the events of this copy of the session from those of copies on other nodes. */
   readonly #writer = randomBytes(6).toString('base64url')
@@ -101,10 +98,23 @@ export class RedisEventStore implements EventStore {
       await this.#replay
       return `${redisId}/${encodeURIComponent(streamId)}`
     } catch (error) {
-      if (!(error instanceof DirectoryUnavailableError)) throw error
+      if (!(error instanceof DirectoryUnavailableError)) {
+        this.#options.onLost?.()
+        throw error
+      }
       this.#retryAt = performance.now() + this.#options.commands.timeout
       this.#options.onUnavailable(error)
       return ''
+    }
+  }
+
+  async find (lastEventId: string): Promise<EndpointResumePoint | undefined> {
+    try {
+      const { complete, pending, live } = await this.locate(lastEventId)
+      return { complete, lost: live ? [] : pending }
+    } catch (error) {
+      if (error instanceof UnknownEventError) return undefined
+      throw error
     }
   }
 

@@ -2,7 +2,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import { setTimeout } from 'node:timers/promises'
 import { ClusterUnavailableError, OwnerFailedError, SessionNotFoundError, type SessionError } from '../errors.js'
 import type { Session } from '../session/session.js'
-import { DirectoryUnavailableError, type Directory, type Located, type Peer } from './directory.js'
+import { DirectoryUnavailableError, SessionLostError, type Directory, type Located, type Peer, type StoredSession } from './directory.js'
 import { ForwardError, type Forwarder } from './forward.js'
 import type { Holdings } from './holdings.js'
 import type { Membership } from './membership.js'
@@ -15,6 +15,8 @@ export interface SessionLocatorOptions {
   membership: Membership
   holdings: Holdings
   forwarder: Forwarder
+  /** Milliseconds to wait for this node's lease. */
+  patience: number
   /** The session of that id in this process. */
   find: (id: string) => Session | undefined
 }
@@ -25,15 +27,17 @@ export class SessionLocator {
   readonly #membership: Membership
   readonly #holdings: Holdings
   readonly #forwarder: Forwarder
+  readonly #patience: number
   readonly #find: (id: string) => Session | undefined
   // One at a time for each session, however many requests arrive together.
   readonly #takeovers = new Map<string, Promise<Session | undefined>>()
 
-  constructor ({ directory, membership, holdings, forwarder, find }: SessionLocatorOptions) {
+  constructor ({ directory, membership, holdings, forwarder, patience, find }: SessionLocatorOptions) {
     this.#directory = directory
     this.#membership = membership
     this.#holdings = holdings
     this.#forwarder = forwarder
+    this.#patience = patience
     this.#find = find
   }
 
@@ -78,7 +82,40 @@ export class SessionLocator {
 
   async #forward (request: FastifyRequest, reply: FastifyReply, to: Peer, principal: string | undefined): Promise<boolean> {
     const { incarnation = '', secret } = this.#membership
-    const giveUp = new AbortController()
-    ...
+    const watch = this.#watch(to)
+    reply.raw.on('close', watch.end)
+    const answered = await this.#forwarder.forward(request, reply, { from: incarnation, principal, to, secret, signal: watch.signal })
+    if (!answered) watch.end()
+    return answered
   }
+
+  // An owner that stands still keeps its connections: only its lease tells that it is gone.
+  #watch ({ node }: Peer): { signal: AbortSignal, end: () => void } {
+    const lost = new AbortController()
+    const timer = setInterval(() => {
+      this.#directory.peer(node).then((peer) => { if (peer === undefined) lost.abort() }, () => {})
+    }, this.#membership.lease / 2)
+    timer.unref()
+    return { signal: lost.signal, end: () => clearInterval(timer) }
+  }
+
+  #takeOver ({ record }: Located): Promise<Session | undefined> {
+    const running = this.#takeovers.get(record.id)
+    if (running !== undefined) return running
+    const takeover = this.#claim(record).finally(() => this.#takeovers.delete(record.id))
+    this.#takeovers.set(record.id, takeover)
+    return takeover
+  }
+
+  // Undefined: another node was faster, or this one has no lease to claim under.
+  async #claim ({ id, epoch }: StoredSession): Promise<Session | undefined> {
+    const { incarnation } = this.#membership
+    if (incarnation === undefined || !await this.#membership.whenValid(this.#patience)) throw new DirectoryUnavailableError('This node has no lease')
+    const claimed = await this.#directory.claim(id, epoch, incarnation, Date.now())
+    return claimed && this.#holdings.adopt(claimed)
+  }
+}
+
+function ignoreLoss (error: unknown): void {
+  if (!(error instanceof SessionLostError)) throw error
 }

@@ -1,18 +1,15 @@
 import type { FastifyInstance, onRequestHookHandler } from 'fastify'
-import { setTimeout } from 'node:timers/promises'
 import { createSessionHook } from '../session/session-hook.js'
 import { requireSessionLayer } from '../session/session-layer.js'
+import { EndpointDrainer } from './endpoint-drainer.js'
 import { createErrorHandler } from './error-handler.js'
 import { LiveSessions } from './live-sessions.js'
-import { isModern, ModernRequests } from './modern.js'
+import { isListening, isModern, ModernRequests } from './modern.js'
 import { resolveEndpointOptions, type McpEndpointOptions } from './options.js'
 import { createRebindingGuard } from './rebinding-guard.js'
 import { RunningReplies } from './running-replies.js'
 import { createSessionHandlers } from './session-handlers.js'
 import { createStatelessHandlers } from './stateless-handlers.js'
-
-// How long close() waits for last answers to reach their clients, and for the app's servers to close.
-const SETTLE_TIMEOUT = 1000
 
 /**
  * Mounts an MCP endpoint (Streamable HTTP) with one MCP server per session.
@@ -25,31 +22,19 @@ const SETTLE_TIMEOUT = 1000
 export async function mcpEndpoint (fastify: FastifyInstance, options: McpEndpointOptions): Promise<void> {
   const layer = requireSessionLayer(fastify)
   const resolved = resolveEndpointOptions(options)
-  const { sessions, identify, reject, shutdown, enabled } = layer
-  const live = new LiveSessions(layer, resolved, fastify.log)
+  const { reject, shutdown, enabled } = layer
+  const live = new LiveSessions(layer, resolved, fastify.prefix + resolved.path, fastify.log)
   const modern = new ModernRequests(resolved)
   const running = new RunningReplies()
-
-  shutdown.add({
-    async drain (timeout) {
-      live.endStreams()
-      modern.endStreams()
-      await running.whenEmpty(timeout)
-    },
-    async settle () {
-      await Promise.race([live.settle(), setTimeout(SETTLE_TIMEOUT, undefined, { ref: false })])
-      await running.whenEmpty(SETTLE_TIMEOUT)
-      running.destroy()
-    }
-  })
+  shutdown.add(new EndpointDrainer({ live, modern, running, layer }))
 
   fastify.setErrorHandler(createErrorHandler(reject))
   fastify.removeAllContentTypeParsers()
   fastify.addContentTypeParser('application/json', { parseAs: 'string' }, fastify.getDefaultJsonParser('error', 'error'))
 
   // On the routes themselves, so that they run after the hooks of the scope, such as its authentication.
-  const onRequest: onRequestHookHandler[] = [createRebindingGuard(resolved, reject)]
-  if (enabled) onRequest.push(createSessionHook(sessions, identify, reject, 'optional'))
+  const onRequest: onRequestHookHandler[] = [createRebindingGuard(resolved, layer)]
+  if (enabled) onRequest.push(createSessionHook(layer, 'optional'))
 
   const handlers = enabled ? createSessionHandlers(layer, resolved, live) : createStatelessHandlers(layer, resolved)
   for (const [method, handle] of Object.entries(handlers)) {
@@ -60,7 +45,8 @@ export async function mcpEndpoint (fastify: FastifyInstance, options: McpEndpoin
       config: { mcpSession: 'ignore' },
       onRequest,
       async handler (request, reply) {
-        running.add(reply)
+        if (method === 'GET' || isListening(request)) running.addStream(reply)
+        else running.addCall(reply)
         return request.mcpSession === null && isModern(request) ? modern.handle(request, reply) : handle(request, reply)
       }
     })

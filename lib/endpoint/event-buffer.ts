@@ -1,5 +1,5 @@
-import type { EventStore } from '@modelcontextprotocol/sdk/server/webStandardStreamableHttp.js'
-import { isJSONRPCErrorResponse, isJSONRPCResultResponse, type JSONRPCMessage } from '@modelcontextprotocol/sdk/types.js'
+import { isJSONRPCErrorResponse, isJSONRPCResultResponse, type JSONRPCMessage, type RequestId } from '@modelcontextprotocol/sdk/types.js'
+import type { ResumableEvents, ResumePoint } from '../session/session-cluster.js'
 
 interface BufferedEvent {
   readonly sequence: number
@@ -17,7 +17,7 @@ interface BufferedStream {
 export type SendEvent = (eventId: string, message: JSONRPCMessage) => Promise<void>
 
 /** Keeps the last events of one session, for clients that come back with `Last-Event-ID`. */
-export class EventBuffer implements EventStore {
+export class EventBuffer implements ResumableEvents {
   readonly #maxEvents: number
   readonly #events: BufferedEvent[] = []
   readonly #streams = new Map<string, BufferedStream>()
@@ -47,9 +47,14 @@ export class EventBuffer implements EventStore {
     return streamId
   }
 
-  /** What is known of the stream that the event belongs to; undefined: nothing, so it cannot be resumed. */
-  findStream (eventId: string): Readonly<BufferedStream> | undefined {
-    return this.#streams.get(parseEventId(eventId).streamId)
+  async find (lastEventId: string): Promise<ResumePoint | undefined> {
+    const stream = this.#streams.get(parseEventId(lastEventId).streamId)
+    return stream && { complete: stream.complete, lost: [] }
+  }
+
+  // Everything happens in this process, so there is nothing to note.
+  during<T> (_requests: readonly RequestId[], handle: () => T): T {
+    return handle()
   }
 
   #dropOldest (): void {

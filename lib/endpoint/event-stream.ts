@@ -1,8 +1,18 @@
 import { Readable } from 'node:stream'
 import type { ReadableStreamDefaultReader, ReadableStreamReadResult } from 'node:stream/web'
+import { asError } from '../run-guarded.js'
 
 export type ByteReader = ReadableStreamDefaultReader<Uint8Array>
 export type ByteRead = Promise<ReadableStreamReadResult<Uint8Array>>
+
+/** Says what has to be waited for before something goes out; undefined: nothing. */
+export type Barrier = () => Promise<void> | undefined
+
+export interface EventStreamOptions {
+  /** Milliseconds; 0: no heartbeats. */
+  readonly heartbeatInterval: number
+  readonly barrier?: Barrier | undefined
+}
 
 // A line that starts with a colon is a comment: https://html.spec.whatwg.org/multipage/server-sent-events.html
 const COMMENT = Buffer.from(':\n\n')
@@ -17,23 +27,26 @@ const COMMENT = Buffer.from(':\n\n')
  */
 export class EventStream extends Readable {
   readonly #reader: ByteReader
+  readonly #barrier: Barrier | undefined
   readonly #heartbeat: NodeJS.Timeout | undefined
+  // What was read before the stream was needed.
+  readonly #first: Uint8Array[]
   #next: ByteRead
   #reading = false
   #pushed = 0
   #takenAtLastBeat = -1
 
   /**
-   * @param chunks what has been read already
+   * @param first what has been read already
    * @param next the read that has been begun
-   * @param heartbeatInterval milliseconds; 0: no heartbeats
    */
-  constructor (reader: ByteReader, chunks: Uint8Array[], next: ByteRead, heartbeatInterval: number) {
+  constructor (reader: ByteReader, first: Uint8Array[], next: ByteRead, { heartbeatInterval, barrier }: EventStreamOptions) {
     super()
     this.#reader = reader
+    this.#first = first
     this.#next = next
+    this.#barrier = barrier
     this.#pass(COMMENT)
-    for (const chunk of chunks) this.#pass(chunk)
     if (heartbeatInterval > 0) {
       this.#heartbeat = setInterval(() => this.#beat(), heartbeatInterval)
       this.#heartbeat.unref()
@@ -44,9 +57,9 @@ export class EventStream extends Readable {
     // A heartbeat makes Node.js ask again while a read is under way.
     if (this.#reading) return
     this.#reading = true
-    this.#next.then(
-      ({ done, value }) => this.#take(done ? null : value),
-      (reason: Error) => this.destroy(reason)
+    this.#take().then(
+      (chunk) => this.#give(chunk),
+      (reason: unknown) => this.destroy(asError(reason))
     )
   }
 
@@ -56,16 +69,29 @@ export class EventStream extends Readable {
     this.#reader.cancel(error).then(() => callback(error), () => callback(error))
   }
 
-  #take (chunk: Uint8Array | null): void {
+  // Null at the end.
+  async #take (): Promise<Uint8Array | null> {
+    const chunk = this.#first.shift() ?? await this.#readOn()
+    await this.#barrier?.()
+    return chunk
+  }
+
+  async #readOn (): Promise<Uint8Array | null> {
+    const { done, value } = await this.#next
+    if (done) return null
+    this.#next = this.#reader.read()
+    return value
+  }
+
+  #give (chunk: Uint8Array | null): void {
     this.#reading = false
     if (this.destroyed) return
-    if (chunk === null) {
-      clearInterval(this.#heartbeat)
-      this.push(null)
+    if (chunk !== null) {
+      this.#pass(chunk)
       return
     }
-    this.#next = this.#reader.read()
-    this.#pass(chunk)
+    clearInterval(this.#heartbeat)
+    this.push(null)
   }
 
   #pass (chunk: Uint8Array): void {

@@ -1,34 +1,62 @@
-import { WebStandardStreamableHTTPServerTransport } from '@modelcontextprotocol/sdk/server/webStandardStreamableHttp.js'
+import { WebStandardStreamableHTTPServerTransport, type HandleRequestOptions } from '@modelcontextprotocol/sdk/server/webStandardStreamableHttp.js'
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { ResumableEvents } from '../session/session-cluster.js'
 import type { Session } from '../session/session.js'
 import { readAuthInfo } from './auth-info.js'
-import { EventBuffer } from './event-buffer.js'
+import type { Handshake } from './handshake.js'
 import { readRequestIds } from './messages.js'
 import type { ResolvedEndpointOptions, SessionServer } from './options.js'
-import { toTransportRequest } from './web-request.js'
+import { toReplayRequest, toTransportRequest } from './web-request.js'
+
+export interface LiveSessionOptions {
+  readonly session: Session
+  readonly endpoint: ResolvedEndpointOptions
+  /** Undefined: streams cannot be resumed. */
+  readonly events: ResumableEvents | undefined
+  /** Undefined: the session will not be brought back anywhere. */
+  readonly handshake: Handshake | undefined
+  /** Called when the handshake has changed. */
+  readonly onHandshake: (handshake: Handshake) => void
+  /** Called when the session ends from within: by DELETE, or by its own server. */
+  readonly onClosed: () => void
+}
 
 /** A session that lives in this process: a transport, and the MCP server behind it. */
 export class LiveSession {
   readonly session: Session
-  readonly events: EventBuffer | undefined
+  readonly events: ResumableEvents | undefined
+  readonly #handshake: Handshake | undefined
   readonly #transport: WebStandardStreamableHTTPServerTransport
-  // Replies under way, with the messages that they answer.
+  // Replies under way, with the messages that they answer; streams answer none.
   readonly #running = new Map<FastifyReply, unknown>()
   #server: SessionServer | undefined
 
-  /** @param onClosed called when the session ends from within: by DELETE, or by its own server */
-  constructor (session: Session, { enableJsonResponse, resumable }: ResolvedEndpointOptions, onClosed: () => void) {
+  constructor ({ session, endpoint, events, handshake, onHandshake, onClosed }: LiveSessionOptions) {
+    const { enableJsonResponse, resumable } = endpoint
     this.session = session
-    this.events = resumable && new EventBuffer(resumable.maxEvents)
+    this.events = events
+    this.#handshake = handshake
     this.#transport = new WebStandardStreamableHTTPServerTransport({
       sessionIdGenerator: () => session.id,
       enableJsonResponse,
       // Heartbeats are the business of EventStream, which also knows when nobody reads them.
       keepAliveMs: 0,
-      ...(this.events && { eventStore: this.events }),
+      ...(events && { eventStore: events }),
       ...(resumable && { retryInterval: resumable.retryInterval })
     })
     this.#transport.onclose = onClosed
+    if (handshake === undefined) return
+    // The server chains what it finds here before its own.
+    this.#transport.onmessage = function noteHandshake (message) {
+      if (handshake.observe(message)) onHandshake(handshake)
+    }
+  }
+
+  /** How many streams are open that have no end of their own. */
+  get streams (): number {
+    let streams = 0
+    for (const message of this.#running.values()) if (message === undefined) streams++
+    return streams
   }
 
   async connect (server: SessionServer): Promise<void> {
@@ -36,15 +64,22 @@ export class LiveSession {
     await server.connect(this.#transport)
   }
 
+  /** Says to a new server what the client had said to the last one. */
+  async replayHandshake (request: FastifyRequest): Promise<void> {
+    const webRequest = toReplayRequest(this.session)
+    for (const message of this.#handshake?.messages() ?? []) {
+      const response = await this.#transport.handleRequest(webRequest, withAuthInfo(request, message))
+      await response.text()
+    }
+  }
+
   /** Hands a request on to the transport. */
   async handle (request: FastifyRequest, reply: FastifyReply): Promise<Response> {
-    const authInfo = readAuthInfo(request)
-    this.#running.set(reply, request.body)
+    const { body } = request
+    this.#running.set(reply, body)
     reply.raw.on('close', () => this.#running.delete(reply))
-    return this.#transport.handleRequest(toTransportRequest(request), {
-      parsedBody: request.body,
-      ...(authInfo && { authInfo })
-    })
+    const handle = (): Promise<Response> => this.#transport.handleRequest(toTransportRequest(request), withAuthInfo(request, body))
+    return this.events === undefined ? handle() : this.events.during(readRequestIds(body), handle)
   }
 
   /** Opens the GET stream. The newest wins: the client has come back, and the old one may be dead without our knowing. */
@@ -70,4 +105,9 @@ export class LiveSession {
     await this.#transport.close()
     await this.#server?.close()
   }
+}
+
+function withAuthInfo (request: FastifyRequest, parsedBody: unknown): HandleRequestOptions {
+  const authInfo = readAuthInfo(request)
+  return authInfo === undefined ? { parsedBody } : { parsedBody, authInfo }
 }

@@ -3,30 +3,50 @@ import type { FastifyBaseLogger, FastifyReply, FastifyRequest } from 'fastify'
 import { InvalidRequestError, SessionNotFoundError } from '../errors.js'
 import { holdUntilOver } from '../session/session-hook.js'
 import { hashSessionId } from '../session/session-id.js'
+import type { ResumableEvents } from '../session/session-cluster.js'
 import type { SessionLayer } from '../session/session-layer.js'
 import type { SessionOrigin, Session } from '../session/session.js'
+import { EventBuffer } from './event-buffer.js'
+import { Handshake } from './handshake.js'
 import { LiveSession } from './live-session.js'
 import { negotiateRevision } from './messages.js'
-import type { ResolvedEndpointOptions } from './options.js'
+import type { CreateServerContext, ResolvedEndpointOptions } from './options.js'
 
 /** The sessions of one endpoint that live in this process. */
 export class LiveSessions {
   readonly #layer: SessionLayer
   readonly #options: ResolvedEndpointOptions
+  readonly #path: string
   readonly #log: FastifyBaseLogger
   readonly #live = new Map<Session, LiveSession>()
+  readonly #restoring = new Map<Session, Promise<LiveSession | undefined>>()
   readonly #closing = new Set<Promise<void>>()
 
-  constructor (layer: SessionLayer, options: ResolvedEndpointOptions, log: FastifyBaseLogger) {
+  /** @param path of the endpoint, with its prefix */
+  constructor (layer: SessionLayer, options: ResolvedEndpointOptions, path: string, log: FastifyBaseLogger) {
     this.#layer = layer
     this.#options = options
+    this.#path = path
     this.#log = log
     // Whatever ends a session ends its transport and its server.
     layer.sessions.on('closed', (session) => this.#close(session))
   }
 
-  get (session: Session): LiveSession | undefined {
-    return this.#live.get(session)
+  /**
+   * The live copy of a session. One that has come from another node gets a new
+   * server, which hears what the client had said to the last one. Undefined for
+   * a session that is not of this endpoint.
+   */
+  async find (session: Session, request: FastifyRequest): Promise<LiveSession | undefined> {
+    const live = this.#live.get(session)
+    if (live !== undefined && !this.#restoring.has(session)) return live
+    const restoring = this.#restoring.get(session) ?? this.#restore(session, request)
+    return restoring
+  }
+
+  /** How many streams of the session are open that have no end of their own. */
+  countStreams (session: Session): number {
+    return this.#live.get(session)?.streams ?? 0
   }
 
   /**
@@ -50,7 +70,8 @@ export class LiveSessions {
       if (!reply.raw.writableEnded) this.#discard(session)
     })
     try {
-      const live = await this.#start(session, request)
+      const handshake = this.#layer.cluster && new Handshake(this.#path)
+      const live = await this.#start({ session, request, restored: false }, handshake)
       const response = await live.handle(request, reply)
       if (!response.ok) this.#discard(session)
       return response
@@ -78,10 +99,39 @@ export class LiveSessions {
     return session
   }
 
-  async #start (session: Session, request: FastifyRequest): Promise<LiveSession> {
-    const live = new LiveSession(session, this.#options, () => this.#discard(session))
+  #restore (session: Session, request: FastifyRequest): Promise<LiveSession | undefined> {
+    const handshake = Handshake.restore(this.#path, this.#layer.cluster?.readState(session))
+    if (handshake === undefined) return Promise.resolve(undefined)
+    const restoring = this.#revive(session, request, handshake).finally(() => this.#restoring.delete(session))
+    this.#restoring.set(session, restoring)
+    return restoring
+  }
+
+  // A failure leaves the session as it was, for the next request to try again.
+  async #revive (session: Session, request: FastifyRequest, handshake: Handshake): Promise<LiveSession> {
+    try {
+      const live = await this.#start({ session, request, restored: true }, handshake)
+      await live.replayHandshake(request)
+      return live
+    } catch (error) {
+      this.#close(session)
+      throw error
+    }
+  }
+
+  async #start (context: CreateServerContext, handshake: Handshake | undefined): Promise<LiveSession> {
+    const { session } = context
+    const { cluster } = this.#layer
+    const live = new LiveSession({
+      session,
+      endpoint: this.#options,
+      events: this.#createEvents(session),
+      handshake,
+      onHandshake: (changed) => cluster?.saveState(session, changed.toState()),
+      onClosed: () => this.#discard(session)
+    })
     this.#live.set(session, live)
-    const server = await this.#options.createServer({ session, request, restored: false })
+    const server = await this.#options.createServer(context)
     // It may have ended while its server was being made.
     if (!this.#live.has(session)) {
       await server.close()
@@ -89,6 +139,12 @@ export class LiveSessions {
     }
     await live.connect(server)
     return live
+  }
+
+  #createEvents (session: Session): ResumableEvents | undefined {
+    const { resumable } = this.#options
+    if (resumable === undefined) return undefined
+    return this.#layer.cluster?.createEvents(session, resumable.maxEvents) ?? new EventBuffer(resumable.maxEvents)
   }
 
   #discard (session: Session): void {

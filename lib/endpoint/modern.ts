@@ -16,6 +16,11 @@ export function isModern (request: FastifyRequest): boolean {
   return !hasSessions(request.headers['mcp-protocol-version']) || readClaim(request.body) !== undefined
 }
 
+/** Whether a request opens a stream that has no end of its own. */
+export function isListening ({ body }: FastifyRequest): boolean {
+  return readKey(body, 'method') === LISTEN
+}
+
 /** The requests of an endpoint that are of revision 2026-07-28 or later, which has no sessions. */
 export class ModernRequests {
   readonly #fetch: ModernFetch | undefined
@@ -36,7 +41,7 @@ export class ModernRequests {
       ...(request.body !== undefined && { parsedBody: request.body }),
       ...(authInfo && { authInfo })
     })
-    return sendWebResponse(reply, response, this.#heartbeatInterval)
+    return sendWebResponse(reply, response, { heartbeatInterval: this.#heartbeatInterval })
   }
 
   endStreams (): void {
@@ -45,7 +50,7 @@ export class ModernRequests {
 
   #abortWith (request: FastifyRequest, reply: FastifyReply): AbortController {
     const abort = new AbortController()
-    if (readKey(request.body, 'method') === LISTEN) this.#listening.add(abort)
+    if (isListening(request)) this.#listening.add(abort)
     reply.raw.on('close', () => {
       this.#listening.delete(abort)
       if (!reply.raw.writableEnded) abort.abort()

@@ -1,6 +1,6 @@
 import type { FastifyRequest, onRequestHookHandler } from 'fastify'
 import { ForbiddenOriginError, type SessionError } from '../errors.js'
-import type { Reject } from '../session/rejection.js'
+import type { SessionLayer } from '../session/session-layer.js'
 
 export interface AllowedNames {
   readonly allowedHosts: readonly string[] | undefined
@@ -13,10 +13,11 @@ export interface AllowedNames {
  *
  * @see https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#security-warning
  */
-export function createRebindingGuard (allowed: AllowedNames, reject: Reject): onRequestHookHandler {
+export function createRebindingGuard (allowed: AllowedNames, { reject, cluster }: SessionLayer): onRequestHookHandler {
   return function checkNames (request, reply, done) {
     const error = findForbidden(request, allowed)
-    if (error === undefined) {
+    // What another node has passed on was checked there, where it came in.
+    if (error === undefined || cluster?.isForwarded(request)) {
       done()
       return
     }

@@ -3,29 +3,48 @@ import { setTimeout } from 'node:timers/promises'
 
 /** The replies of an endpoint that are under way. */
 export class RunningReplies {
-  readonly #replies = new Set<FastifyReply>()
-  #onEmpty: (() => void) | undefined
+  readonly #calls = new Set<FastifyReply>()
+  readonly #streams = new Set<FastifyReply>()
 
-  add (reply: FastifyReply): void {
-    if (reply.raw.destroyed) return
-    this.#replies.add(reply)
-    reply.raw.on('close', () => {
-      this.#replies.delete(reply)
-      if (this.#replies.size === 0) this.#onEmpty?.()
-    })
+  /** A reply that ends by itself. */
+  addCall (reply: FastifyReply): void {
+    track(this.#calls, reply)
   }
 
-  /** Resolves when no reply is under way, or after `timeout` milliseconds. */
-  async whenEmpty (timeout: number): Promise<void> {
-    if (this.#replies.size === 0) return
-    const timer = new AbortController()
-    const empty = new Promise<void>((resolve) => { this.#onEmpty = resolve })
-    await Promise.race([empty, setTimeout(timeout, undefined, { signal: timer.signal })])
-    timer.abort()
+  /** A reply that stays open until somebody ends it. */
+  addStream (reply: FastifyReply): void {
+    track(this.#streams, reply)
   }
 
-  /** Ends what is left, for close() waits for every connection. */
+  /** Resolves when the calls that are under way now have been answered, or after `timeout` milliseconds. */
+  async whenAnswered (timeout: number): Promise<void> {
+    await waitFor(this.#calls, timeout)
+  }
+
+  /** Resolves when all replies that are under way now have closed, or after `timeout` milliseconds. */
+  async whenClosed (timeout: number): Promise<void> {
+    await waitFor([...this.#calls, ...this.#streams], timeout)
+  }
+
+  /** Cuts off what is left, for close() waits for every connection. */
   destroy (): void {
-    for (const reply of this.#replies) reply.raw.destroy()
+    for (const reply of [...this.#calls, ...this.#streams]) reply.raw.destroy()
   }
+}
+
+function track (replies: Set<FastifyReply>, reply: FastifyReply): void {
+  if (reply.raw.destroyed) return
+  replies.add(reply)
+  reply.raw.on('close', () => replies.delete(reply))
+}
+
+async function waitFor (replies: Iterable<FastifyReply>, timeout: number): Promise<void> {
+  const closed = Array.from(replies, ({ raw }) => new Promise<void>((resolve) => {
+    if (raw.closed) resolve()
+    else raw.on('close', resolve)
+  }))
+  if (closed.length === 0) return
+  const timer = new AbortController()
+  await Promise.race([Promise.all(closed), setTimeout(timeout, undefined, { signal: timer.signal })])
+  timer.abort()
 }

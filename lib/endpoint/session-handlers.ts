@@ -20,7 +20,7 @@ export interface EndpointHandlers {
 
 /** The handlers of an endpoint that keeps sessions. */
 export function createSessionHandlers (layer: SessionLayer, options: ResolvedEndpointOptions, liveSessions: LiveSessions): EndpointHandlers {
-  const { reject, shutdown } = layer
+  const { reject, shutdown, cluster } = layer
   const { heartbeatInterval } = options
 
   return { POST: handleMessage, GET: handleStream, DELETE: handleInSession }
@@ -30,31 +30,39 @@ export function createSessionHandlers (layer: SessionLayer, options: ResolvedEnd
     const { body } = request
     if (!isInitializeRequest(body)) return reject(request, reply, explainMissingSession(body))
     if (!accepts(request, 'application/json', 'text/event-stream')) return reject(request, reply, new NotAcceptableError())
-    if (shutdown.hasStarted) return reject(request, reply, new ShuttingDownError())
-    return sendWebResponse(reply, await liveSessions.open(request, reply, body.params), heartbeatInterval)
+    if (shutdown.hasStarted && !shutdown.handsOver) return reject(request, reply, new ShuttingDownError())
+    return send(request, reply, await liveSessions.open(request, reply, body.params))
   }
 
   async function handleStream (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
-    const live = findLive(request)
+    const live = await findLive(request)
     if (live instanceof Error) return reject(request, reply, live)
+    const { events, session } = live
     const lastEventId = request.headers['last-event-id']
-    if (live.events !== undefined && typeof lastEventId === 'string' && accepts(request, 'text/event-stream')) {
-      const stream = live.events.findStream(lastEventId)
-      if (stream === undefined) return reject(request, reply, new InvalidRequestError('nothing is known of the stream of this Last-Event-ID any more'))
-      if (stream.complete) return replayToEnd(live.events, lastEventId, live.session.id, reply)
+    if (events !== undefined && typeof lastEventId === 'string' && accepts(request, 'text/event-stream')) {
+      const point = await events.find(lastEventId)
+      if (point === undefined) return reject(request, reply, new InvalidRequestError('nothing is known of the stream of this Last-Event-ID any more'))
+      const { complete, lost } = point
+      if (complete || lost.length > 0) return send(request, reply, await replayToEnd({ events, lastEventId, sessionId: session.id, lost }))
     }
-    return sendWebResponse(reply, await live.openStream(request, reply), heartbeatInterval)
+    return send(request, reply, await live.openStream(request, reply))
   }
 
   async function handleInSession (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
-    const live = findLive(request)
+    const live = await findLive(request)
     if (live instanceof Error) return reject(request, reply, live)
-    return sendWebResponse(reply, await live.handle(request, reply), heartbeatInterval)
+    return send(request, reply, await live.handle(request, reply))
   }
 
   // A session can be of another endpoint, or of the app's own making.
-  function findLive (request: FastifyRequest): LiveSession | SessionError {
+  async function findLive (request: FastifyRequest): Promise<LiveSession | SessionError> {
     if (request.mcpSession === null) return new MissingSessionIdError()
-    return liveSessions.get(request.mcpSession) ?? new SessionNotFoundError()
+    return await liveSessions.find(request.mcpSession, request) ?? new SessionNotFoundError()
+  }
+
+  function send (request: FastifyRequest, reply: FastifyReply, response: Response): Promise<FastifyReply> {
+    const session = request.mcpSession
+    const barrier = cluster === undefined || session === null ? undefined : () => cluster.barrier(session)
+    return sendWebResponse(reply, response, { heartbeatInterval, barrier })
   }
 }

@@ -30,7 +30,7 @@ export function createStatelessHandlers ({ identify, reject }: SessionLayer, opt
     const transport = new WebStandardStreamableHTTPServerTransport({ enableJsonResponse, keepAliveMs: 0 })
     await server.connect(transport)
     const response = await transport.handleRequest(toTransportRequest(request), { parsedBody: body, ...(authInfo && { authInfo }) })
-    return sendWebResponse(reply, response, heartbeatInterval)
+    return sendWebResponse(reply, response, { heartbeatInterval })
   }
 
   async function refuse (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {

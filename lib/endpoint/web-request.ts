@@ -1,5 +1,7 @@
+import { DEFAULT_NEGOTIATED_PROTOCOL_VERSION } from '@modelcontextprotocol/sdk/types.js'
 import type { FastifyRequest } from 'fastify'
 import type { IncomingHttpHeaders } from 'node:http'
+import type { Session } from '../session/session.js'
 
 /**
  * A Fastify request for the SDK's transport, which reads the method, the URL
@@ -13,6 +15,19 @@ export function toTransportRequest (request: FastifyRequest): Request {
     headers: { value: new IncomingHeaders(request.headers) }
   })
   return transportRequest
+}
+
+/** A POST of this process to the transport of a session. */
+export function toReplayRequest ({ id, protocolVersion = DEFAULT_NEGOTIATED_PROTOCOL_VERSION }: Session): Request {
+  return new Request('http://localhost', {
+    method: 'POST',
+    headers: {
+      accept: 'application/json, text/event-stream',
+      'content-type': 'application/json',
+      'mcp-session-id': id,
+      'mcp-protocol-version': protocolVersion
+    }
+  })
 }
 
 /** A Fastify request as a whole web `Request`, without its body, which has been read. */

@@ -205,10 +205,12 @@ export class SessionManager extends EventEmitter<SessionEvents> {
     this.#log('info', 'Stopped TTL cleanup')
   }
 
-  /** Closes all sessions in one go. */
-  clearAll (reason: CloseReason = 'cleared'): void {
-    const sessions = Array.from(this.#sessions.values())
+  /** Closes all sessions, or those for which `which` says so, in one go. */
+  clearAll (reason: CloseReason = 'cleared', which?: (session: Session) => boolean): void {
+    const all = Array.from(this.#sessions.values())
+    const sessions = which === undefined ? all : all.filter(which)
     for (const session of sessions) this.#close(session, reason)
+    if (which !== undefined && sessions.length === 0) return
     this.#log('info', `All sessions cleared: ${sessions.length} session(s) removed`)
   }
 

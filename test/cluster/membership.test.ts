@@ -22,7 +22,7 @@ function scene (t: Test): Scene {
   let time = 1000
   const now = (): number => time
   const directory = new MemoryDirectory({ now })
-  const node = new Membership({ directory, url: 'http://127.0.0.1:3000', lease: LEASE, now })
+  const node = new Membership({ directory, url: () => 'http://127.0.0.1:3000', lease: LEASE, now })
   const events: string[] = []
   for (const event of ['joined', 'lapsed', 'resumed', 'mail', 'unavailable'] as const) {
     node.on(event, () => { events.push(event) })
@@ -52,7 +52,7 @@ t.test('a node that has joined stays as long as the directory answers', async t 
   await pass(10 * LEASE)
   t.equal(node.isValid(), true)
   t.equal(node.incarnation, incarnation)
-  t.strictSame(await directory.peer(incarnation), { node: incarnation, url: 'http://127.0.0.1:3000' })
+  t.strictSame(await directory.peer(incarnation), { node: incarnation, url: () => 'http://127.0.0.1:3000' })
   t.strictSame(events, ['joined'])
   t.ok(Number(directory.calls.get('renew')) <= 31, 'renews every third of a lease')
 })
@@ -228,7 +228,7 @@ t.test('leaving works whether or not anybody listens', async t => {
 
 t.test('its own clock and lease are the default', async t => {
   const directory = new MemoryDirectory()
-  const node = new Membership({ directory, url: 'http://127.0.0.1:3000' })
+  const node = new Membership({ directory, url: () => 'http://127.0.0.1:3000' })
   t.equal(node.lease, 5000)
   t.equal(await node.join(), true)
   t.equal(node.isValid(), true)
