@@ -120,7 +120,7 @@ export class SessionManager extends EventEmitter<SessionEvents> {
     const session = this.#sessions.get(id)
     if (session === undefined) return fail(new Error(`Session not found for cleanup: ${id}`))
     this.#close(session, 'deleted')
-    this.#log('info', `Session cleaned up: ${this.#formatId(id)}`)
+    this.#log('info', () => `Session cleaned up: ${this.#formatId(id)}`)
     return succeed()
   }
 
@@ -174,7 +174,7 @@ export class SessionManager extends EventEmitter<SessionEvents> {
     if (this.#timer !== undefined || this.#ttl === Infinity) return
     this.#timer = setInterval(() => this.#startSweep(), this.#cleanupInterval)
     this.#timer.unref()
-    this.#log('info', `Starting TTL cleanup (interval: ${this.#cleanupInterval}ms, TTL: ${this.#ttl}ms)`)
+    this.#log('info', () => `Starting TTL cleanup (interval: ${this.#cleanupInterval}ms, TTL: ${this.#ttl}ms)`)
   }
 
   stopTTLCleanup (): void {
@@ -183,14 +183,14 @@ export class SessionManager extends EventEmitter<SessionEvents> {
     clearImmediate(this.#slice)
     this.#timer = undefined
     this.#slice = undefined
-    this.#log('info', 'Stopped TTL cleanup')
+    this.#log('info', () => 'Stopped TTL cleanup')
   }
 
   /** Closes all sessions in one go. */
   clearAll (reason: CloseReason = 'cleared'): void {
     const sessions = Array.from(this.#sessions.values())
     for (const session of sessions) this.#close(session, reason)
-    this.#log('info', `All sessions cleared: ${sessions.length} session(s) removed`)
+    this.#log('info', () => `All sessions cleared: ${sessions.length} session(s) removed`)
   }
 
   #open (id: string, metadata: SessionMetadata | undefined, verb: string): void {
@@ -199,7 +199,7 @@ export class SessionManager extends EventEmitter<SessionEvents> {
     if (replaced !== undefined) this.#close(replaced, 'replaced')
     this.#sessions.set(id, session)
     this.#idle.add(session)
-    this.#log('info', `Session ${verb}: ${this.#formatId(id)}${describeKeys(session.metadata)}`)
+    this.#log('info', () => `Session ${verb}: ${this.#formatId(id)}${describeKeys(session.metadata)}`)
     this.#emit('created', session)
   }
 
@@ -221,7 +221,7 @@ export class SessionManager extends EventEmitter<SessionEvents> {
     const handler = this.#expirationHandler
     if (handler !== undefined) {
       runGuarded(() => handler(session.id), (error) => {
-        this.#log('error', `Expiration handler failed for session ${this.#formatId(session.id)}: ${error.message}`)
+        this.#log('error', () => `Expiration handler failed for session ${this.#formatId(session.id)}: ${error.message}`)
       })
     }
     this.#expiring.delete(session)
@@ -242,7 +242,7 @@ export class SessionManager extends EventEmitter<SessionEvents> {
   #emit<E extends keyof SessionEvents> (event: E, ...args: SessionEvents[E]): void {
     for (const listener of this.rawListeners(event)) {
       runGuarded(() => Reflect.apply(listener, this, args), (error) => {
-        this.#log('error', `A listener of "${event}" failed: ${error.message}`)
+        this.#log('error', () => `A listener of "${event}" failed: ${error.message}`)
       })
     }
   }
@@ -274,19 +274,22 @@ export class SessionManager extends EventEmitter<SessionEvents> {
   }
 
   #logSweepFailure (error: Error): void {
-    this.#log('error', `TTL cleanup failed: ${error.message}`)
+    this.#log('error', () => `TTL cleanup failed: ${error.message}`)
   }
 
   #logExpired (ids: string[], removed = ids.length): void {
-    const shown = ids.map(this.#formatId).join(', ') + (removed > ids.length ? ', …' : '')
-    this.#log('info', `Cleanup completed: removed ${removed} expired session(s): ${shown}`)
+    this.#log('info', () => {
+      const shown = ids.map((id) => this.#formatId(id)).join(', ') + (removed > ids.length ? ', …' : '')
+      return `Cleanup completed: removed ${removed} expired session(s): ${shown}`
+    })
   }
 
-  #log (level: LogLevel, data: string): void {
+  // The text is made in here: not at all without a logger, and a `formatId` that throws breaks nothing.
+  #log (level: LogLevel, describe: () => string): void {
     const logger = this.#logger
     if (logger === undefined) return
     // A logger that fails has nobody left to tell.
-    runGuarded(() => logger.sendLog({ level, data, logger: 'SessionManager' }), () => {})
+    runGuarded(() => logger.sendLog({ level, data: describe(), logger: 'SessionManager' }), () => {})
   }
 }
 
