@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { EventEmitter } from 'node:events'
+import { describeValue } from '../describe-value.js'
 import type { ILogger, LogLevel } from '../logger.js'
 import { checkFunction, checkMethod, checkMilliseconds, checkTimer, clampToTimer } from '../option-checks.js'
 import { fail, succeed, type Result } from '../result.js'
@@ -98,7 +99,7 @@ export class SessionManager extends EventEmitter<SessionEvents> {
   touch (id: string): Result<void> {
     const now = Date.now()
     const session = this.#find(id, now)
-    if (session === undefined) return fail(new Error(`Session not found: ${id}`))
+    if (session === undefined) return fail(new Error(`Session not found: ${describeValue(id)}`))
     session.lastAccessedAt = now
     return succeed()
   }
@@ -106,7 +107,7 @@ export class SessionManager extends EventEmitter<SessionEvents> {
   /** Merges `metadata` into that of the session, key by key. Does not touch it. */
   update (id: string, metadata: SessionMetadata): Result<void> {
     const session = this.#find(id)
-    if (session === undefined) return fail(new Error(`Session not found: ${id}`))
+    if (session === undefined) return fail(new Error(`Session not found: ${describeValue(id)}`))
     try {
       session.metadata = copyMetadata(metadata, session.metadata)
     } catch (error) {
@@ -118,7 +119,7 @@ export class SessionManager extends EventEmitter<SessionEvents> {
   /** Closes the session. */
   cleanup (id: string): Result<void> {
     const session = this.#sessions.get(id)
-    if (session === undefined) return fail(new Error(`Session not found for cleanup: ${id}`))
+    if (session === undefined) return fail(new Error(`Session not found for cleanup: ${describeValue(id)}`))
     this.#close(session, 'deleted')
     this.#log('info', () => `Session cleaned up: ${this.#formatId(id)}`)
     return succeed()
