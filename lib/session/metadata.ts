@@ -23,13 +23,13 @@ export function describeKeys (metadata: Readonly<SessionMetadata> | undefined): 
 
 // A getter or a proxy may throw; what it hides is left out, the rest is kept.
 function readableEntries (metadata: SessionMetadata): SessionMetadata {
-  const copy: SessionMetadata = {}
+  const entries: Array<[string, unknown]> = []
   for (const key of readableKeys(metadata)) {
     try {
-      copy[key] = metadata[key]
+      entries.push([key, metadata[key]])
     } catch {}
   }
-  return copy
+  return Object.fromEntries(entries)
 }
 
 function readableKeys (metadata: SessionMetadata): string[] {
