@@ -211,6 +211,10 @@ export class SessionManager extends EventEmitter<SessionEvents> {
     return undefined
   }
 
+  #isTracked (session: SessionRecord): boolean {
+    return this.#sessions.get(session.id) === session
+  }
+
   #isExpired (session: SessionRecord, now: number): boolean {
     return now - session.lastAccessedAt > this.#ttl && session.activeRequests === 0
   }
@@ -226,14 +230,14 @@ export class SessionManager extends EventEmitter<SessionEvents> {
       })
     }
     this.#expiring.delete(session)
-    if (this.#sessions.get(session.id) !== session) return false
+    if (!this.#isTracked(session)) return false
     this.#close(session, 'expired')
     return true
   }
 
   // The listeners come last, so that they find everything else in order.
   #close (session: SessionRecord, reason: CloseReason): void {
-    if (this.#sessions.get(session.id) !== session) return
+    if (!this.#isTracked(session)) return
     this.#sessions.delete(session.id)
     session.unlink()
     this.#emit('closed', session, reason)
@@ -257,10 +261,11 @@ export class SessionManager extends EventEmitter<SessionEvents> {
   #sweep (now: number, ids: string[], removed: number): void {
     const { sessions, more } = this.#idle.takeIdleBefore(now - this.#ttl, VISITS_PER_SLICE)
     for (const session of sessions) {
-      if (this.#isExpired(session, now) && this.#expire(session)) {
-        if (removed++ < IDS_PER_LOG_ENTRY) ids.push(session.id)
-      } else if (this.#sessions.get(session.id) === session) {
-        // A listener of one that went before it has touched it.
+      // A handler or listener of one that went before it may have closed it, or held it with the clock set back.
+      if (!this.#isTracked(session)) continue
+      if (this.#isExpired(session, now)) {
+        if (this.#expire(session) && removed++ < IDS_PER_LOG_ENTRY) ids.push(session.id)
+      } else if (!session.isLinked) {
         this.#idle.add(session)
       }
     }
