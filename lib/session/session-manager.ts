@@ -30,6 +30,14 @@ export interface SessionEvents {
   closed: [session: Session, reason: CloseReason]
 }
 
+/** A search for expired sessions, which may take several slices. */
+interface Sweep {
+  readonly startedAt: number
+  /** The first few that were removed. */
+  readonly ids: string[]
+  removed: number
+}
+
 const DEFAULT_TTL = 3_600_000
 const DEFAULT_CLEANUP_INTERVAL = 300_000
 // Small enough that a slice whose listeners take 30 µs a session stays below 10 ms.
@@ -53,6 +61,8 @@ export class SessionManager extends EventEmitter<SessionEvents> {
   readonly #expiring = new Set<SessionRecord>()
   #expirationHandler: ExpirationHandler | undefined
   #timer: NodeJS.Timeout | undefined
+  #sweep: Sweep | undefined
+  // The next slice of the sweep; none while one runs.
   #slice: NodeJS.Immediate | undefined
 
   /** @throws TypeError for an option of the wrong type or out of range */
@@ -181,9 +191,8 @@ export class SessionManager extends EventEmitter<SessionEvents> {
   stopTTLCleanup (): void {
     if (this.#timer === undefined) return
     clearInterval(this.#timer)
-    clearImmediate(this.#slice)
     this.#timer = undefined
-    this.#slice = undefined
+    this.#stopSweep()
     this.#log('info', () => 'Stopped TTL cleanup')
   }
 
@@ -253,34 +262,58 @@ export class SessionManager extends EventEmitter<SessionEvents> {
   }
 
   #startSweep (): void {
-    clearImmediate(this.#slice)
-    runGuarded(() => this.#sweep(Date.now(), [], 0), (error) => this.#logSweepFailure(error))
+    // One that takes longer than the interval goes on instead.
+    if (this.#sweep !== undefined) return
+    this.#guardSweep(() => {
+      this.#sweep = { startedAt: Date.now(), ids: [], removed: 0 }
+      this.#runSlice(this.#sweep)
+    })
+  }
+
+  #guardSweep (work: () => void): void {
+    runGuarded(work, (error) => {
+      this.#sweep = undefined
+      this.#log('error', () => `TTL cleanup failed: ${error.message}`)
+    })
   }
 
   // In slices, so that many sessions that expire together do not hold up the event loop.
-  #sweep (now: number, ids: string[], removed: number): void {
-    const { sessions, more } = this.#idle.takeIdleBefore(now - this.#ttl, VISITS_PER_SLICE)
-    for (const session of sessions) {
-      // A handler or listener of one that went before it may have closed it, or held it with the clock set back.
-      if (!this.#isTracked(session)) continue
-      if (this.#isExpired(session, now)) {
-        if (this.#expire(session) && removed++ < IDS_PER_LOG_ENTRY) ids.push(session.id)
-      } else if (!session.isLinked) {
-        this.#idle.add(session)
-      }
+  #runSlice (sweep: Sweep): void {
+    this.#slice = undefined
+    const { sessions, more } = this.#idle.takeIdleBefore(sweep.startedAt - this.#ttl, VISITS_PER_SLICE)
+    for (const session of sessions) this.#sweepSession(session, sweep)
+    if (more && this.#sweep === sweep) {
+      this.#slice = setImmediate(() => this.#guardSweep(() => this.#runSlice(sweep)))
+      this.#slice.unref()
+    } else {
+      this.#endSweep(sweep)
     }
-    if (!more) {
-      if (removed > 0) this.#logExpired(ids, removed)
-      return
-    }
-    this.#slice = setImmediate(() => {
-      runGuarded(() => this.#sweep(now, ids, removed), (error) => this.#logSweepFailure(error))
-    })
-    this.#slice.unref()
   }
 
-  #logSweepFailure (error: Error): void {
-    this.#log('error', () => `TTL cleanup failed: ${error.message}`)
+  // A handler or listener of one that went before it may have closed it, stopped the sweep, or, with the
+  // clock set back, held it.
+  #sweepSession (session: SessionRecord, sweep: Sweep): void {
+    if (!this.#isTracked(session)) return
+    if (this.#sweep === sweep && this.#isExpired(session, sweep.startedAt)) {
+      if (this.#expire(session) && sweep.removed++ < IDS_PER_LOG_ENTRY) sweep.ids.push(session.id)
+    } else if (!session.isLinked) {
+      this.#idle.add(session)
+    }
+  }
+
+  // From within a slice the sweep is only told to stop; the slice ends it.
+  #stopSweep (): void {
+    const sweep = this.#sweep
+    this.#sweep = undefined
+    if (sweep === undefined || this.#slice === undefined) return
+    clearImmediate(this.#slice)
+    this.#slice = undefined
+    this.#endSweep(sweep)
+  }
+
+  #endSweep (sweep: Sweep): void {
+    if (this.#sweep === sweep) this.#sweep = undefined
+    if (sweep.removed > 0) this.#logExpired(sweep.ids, sweep.removed)
   }
 
   #logExpired (ids: string[], removed = ids.length): void {
