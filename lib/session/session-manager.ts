@@ -206,11 +206,13 @@ export class SessionManager extends EventEmitter<SessionEvents> {
   #open (id: string, metadata: SessionMetadata | undefined, verb: string): void {
     const session = new SessionRecord(id, Date.now(), metadata === undefined ? undefined : copyMetadata(metadata))
     const replaced = this.#sessions.get(id)
-    if (replaced !== undefined) this.#close(replaced, 'replaced')
+    if (replaced !== undefined) this.#forget(replaced)
     this.#sessions.set(id, session)
     this.#idle.add(session)
     this.#log('info', () => `Session ${verb}: ${this.#formatId(id)}${describeKeys(session.metadata)}`)
-    this.#emit('created', session)
+    if (replaced !== undefined) this.#emit('closed', replaced, 'replaced')
+    // A listener of the one that was replaced may have closed it again.
+    if (this.#isTracked(session)) this.#emit('created', session)
   }
 
   #find (id: string, now = Date.now()): SessionRecord | undefined {
@@ -247,9 +249,13 @@ export class SessionManager extends EventEmitter<SessionEvents> {
   // The listeners come last, so that they find everything else in order.
   #close (session: SessionRecord, reason: CloseReason): void {
     if (!this.#isTracked(session)) return
+    this.#forget(session)
+    this.#emit('closed', session, reason)
+  }
+
+  #forget (session: SessionRecord): void {
     this.#sessions.delete(session.id)
     session.unlink()
-    this.#emit('closed', session, reason)
   }
 
   // Each listener on its own: one that throws must not keep the next from freeing its memory.
