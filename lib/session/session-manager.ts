@@ -110,7 +110,7 @@ export class SessionManager extends EventEmitter<SessionEvents> {
     const now = Date.now()
     const session = this.#find(id, now)
     if (session === undefined) return fail(new Error(`Session not found: ${describeValue(id)}`))
-    session.lastAccessedAt = now
+    this.#restartIdleTime(session, now)
     return succeed()
   }
 
@@ -144,7 +144,7 @@ export class SessionManager extends EventEmitter<SessionEvents> {
     const session = this.#find(id, now)
     if (session === undefined) return undefined
     session.activeRequests++
-    session.lastAccessedAt = now
+    this.#restartIdleTime(session, now)
     return session
   }
 
@@ -156,7 +156,7 @@ export class SessionManager extends EventEmitter<SessionEvents> {
     const tracked = this.#sessions.get(session.id)
     if (tracked !== session || tracked.activeRequests === 0) return
     tracked.activeRequests--
-    tracked.lastAccessedAt = Date.now()
+    this.#restartIdleTime(tracked, Date.now())
     if (!tracked.isLinked) this.#idle.add(tracked)
   }
 
@@ -220,6 +220,16 @@ export class SessionManager extends EventEmitter<SessionEvents> {
     if (session === undefined || !this.#isExpired(session, now)) return session
     if (this.#expire(session)) this.#logExpired([id])
     return undefined
+  }
+
+  #restartIdleTime (session: SessionRecord, now: number): void {
+    const clockWentBack = now < session.lastAccessedAt
+    session.lastAccessedAt = now
+    // A sweep would find it only in its slot or an earlier one, not in the future.
+    if (clockWentBack && session.isLinked) {
+      session.unlink()
+      this.#idle.add(session)
+    }
   }
 
   #isTracked (session: SessionRecord): boolean {
