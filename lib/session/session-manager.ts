@@ -46,8 +46,7 @@ const IDS_PER_LOG_ENTRY = 10
 
 /**
  * Keeps the sessions of one process: creates, finds, touches, expires and
- * closes them. Every method is synchronous, and none but the constructor,
- * `create` and `register` throws.
+ * closes them. Every method is synchronous, and none throws but those that say so.
  */
 export class SessionManager extends EventEmitter<SessionEvents> {
   /** Milliseconds; Infinity when sessions never expire. */
@@ -198,9 +197,11 @@ export class SessionManager extends EventEmitter<SessionEvents> {
 
   /** Closes all sessions in one go. */
   clearAll (reason: CloseReason = 'cleared'): void {
-    const sessions = Array.from(this.#sessions.values())
-    for (const session of sessions) this.#close(session, reason)
-    this.#log('info', () => `All sessions cleared: ${sessions.length} session(s) removed`)
+    let removed = 0
+    for (const session of Array.from(this.#sessions.values())) {
+      if (this.#close(session, reason)) removed++
+    }
+    this.#log('info', () => `All sessions cleared: ${removed} session(s) removed`)
   }
 
   #open (id: string, metadata: SessionMetadata | undefined, verb: string): void {
@@ -251,16 +252,15 @@ export class SessionManager extends EventEmitter<SessionEvents> {
       })
     }
     this.#expiring.delete(session)
-    if (!this.#isTracked(session)) return false
-    this.#close(session, 'expired')
-    return true
+    return this.#close(session, 'expired')
   }
 
   // The listeners come last, so that they find everything else in order.
-  #close (session: SessionRecord, reason: CloseReason): void {
-    if (!this.#isTracked(session)) return
+  #close (session: SessionRecord, reason: CloseReason): boolean {
+    if (!this.#isTracked(session)) return false
     this.#forget(session)
     this.#emit('closed', session, reason)
+    return true
   }
 
   #forget (session: SessionRecord): void {
