@@ -1,9 +1,11 @@
+import { describeValue } from './describe-value.js'
+
 // setInterval() and setTimeout() fire after 1 ms when they are given more than this.
 const LONGEST_TIMER = 2_147_483_647
 
 /** @throws TypeError that says what the option must be */
 export function refuse (name: string, expected: string, value: unknown): never {
-  const shown = typeof value === 'string' ? JSON.stringify(value) : String(value)
+  const shown = typeof value === 'string' ? JSON.stringify(value) : describeValue(value)
   throw new TypeError(`Option "${name}" must be ${expected}, got ${shown} (${typeof value})`)
 }
 

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { EventEmitter } from 'node:events'
+import { describeValue } from '../describe-value.js'
 import { SessionLimitError } from '../errors.js'
 import type { ILogger, LogLevel } from '../logger.js'
 import { checkCount, checkFunction, checkMethod, checkMilliseconds, checkTimer, clampToTimer } from '../option-checks.js'
@@ -40,6 +41,14 @@ export interface SessionEvents {
   closed: [session: Session, reason: CloseReason]
 }
 
+/** A search for expired sessions, which may take several slices. */
+interface Sweep {
+  readonly startedAt: number
+  /** The first few that were removed. */
+  readonly ids: string[]
+  removed: number
+}
+
 const DEFAULT_TTL = 3_600_000
 const DEFAULT_CLEANUP_INTERVAL = 300_000
 // Small enough that a slice whose listeners take 30 µs a session stays below 10 ms.
@@ -48,8 +57,7 @@ const IDS_PER_LOG_ENTRY = 10
 
 /**
  * Keeps the sessions of one process: creates, finds, touches, expires and
- * closes them. Every method is synchronous, and none but the constructor,
- * `create` and `register` throws.
+ * closes them. Every method is synchronous, and none throws but those that say so.
  */
 export class SessionManager extends EventEmitter<SessionEvents> {
   /** Milliseconds; Infinity when sessions never expire. */
@@ -65,6 +73,8 @@ export class SessionManager extends EventEmitter<SessionEvents> {
   readonly #expiring = new Set<SessionRecord>()
   #expirationHandler: ExpirationHandler | undefined
   #timer: NodeJS.Timeout | undefined
+  #sweep: Sweep | undefined
+  // The next slice of the sweep; none while one runs.
   #slice: NodeJS.Immediate | undefined
 
   /** @throws TypeError for an option of the wrong type or out of range */
@@ -116,15 +126,15 @@ export class SessionManager extends EventEmitter<SessionEvents> {
   touch (id: string): Result<void> {
     const now = Date.now()
     const session = this.#find(id, now)
-    if (session === undefined) return fail(new Error(`Session not found: ${id}`))
-    session.lastAccessedAt = now
+    if (session === undefined) return fail(new Error(`Session not found: ${describeValue(id)}`))
+    this.#restartIdleTime(session, now)
     return succeed()
   }
 
   /** Merges `metadata` into that of the session, key by key. Does not touch it. */
   update (id: string, metadata: SessionMetadata): Result<void> {
     const session = this.#find(id)
-    if (session === undefined) return fail(new Error(`Session not found: ${id}`))
+    if (session === undefined) return fail(new Error(`Session not found: ${describeValue(id)}`))
     try {
       session.metadata = copyMetadata(metadata, session.metadata)
     } catch (error) {
@@ -137,9 +147,9 @@ export class SessionManager extends EventEmitter<SessionEvents> {
   /** Closes the session. */
   cleanup (id: string, reason: CloseReason = 'deleted'): Result<void> {
     const session = this.#sessions.get(id)
-    if (session === undefined) return fail(new Error(`Session not found for cleanup: ${id}`))
+    if (session === undefined) return fail(new Error(`Session not found for cleanup: ${describeValue(id)}`))
     this.#close(session, reason)
-    this.#log('info', `Session cleaned up: ${this.#formatId(id)}`)
+    this.#log('info', () => `Session cleaned up: ${this.#formatId(id)}`)
     return succeed()
   }
 
@@ -152,7 +162,7 @@ export class SessionManager extends EventEmitter<SessionEvents> {
     const session = this.#find(id, now)
     if (session === undefined) return undefined
     session.activeRequests++
-    session.lastAccessedAt = now
+    this.#restartIdleTime(session, now)
     return session
   }
 
@@ -164,7 +174,7 @@ export class SessionManager extends EventEmitter<SessionEvents> {
     const tracked = this.#sessions.get(session.id)
     if (tracked !== session || tracked.activeRequests === 0) return
     tracked.activeRequests--
-    tracked.lastAccessedAt = Date.now()
+    this.#restartIdleTime(tracked, Date.now())
     if (!tracked.isLinked) this.#idle.add(tracked)
   }
 
@@ -193,38 +203,41 @@ export class SessionManager extends EventEmitter<SessionEvents> {
     if (this.#timer !== undefined || this.#ttl === Infinity) return
     this.#timer = setInterval(() => this.#startSweep(), this.#cleanupInterval)
     this.#timer.unref()
-    this.#log('info', `Starting TTL cleanup (interval: ${this.#cleanupInterval}ms, TTL: ${this.#ttl}ms)`)
+    this.#log('info', () => `Starting TTL cleanup (interval: ${this.#cleanupInterval}ms, TTL: ${this.#ttl}ms)`)
   }
 
   stopTTLCleanup (): void {
     if (this.#timer === undefined) return
     clearInterval(this.#timer)
-    clearImmediate(this.#slice)
     this.#timer = undefined
-    this.#slice = undefined
-    this.#log('info', 'Stopped TTL cleanup')
+    this.#stopSweep()
+    this.#log('info', () => 'Stopped TTL cleanup')
   }
 
   /** Closes all sessions, or those for which `which` says so, in one go. */
   clearAll (reason: CloseReason = 'cleared', which?: (session: Session) => boolean): void {
-    const all = Array.from(this.#sessions.values())
-    const sessions = which === undefined ? all : all.filter(which)
-    for (const session of sessions) this.#close(session, reason)
-    if (which !== undefined && sessions.length === 0) return
-    this.#log('info', `All sessions cleared: ${sessions.length} session(s) removed`)
+    let removed = 0
+    for (const session of Array.from(this.#sessions.values())) {
+      if (which?.(session) !== false && this.#close(session, reason)) removed++
+    }
+    if (which !== undefined && removed === 0) return
+    this.#log('info', () => `All sessions cleared: ${removed} session(s) removed`)
   }
 
   #open (verb: string, id: string, metadata: SessionMetadata | undefined, origin: RestoredOrigin | undefined): void {
     const copy = metadata === undefined ? undefined : copyMetadata(metadata)
     const replaced = this.#sessions.get(id)
-    if (replaced !== undefined) this.#close(replaced, 'replaced')
-    this.#makeRoom(origin?.principal)
+    // The new one takes the place of the one that had its id.
+    if (replaced === undefined) this.#makeRoom(origin?.principal)
+    else this.#forget(replaced)
     const session = new SessionRecord(id, Date.now(), copy, origin)
     this.#sessions.set(id, session)
     this.#ofPrincipal.add(session)
     this.#idle.add(session)
-    this.#log('info', `Session ${verb}: ${this.#formatId(id)}${describeKeys(copy)}`)
-    this.#emit('created', session)
+    this.#log('info', () => `Session ${verb}: ${this.#formatId(id)}${describeKeys(copy)}`)
+    if (replaced !== undefined) this.#emit('closed', replaced, 'replaced')
+    // A listener of the one that was replaced may have closed it again.
+    if (this.#isTracked(session)) this.#emit('created', session)
   }
 
   #makeRoom (principal: string | undefined): void {
@@ -239,7 +252,7 @@ export class SessionManager extends EventEmitter<SessionEvents> {
       return
     }
     this.#close(session, 'evicted')
-    this.#log('info', `Session evicted: ${this.#formatId(session.id)}`)
+    this.#log('info', () => `Session evicted: ${this.#formatId(session.id)}`)
   }
 
   #find (id: string, now = Date.now()): SessionRecord | undefined {
@@ -247,6 +260,20 @@ export class SessionManager extends EventEmitter<SessionEvents> {
     if (session === undefined || !this.#isExpired(session, now)) return session
     if (this.#expire(session)) this.#logExpired([id])
     return undefined
+  }
+
+  #restartIdleTime (session: SessionRecord, now: number): void {
+    const clockWentBack = now < session.lastAccessedAt
+    session.lastAccessedAt = now
+    // A sweep would find it only in its slot or an earlier one, not in the future.
+    if (clockWentBack && session.isLinked) {
+      session.unlink()
+      this.#idle.add(session)
+    }
+  }
+
+  #isTracked (session: SessionRecord): boolean {
+    return this.#sessions.get(session.id) === session
   }
 
   #isExpired (session: SessionRecord, now: number): boolean {
@@ -260,73 +287,104 @@ export class SessionManager extends EventEmitter<SessionEvents> {
     const handler = this.#expirationHandler
     if (handler !== undefined) {
       runGuarded(() => handler(session.id), (error) => {
-        this.#log('error', `Expiration handler failed for session ${this.#formatId(session.id)}: ${error.message}`)
+        this.#log('error', () => `Expiration handler failed for session ${this.#formatId(session.id)}: ${error.message}`)
       })
     }
     this.#expiring.delete(session)
-    if (this.#sessions.get(session.id) !== session) return false
-    this.#close(session, 'expired')
-    return true
+    return this.#close(session, 'expired')
   }
 
   // The listeners come last, so that they find everything else in order.
-  #close (session: SessionRecord, reason: CloseReason): void {
-    if (this.#sessions.get(session.id) !== session) return
+  #close (session: SessionRecord, reason: CloseReason): boolean {
+    if (!this.#isTracked(session)) return false
+    this.#forget(session)
+    this.#emit('closed', session, reason)
+    return true
+  }
+
+  #forget (session: SessionRecord): void {
     this.#sessions.delete(session.id)
     this.#ofPrincipal.delete(session)
     session.unlink()
-    this.#emit('closed', session, reason)
   }
 
   // Each listener on its own: one that throws must not keep the next from freeing its memory.
   #emit<E extends keyof SessionEvents> (event: E, ...args: SessionEvents[E]): void {
     for (const listener of this.rawListeners(event)) {
       runGuarded(() => Reflect.apply(listener, this, args), (error) => {
-        this.#log('error', `A listener of "${event}" failed: ${error.message}`)
+        this.#log('error', () => `A listener of "${event}" failed: ${error.message}`)
       })
     }
   }
 
   #startSweep (): void {
-    clearImmediate(this.#slice)
-    runGuarded(() => this.#sweep(Date.now(), [], 0), (error) => this.#logSweepFailure(error))
+    // One that takes longer than the interval goes on instead.
+    if (this.#sweep !== undefined) return
+    this.#guardSweep(() => {
+      this.#sweep = { startedAt: Date.now(), ids: [], removed: 0 }
+      this.#runSlice(this.#sweep)
+    })
+  }
+
+  #guardSweep (work: () => void): void {
+    runGuarded(work, (error) => {
+      this.#sweep = undefined
+      this.#log('error', () => `TTL cleanup failed: ${error.message}`)
+    })
   }
 
   // In slices, so that many sessions that expire together do not hold up the event loop.
-  #sweep (now: number, ids: string[], removed: number): void {
-    const { sessions, more } = this.#idle.takeIdleBefore(now - this.#ttl, VISITS_PER_SLICE)
-    for (const session of sessions) {
-      if (this.#isExpired(session, now) && this.#expire(session)) {
-        if (removed++ < IDS_PER_LOG_ENTRY) ids.push(session.id)
-      } else if (this.#sessions.get(session.id) === session) {
-        // A listener of one that went before it has touched it.
-        this.#idle.add(session)
-      }
+  #runSlice (sweep: Sweep): void {
+    this.#slice = undefined
+    const { sessions, more } = this.#idle.takeIdleBefore(sweep.startedAt - this.#ttl, VISITS_PER_SLICE)
+    for (const session of sessions) this.#sweepSession(session, sweep)
+    if (more && this.#sweep === sweep) {
+      this.#slice = setImmediate(() => this.#guardSweep(() => this.#runSlice(sweep)))
+      this.#slice.unref()
+    } else {
+      this.#endSweep(sweep)
     }
-    if (!more) {
-      if (removed > 0) this.#logExpired(ids, removed)
-      return
-    }
-    this.#slice = setImmediate(() => {
-      runGuarded(() => this.#sweep(now, ids, removed), (error) => this.#logSweepFailure(error))
-    })
-    this.#slice.unref()
   }
 
-  #logSweepFailure (error: Error): void {
-    this.#log('error', `TTL cleanup failed: ${error.message}`)
+  // A handler or listener of one that went before it may have closed it, stopped the sweep, or, with the
+  // clock set back, held it.
+  #sweepSession (session: SessionRecord, sweep: Sweep): void {
+    if (!this.#isTracked(session)) return
+    if (this.#sweep === sweep && this.#isExpired(session, sweep.startedAt)) {
+      if (this.#expire(session) && sweep.removed++ < IDS_PER_LOG_ENTRY) sweep.ids.push(session.id)
+    } else if (!session.isLinked) {
+      this.#idle.add(session)
+    }
+  }
+
+  // From within a slice the sweep is only told to stop; the slice ends it.
+  #stopSweep (): void {
+    const sweep = this.#sweep
+    this.#sweep = undefined
+    if (sweep === undefined || this.#slice === undefined) return
+    clearImmediate(this.#slice)
+    this.#slice = undefined
+    this.#endSweep(sweep)
+  }
+
+  #endSweep (sweep: Sweep): void {
+    if (this.#sweep === sweep) this.#sweep = undefined
+    if (sweep.removed > 0) this.#logExpired(sweep.ids, sweep.removed)
   }
 
   #logExpired (ids: string[], removed = ids.length): void {
-    const shown = ids.map(this.#formatId).join(', ') + (removed > ids.length ? ', …' : '')
-    this.#log('info', `Cleanup completed: removed ${removed} expired session(s): ${shown}`)
+    this.#log('info', () => {
+      const shown = ids.map((id) => this.#formatId(id)).join(', ') + (removed > ids.length ? ', …' : '')
+      return `Cleanup completed: removed ${removed} expired session(s): ${shown}`
+    })
   }
 
-  #log (level: LogLevel, data: string): void {
+  // The text is made in here: not at all without a logger, and a `formatId` that throws breaks nothing.
+  #log (level: LogLevel, describe: () => string): void {
     const logger = this.#logger
     if (logger === undefined) return
     // A logger that fails has nobody left to tell.
-    runGuarded(() => logger.sendLog({ level, data, logger: 'SessionManager' }), () => {})
+    runGuarded(() => logger.sendLog({ level, data: describe(), logger: 'SessionManager' }), () => {})
   }
 }
 
