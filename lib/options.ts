@@ -1,5 +1,5 @@
 import type { FastifyRequest } from 'fastify'
-import { toJsonRpcError, type SessionError } from './errors.js'
+import type { SessionError } from './errors.js'
 import type { ILogger } from './logger.js'
 import { checkBoolean, checkFunction } from './option-checks.js'
 
@@ -22,7 +22,7 @@ export interface McpSessionsOptions {
 
 export interface ResolvedOptions {
   readonly enabled: boolean
-  readonly errorResponseBuilder: ErrorResponseBuilder
+  readonly errorResponseBuilder: ErrorResponseBuilder | undefined
 }
 
 /**
@@ -34,12 +34,6 @@ export function resolveOptions (options: McpSessionsOptions): ResolvedOptions {
   const { enabled = true, errorResponseBuilder } = options
   return {
     enabled: checkBoolean('enabled', enabled),
-    errorResponseBuilder:
-      checkFunction('errorResponseBuilder', errorResponseBuilder, '(request, error) => body') ??
-      buildJsonRpcBody
+    errorResponseBuilder: checkFunction('errorResponseBuilder', errorResponseBuilder, '(request, error) => body')
   }
-}
-
-function buildJsonRpcBody (_request: FastifyRequest, error: SessionError): unknown {
-  return toJsonRpcError(error)
 }

@@ -1,7 +1,11 @@
 import type { FastifyReply, FastifyRequest, onRequestHookHandler, RouteOptions } from 'fastify'
-import { MalformedSessionIdError, MissingSessionIdError, RouteConfigError, SessionNotFoundError, type SessionError } from '../errors.js'
+import { inspect } from 'node:util'
+import {
+  MalformedSessionIdError, MissingSessionIdError, RouteConfigError, SessionNotFoundError, toJsonRpcError, type SessionError
+} from '../errors.js'
 import type { ErrorResponseBuilder } from '../options.js'
 import { hasSessions } from './protocol-revision.js'
+import { onResponseOver } from './response-over.js'
 import { isSessionId, SESSION_HEADER } from './session-id.js'
 import type { SessionManager } from './session-manager.js'
 import type { Session } from './session.js'
@@ -13,14 +17,17 @@ export type SessionMode = 'required' | 'optional' | 'ignore'
  * The `onRequest` hook: the only reader of the session header. It finds the
  * session, holds it until the response is over, and answers what is wrong.
  */
-export function createSessionHook (sessions: SessionManager, buildBody: ErrorResponseBuilder): onRequestHookHandler {
+export function createSessionHook (sessions: SessionManager, buildBody?: ErrorResponseBuilder): onRequestHookHandler {
   return function checkSession (request, reply, done) {
     const outcome = findSession(sessions, request)
     if (outcome instanceof Error) {
-      reply.code(outcome.statusCode).send(buildBody(request, outcome))
+      reject(request, reply, outcome, buildBody)
       return
     }
-    if (outcome !== null) holdUntilOver(sessions, outcome, request, reply)
+    if (outcome !== null) {
+      request.mcpSession = outcome
+      onResponseOver(request, reply, () => sessions.release(outcome))
+    }
     done()
   }
 }
@@ -51,15 +58,16 @@ function findSession (sessions: SessionManager, request: FastifyRequest): Sessio
 function checkMode (mode: unknown, method: string, url: string): SessionMode {
   if (mode === undefined) return 'optional'
   if (mode === 'required' || mode === 'optional' || mode === 'ignore') return mode
-  throw new RouteConfigError(method, url, JSON.stringify(mode))
+  throw new RouteConfigError(method, url, inspect(mode))
 }
 
-// The response closes however it ends: sent, aborted, streamed, hijacked, injected.
-function holdUntilOver (sessions: SessionManager, session: Session, request: FastifyRequest, reply: FastifyReply): void {
-  request.mcpSession = session
-  if (reply.raw.destroyed) {
-    sessions.release(session)
+function reject (request: FastifyRequest, reply: FastifyReply, error: SessionError, buildBody: ErrorResponseBuilder | undefined): void {
+  if (buildBody === undefined) {
+    // As a string: the response schemas and serializers of the route are for its own bodies.
+    reply.code(error.statusCode).type('application/json; charset=utf-8').send(JSON.stringify(toJsonRpcError(error)))
     return
   }
-  reply.raw.on('close', () => sessions.release(session))
+  // Before the status: a builder that throws is a fault of the app, and answers 500.
+  const body = buildBody(request, error)
+  reply.code(error.statusCode).send(body)
 }
