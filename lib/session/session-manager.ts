@@ -221,7 +221,7 @@ export class SessionManager extends EventEmitter<SessionEvents> {
     const handler = this.#expirationHandler
     if (handler !== undefined) {
       runGuarded(() => handler(session.id), (error) => {
-        this.#log('error', `Expiration handler failed for session ${this.#formatId(session.id)}: ${error.message}`)
+        this.#log('error', `Expiration handler failed for session ${this.#formatId(session.id)}: ${this.#describe(error, session)}`)
       })
     }
     this.#expiring.delete(session)
@@ -242,7 +242,7 @@ export class SessionManager extends EventEmitter<SessionEvents> {
   #emit<E extends keyof SessionEvents> (event: E, ...args: SessionEvents[E]): void {
     for (const listener of this.rawListeners(event)) {
       runGuarded(() => Reflect.apply(listener, this, args), (error) => {
-        this.#log('error', `A listener of "${event}" failed: ${error.message}`)
+        this.#log('error', `A listener of "${event}" failed: ${this.#describe(error, args[0])}`)
       })
     }
   }
@@ -280,6 +280,11 @@ export class SessionManager extends EventEmitter<SessionEvents> {
   #logExpired (ids: string[], removed = ids.length): void {
     const shown = ids.map(this.#formatId).join(', ') + (removed > ids.length ? ', …' : '')
     this.#log('info', `Cleanup completed: removed ${removed} expired session(s): ${shown}`)
+  }
+
+  // What the app throws may name the session, as the errors of touch() and cleanup() do.
+  #describe (error: Error, { id }: Session): string {
+    return error.message.replaceAll(id, () => this.#formatId(id))
   }
 
   #log (level: LogLevel, data: string): void {
