@@ -24,10 +24,9 @@ export function createSessionHook (sessions: SessionManager, buildBody?: ErrorRe
       reject(request, reply, outcome, buildBody)
       return
     }
-    if (outcome !== null) {
-      request.mcpSession = outcome
-      onResponseOver(request, reply, () => sessions.release(outcome))
-    }
+    // Also when it is null: a scope that was loaded before the plugin has the hook, but not the decorator.
+    request.mcpSession = outcome
+    if (outcome !== null) onResponseOver(request, reply, () => sessions.release(outcome))
     done()
   }
 }
