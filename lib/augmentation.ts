@@ -22,6 +22,6 @@ declare module 'fastify' {
      * id; `'optional'`: none, or a good one; `'ignore'`: it is not looked at.
      * Default `'optional'`.
      */
-    mcpSession?: SessionMode
+    mcpSession?: SessionMode | undefined
   }
 }

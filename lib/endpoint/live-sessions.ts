@@ -64,7 +64,7 @@ export class LiveSessions {
       protocolVersion: negotiateRevision(params.protocolVersion)
     })
     request.mcpSession = session
-    holdUntilOver(this.#layer.sessions, session, reply)
+    holdUntilOver(this.#layer.sessions, session, request, reply)
     // A client that has not got its answer does not know the id.
     reply.raw.on('close', () => {
       if (!reply.raw.writableEnded) this.#discard(session)

@@ -8,19 +8,20 @@ export type ErrorResponseBuilder = (request: FastifyRequest, error: SessionError
 /** Answers a request with what is wrong with it. */
 export type Reject = (request: FastifyRequest, reply: FastifyReply, error: SessionError) => FastifyReply
 
-export function createReject (buildBody: ErrorResponseBuilder = buildJsonRpcBody): Reject {
+export function createReject (buildBody?: ErrorResponseBuilder): Reject {
   return function reject (request, reply, error) {
     const seconds = getRetryAfter(error)
     if (seconds !== undefined) reply.header('retry-after', seconds)
-    reply.code(error.statusCode)
+    if (buildBody === undefined) {
+      // As a string: the response schemas and serializers of the route are for its own bodies.
+      return reply.code(error.statusCode).type('application/json; charset=utf-8').send(JSON.stringify(toJsonRpcError(error)))
+    }
     try {
-      return reply.send(buildBody(request, error))
+      // Before the status: a builder that throws is a fault of the app, and answers 500.
+      const body = buildBody(request, error)
+      return reply.code(error.statusCode).send(body)
     } catch (reason) {
       return reply.send(asError(reason))
     }
   }
-}
-
-function buildJsonRpcBody (_request: FastifyRequest, error: SessionError): unknown {
-  return toJsonRpcError(error)
 }

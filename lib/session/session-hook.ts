@@ -1,9 +1,11 @@
 import type { FastifyReply, FastifyRequest, HookHandlerDoneFunction, onRequestHookHandler, RouteOptions } from 'fastify'
+import { inspect } from 'node:util'
 import { MalformedSessionIdError, MissingSessionIdError, RouteConfigError, SessionNotFoundError, type SessionError } from '../errors.js'
 import { asError } from '../run-guarded.js'
 import type { Identify } from './principal.js'
 import { hasSessions } from './protocol-revision.js'
 import type { Reject } from './rejection.js'
+import { onResponseOver } from './response-over.js'
 import type { SessionCluster } from './session-cluster.js'
 import { isSessionId, SESSION_HEADER } from './session-id.js'
 import type { SessionManager } from './session-manager.js'
@@ -29,6 +31,8 @@ export function createSessionHook ({ sessions, identify, reject, cluster }: Sess
   return function checkSession (request, reply, done) {
     const id = readSessionId(request, mode)
     if (id === undefined) {
+      // A scope that was loaded before the plugin has the hook, but not the decorator.
+      request.mcpSession = null
       done()
       return
     }
@@ -64,7 +68,7 @@ export function createSessionHook ({ sessions, identify, reject, cluster }: Sess
       return
     }
     request.mcpSession = outcome
-    holdUntilOver(sessions, outcome, reply)
+    holdUntilOver(sessions, outcome, request, reply)
     done()
   }
 }
@@ -98,11 +102,11 @@ function readMode (request: FastifyRequest): SessionMode {
 function checkMode (mode: unknown, method: string, url: string): SessionMode {
   if (mode === undefined) return 'optional'
   if (mode === 'required' || mode === 'optional' || mode === 'ignore') return mode
-  throw new RouteConfigError(method, url, JSON.stringify(mode))
+  throw new RouteConfigError(method, url, inspect(mode))
 }
 
-/** Holds the session until the response closes, however it ends: sent, aborted, streamed, hijacked, injected. */
-export function holdUntilOver (sessions: SessionManager, session: Session, reply: FastifyReply): void {
-  if (reply.raw.destroyed || sessions.acquire(session.id) === undefined) return
-  reply.raw.on('close', () => sessions.release(session))
+/** Holds the session until the response is over, however it ends: sent, aborted, streamed, hijacked, injected. */
+export function holdUntilOver (sessions: SessionManager, session: Session, request: FastifyRequest, reply: FastifyReply): void {
+  if (sessions.acquire(session.id) === undefined) return
+  onResponseOver(request, reply, () => sessions.release(session))
 }

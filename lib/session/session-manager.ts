@@ -287,7 +287,7 @@ export class SessionManager extends EventEmitter<SessionEvents> {
     const handler = this.#expirationHandler
     if (handler !== undefined) {
       runGuarded(() => handler(session.id), (error) => {
-        this.#log('error', () => `Expiration handler failed for session ${this.#formatId(session.id)}: ${error.message}`)
+        this.#log('error', () => `Expiration handler failed for session ${this.#formatId(session.id)}: ${this.#describe(error, session)}`)
       })
     }
     this.#expiring.delete(session)
@@ -312,7 +312,7 @@ export class SessionManager extends EventEmitter<SessionEvents> {
   #emit<E extends keyof SessionEvents> (event: E, ...args: SessionEvents[E]): void {
     for (const listener of this.rawListeners(event)) {
       runGuarded(() => Reflect.apply(listener, this, args), (error) => {
-        this.#log('error', () => `A listener of "${event}" failed: ${error.message}`)
+        this.#log('error', () => `A listener of "${event}" failed: ${this.#describe(error, args[0])}`)
       })
     }
   }
@@ -377,6 +377,11 @@ export class SessionManager extends EventEmitter<SessionEvents> {
       const shown = ids.map((id) => this.#formatId(id)).join(', ') + (removed > ids.length ? ', …' : '')
       return `Cleanup completed: removed ${removed} expired session(s): ${shown}`
     })
+  }
+
+  // What the app throws may name the session, as the errors of touch() and cleanup() do.
+  #describe (error: Error, { id }: Session): string {
+    return error.message.replaceAll(id, () => this.#formatId(id))
   }
 
   // The text is made in here: not at all without a logger, and a `formatId` that throws breaks nothing.
