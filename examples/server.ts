@@ -1,12 +1,18 @@
 import { connectionHelp } from './connection-help.js'
-import { buildHandWiredApp } from './hand-wired.js'
+import { buildApp } from './endpoint.js'
+import { connectRedis } from './redis.js'
 
 const port = Number(process.env['PORT'] ?? 3000)
-const app = await buildHandWiredApp({}, true)
+const redis = connectRedis(process.env['REDIS_URL'])
+const app = await buildApp(
+  redis === undefined ? {} : { cluster: { redis } },
+  // A node of a cluster goes on serving while it hands its sessions over.
+  { logger: true, return503OnClosing: redis === undefined }
+)
 
 // Again and again: Ctrl-C reaches a process more than once when a package runner passes it on.
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-  process.on(signal, () => app.close())
+  process.on(signal, stop)
 }
 
 try {
@@ -16,5 +22,10 @@ try {
   console.error(`\nCannot listen on port ${process.env['PORT'] ?? port}: ${error instanceof Error ? error.message : error}`)
   console.error('Choose another port: PORT=3001 npm start\n')
   process.exitCode = 1
+  await stop()
+}
+
+async function stop (): Promise<void> {
   await app.close()
+  redis?.disconnect()
 }

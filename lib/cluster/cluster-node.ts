@@ -80,6 +80,7 @@ export class ClusterNode implements SessionCluster {
   /** Lets go of what is left, so that the others need not wait for the lease to end. Never rejects. */
   async leave (): Promise<void> {
     clearInterval(this.#liveness)
+    await this.#holdings.whenLeft()
     await this.#endings.flush()
     await this.#membership.leave()
     await this.#forwarder.close()

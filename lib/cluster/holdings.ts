@@ -49,6 +49,9 @@ export class Holdings {
   readonly #onError: HoldingsOptions['onError']
   readonly #held = new Map<Session, Holding>()
   readonly #adopting = new Map<string, StoredSession>()
+  // Ended by this node, and not lost to another: what they still have to say may go out.
+  readonly #ended = new WeakSet<Session>()
+  readonly #leaving = new Set<Promise<void>>()
 
   constructor ({ sessions, directory, membership, endings, patience, onError }: HoldingsOptions) {
     this.#sessions = sessions
@@ -71,7 +74,12 @@ export class Holdings {
   /** Whether nothing of the session waits to be written, and this node may answer for it. */
   isSettled (session: Session): boolean {
     const holding = this.#held.get(session)
-    return holding !== undefined && this.#isSettled(holding)
+    return holding === undefined ? this.#ended.has(session) : this.#isSettled(holding)
+  }
+
+  /** Resolves when the sessions that have ended are on their way out of the directory. Never rejects. */
+  async whenLeft (): Promise<void> {
+    await Promise.all(this.#leaving)
   }
 
   /**
@@ -170,13 +178,23 @@ export class Holdings {
     if (holding === undefined) return
     this.#held.delete(session)
     if (reason === 'moved') return
-    const end = (): void => {
-      if (holding.epoch === 0) return
-      if (reason === 'shutdown') this.#endings.release(toLiveness(holding))
-      else this.#endings.remove(session.id, holding.epoch)
+    this.#ended.add(session)
+    const leaving = this.#leave(holding, reason).finally(() => this.#leaving.delete(leaving))
+    this.#leaving.add(leaving)
+  }
+
+  async #leave (holding: Holding, reason: CloseReason): Promise<void> {
+    await holding.settling?.catch(() => {})
+    if (holding.epoch === 0) return
+    if (reason !== 'shutdown') {
+      this.#endings.remove(holding.session.id, holding.epoch)
+      return
     }
-    if (holding.settling === undefined) end()
-    else holding.settling.then(end, end)
+    // The next owner has to find what this one has not written yet.
+    if (holding.isMetadataDirty || holding.isStateDirty) {
+      await this.#write(holding).catch((error: unknown) => this.#onError('A session is handed over without its latest changes', error))
+    }
+    this.#endings.release(toLiveness(holding))
   }
 
   #isCurrent ({ incarnation }: Holding): boolean {

@@ -83,10 +83,12 @@ export class SessionLocator {
   async #forward (request: FastifyRequest, reply: FastifyReply, to: Peer, principal: string | undefined): Promise<boolean> {
     const { incarnation = '', secret } = this.#membership
     const watch = this.#watch(to)
-    reply.raw.on('close', watch.end)
+    reply.raw.once('close', watch.end)
     const answered = await this.#forwarder.forward(request, reply, { from: incarnation, principal, to, secret, signal: watch.signal })
-    if (!answered) watch.end()
-    return answered
+    if (answered) return true
+    reply.raw.off('close', watch.end)
+    watch.end()
+    return false
   }
 
   // An owner that stands still keeps its connections: only its lease tells that it is gone.

@@ -72,7 +72,7 @@ export class EventStream extends Readable {
   // Null at the end.
   async #take (): Promise<Uint8Array | null> {
     const chunk = this.#first.shift() ?? await this.#readOn()
-    await this.#barrier?.()
+    if (chunk !== null) await this.#barrier?.()
     return chunk
   }
 

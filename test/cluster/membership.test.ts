@@ -52,7 +52,7 @@ t.test('a node that has joined stays as long as the directory answers', async t 
   await pass(10 * LEASE)
   t.equal(node.isValid(), true)
   t.equal(node.incarnation, incarnation)
-  t.strictSame(await directory.peer(incarnation), { node: incarnation, url: () => 'http://127.0.0.1:3000' })
+  t.strictSame(await directory.peer(incarnation), { node: incarnation, url: 'http://127.0.0.1:3000' })
   t.strictSame(events, ['joined'])
   t.ok(Number(directory.calls.get('renew')) <= 31, 'renews every third of a lease')
 })
