@@ -323,7 +323,6 @@ export class SessionManager extends EventEmitter<SessionEvents> {
     this.#sweep = undefined
     if (sweep === undefined || this.#slice === undefined) return
     clearImmediate(this.#slice)
-    this.#slice = undefined
     this.#endSweep(sweep)
   }
 
