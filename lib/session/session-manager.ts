@@ -227,7 +227,7 @@ export class SessionManager extends EventEmitter<SessionEvents> {
     const clockWentBack = now < session.lastAccessedAt
     session.lastAccessedAt = now
     // A sweep would find it only in its slot or an earlier one, not in the future.
-    if (clockWentBack && session.isLinked) {
+    if (clockWentBack) {
       session.unlink()
       this.#idle.add(session)
     }
@@ -327,7 +327,7 @@ export class SessionManager extends EventEmitter<SessionEvents> {
   }
 
   #endSweep (sweep: Sweep): void {
-    if (this.#sweep === sweep) this.#sweep = undefined
+    this.#sweep = undefined
     if (sweep.removed > 0) this.#logExpired(sweep.ids, sweep.removed)
   }
 
