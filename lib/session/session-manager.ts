@@ -266,7 +266,7 @@ export class SessionManager extends EventEmitter<SessionEvents> {
     const clockWentBack = now < session.lastAccessedAt
     session.lastAccessedAt = now
     // A sweep would find it only in its slot or an earlier one, not in the future.
-    if (clockWentBack && session.isLinked) {
+    if (clockWentBack) {
       session.unlink()
       this.#idle.add(session)
     }
@@ -363,12 +363,11 @@ export class SessionManager extends EventEmitter<SessionEvents> {
     this.#sweep = undefined
     if (sweep === undefined || this.#slice === undefined) return
     clearImmediate(this.#slice)
-    this.#slice = undefined
     this.#endSweep(sweep)
   }
 
   #endSweep (sweep: Sweep): void {
-    if (this.#sweep === sweep) this.#sweep = undefined
+    this.#sweep = undefined
     if (sweep.removed > 0) this.#logExpired(sweep.ids, sweep.removed)
   }
 

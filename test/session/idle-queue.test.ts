@@ -1,8 +1,7 @@
-import { setFlagsFromString } from 'node:v8'
-import { runInNewContext } from 'node:vm'
 import t from 'tap'
 import { IdleQueue } from '../../lib/session/idle-queue.js'
 import { SessionRecord } from '../../lib/session/session-record.js'
+import { collectGarbage } from '../helpers/collect-garbage.js'
 import { createRandom } from '../helpers/random.js'
 
 const TTL = 6400
@@ -190,8 +189,6 @@ t.test('sessions outlive the removal of empty slots', async (t) => {
 })
 
 t.test('empty slots do not pile up', async (t) => {
-  setFlagsFromString('--expose-gc')
-  const collectGarbage: () => void = runInNewContext('gc')
   function heapUsed (): number {
     collectGarbage()
     return process.memoryUsage().heapUsed

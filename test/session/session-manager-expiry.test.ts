@@ -1,5 +1,6 @@
 import { mock } from 'node:test'
 import t from 'tap'
+import { IdleQueue } from '../../lib/session/idle-queue.js'
 import { nextTurn, recordManager, stopTime, type RecordedManager } from '../helpers/recorded-manager.js'
 
 const TTL = 1000
@@ -339,10 +340,10 @@ t.test('an error inside a sweep is logged and the next sweep runs', async (t) =>
   manager.register('a')
   timers.tick(1000)
   entries.length = 0
-  const clock = mock.method(Date, 'now', () => { throw new Error('no clock') })
+  const broken = mock.method(IdleQueue.prototype, 'takeIdleBefore', () => { throw new Error('out of order') })
   timers.tick(500)
-  clock.mock.restore()
-  t.strictSame(entries, [{ level: 'error', data: 'TTL cleanup failed: no clock', logger: 'SessionManager' }])
+  broken.mock.restore()
+  t.strictSame(entries, [{ level: 'error', data: 'TTL cleanup failed: out of order', logger: 'SessionManager' }])
   timers.tick(500)
   t.equal(manager.getActiveSessionCount(), 0)
 })

@@ -206,13 +206,27 @@ t.test('a listener that stops the cleanup stops the sweep that it is called from
   const { manager, events, takeLog } = recordManySweptForReal(t)
   manager.once('closed', () => manager.stopTTLCleanup())
   while (events.length === 0) await nextTurn()
+  const immediates = t.capture(globalThis, 'setImmediate', globalThis.setImmediate)
   for (let turn = 0; turn < 4; turn++) await nextTurn()
+  t.equal(immediates().length, 4, 'no slice follows')
+  immediates.restore()
   t.strictSame(events, ['closed s0 expired'])
   t.strictSame(takeLog(), ['Stopped TTL cleanup', 'Cleanup completed: removed 1 expired session(s): s0'])
   t.equal(manager.getActiveSessionCount(), 2 * SLICE - 1)
   manager.startTTLCleanup()
   while (manager.getActiveSessionCount() > 0) await nextTurn()
   t.equal(events.length, 2 * SLICE, 'the rest is not lost')
+})
+
+t.test('a sweep that is stopped from within a later slice says once what it did', async (t) => {
+  const { manager, takeLog } = recordManySweptForReal(t)
+  manager.on('closed', ({ id }) => { if (id === `s${SLICE}`) manager.stopTTLCleanup() })
+  while (manager.getActiveSessionCount() >= SLICE) await nextTurn()
+  await nextTurn()
+  const log = takeLog()
+  t.equal(log.length, 2)
+  t.match(log, ['Stopped TTL cleanup', /^Cleanup completed: removed 257 expired session\(s\): s0, .*, s9, …$/])
+  t.equal(manager.getActiveSessionCount(), SLICE - 1)
 })
 
 t.test('a listener that starts the cleanup over loses no session', async (t) => {

@@ -1,6 +1,7 @@
 import t from 'tap'
 import { SessionManager, type SessionManagerOptions } from '../../lib/session/session-manager.js'
-import { recordManager, stopTime } from '../helpers/recorded-manager.js'
+import { collectGarbage } from '../helpers/collect-garbage.js'
+import { nextTurn, recordManager, stopTime } from '../helpers/recorded-manager.js'
 
 const UUID_V4 = /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/
 const MALFORMED = new TypeError('A session id must be a string of 1 to 256 visible ASCII characters')
@@ -346,6 +347,22 @@ t.test('the options are read once and not changed', async (t) => {
   timers.tick(101)
   t.equal(manager.get('a'), undefined)
   t.equal(other.get('a'), undefined)
+})
+
+t.test('a session that has ended is not kept in memory', async (t) => {
+  const timers = stopTime(t)
+  const { manager } = recordManager({ ttl: 1000 })
+  manager.setExpirationHandler(() => {})
+  for (const id of ['deleted', 'replaced', 'expired', 'cleared']) manager.register(id)
+  const refs = manager.list().map((session) => new WeakRef(session))
+  manager.cleanup('deleted')
+  manager.register('replaced')
+  timers.tick(1001)
+  manager.get('expired')
+  manager.clearAll()
+  await nextTurn()
+  collectGarbage()
+  t.strictSame(refs.map((ref) => ref.deref()), [undefined, undefined, undefined, undefined])
 })
 
 t.test('two managers know nothing of each other', async (t) => {
