@@ -219,6 +219,27 @@ t.test('pipelined requests', async (t) => {
     t.equal(activeRequests(app, id), 0)
   })
 
+  t.test('are over only once when the connection goes in the middle of their turn', async (t) => {
+    const { app, id, header, entered, finish } = await stage(t)
+    const queued: boolean[] = []
+    const over: string[] = []
+    app.server.on('request', (request, response) => {
+      queued.push(response.socket === null)
+      response.once('close', () => over.push(request.url ?? ''))
+    })
+    app.sessionManager.acquire(id)
+    const client = await connectRaw(t, await listen(app))
+    client.send('GET /nowhere HTTP/1.1', 'host: a', '', 'GET /plain HTTP/1.1', 'host: a', header)
+    await entered.promise
+    await client.see('404')
+    t.strictSame(queued, [false, true])
+    t.equal(activeRequests(app, id), 2)
+    client.vanish()
+    await until(() => over.includes('/plain'), 'the response is closed')
+    t.equal(activeRequests(app, id), 1, 'what else holds the session still does')
+    finish.resolve()
+  })
+
   t.test('are over one by one, without a listener each on their connection', async (t) => {
     const warnings: Error[] = []
     const onWarning = (warning: Error): void => { warnings.push(warning) }
