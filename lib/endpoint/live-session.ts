@@ -1,5 +1,6 @@
 import { WebStandardStreamableHTTPServerTransport } from '@modelcontextprotocol/sdk/server/webStandardStreamableHttp.js'
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import { onResponseOver } from '../session/response-over.js'
 import type { Session } from '../session/session.js'
 import { readAuthInfo } from './auth-info.js'
 import { EventBuffer } from './event-buffer.js'
@@ -17,12 +18,12 @@ export class LiveSession {
   #server: SessionServer | undefined
 
   /** @param onClosed called when the session ends from within: by DELETE, or by its own server */
-  constructor (session: Session, { enableJsonResponse, resumable }: ResolvedEndpointOptions, onClosed: () => void) {
+  constructor (session: Session, { resumable }: ResolvedEndpointOptions, onClosed: () => void) {
     this.session = session
     this.events = resumable && new EventBuffer(resumable.maxEvents)
     this.#transport = new WebStandardStreamableHTTPServerTransport({
       sessionIdGenerator: () => session.id,
-      enableJsonResponse,
+      onsessionclosed: () => this.#answerRunning(),
       // Heartbeats are the business of EventStream, which also knows when nobody reads them.
       keepAliveMs: 0,
       ...(this.events && { eventStore: this.events }),
@@ -40,7 +41,7 @@ export class LiveSession {
   async handle (request: FastifyRequest, reply: FastifyReply): Promise<Response> {
     const authInfo = readAuthInfo(request)
     this.#running.set(reply, request.body)
-    reply.raw.on('close', () => this.#running.delete(reply))
+    onResponseOver(request, reply, () => this.#running.delete(reply))
     return this.#transport.handleRequest(toTransportRequest(request), {
       parsedBody: request.body,
       ...(authInfo && { authInfo })
@@ -62,12 +63,16 @@ export class LiveSession {
 
   /** Answers what the client still waits for, ends all streams and closes the server. */
   async close (): Promise<void> {
+    await this.#answerRunning()
+    await this.#transport.close()
+    await this.#server?.close()
+  }
+
+  async #answerRunning (): Promise<void> {
     const ids = Array.from(this.#running.values()).flatMap(readRequestIds)
     // A call that has been answered meanwhile is no longer known to the transport.
     await Promise.allSettled(ids.map((id) => this.#transport.send({
       jsonrpc: '2.0', id, error: { code: -32001, message: 'Session closed' }
     })))
-    await this.#transport.close()
-    await this.#server?.close()
   }
 }

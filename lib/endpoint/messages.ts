@@ -13,6 +13,14 @@ export function readRequestIds (body: unknown): RequestId[] {
   return ids
 }
 
+/** The JSON of the responses among the messages of an SSE stream. */
+export function readAnswers (events: string): string[] {
+  return events.split('\n')
+    .filter((line) => line.startsWith('data: {'))
+    .map((line) => line.slice('data: '.length))
+    .filter((message) => !('method' in JSON.parse(message)))
+}
+
 // Well-formed or not.
 function hasMethod (body: unknown, method: string): boolean {
   const messages: unknown[] = Array.isArray(body) ? body : [body]
