@@ -4,7 +4,7 @@ import { onResponseOver } from '../session/response-over.js'
 import type { Session } from '../session/session.js'
 import { readAuthInfo } from './auth-info.js'
 import { EventBuffer } from './event-buffer.js'
-import { readRequestIds } from './messages.js'
+import { readCancelledIds, readRequestIds } from './messages.js'
 import type { ResolvedEndpointOptions, SessionServer } from './options.js'
 import { toTransportRequest } from './web-request.js'
 
@@ -42,10 +42,12 @@ export class LiveSession {
     const authInfo = readAuthInfo(request)
     this.#running.set(reply, request.body)
     onResponseOver(request, reply, () => this.#running.delete(reply))
-    return this.#transport.handleRequest(toTransportRequest(request), {
+    const response = await this.#transport.handleRequest(toTransportRequest(request), {
       parsedBody: request.body,
       ...(authInfo && { authInfo })
     })
+    if (response.status === 202) this.#endCancelled(request.body)
+    return response
   }
 
   /** Opens the GET stream. The newest wins: the client has come back, and the old one may be dead without our knowing. */
@@ -66,6 +68,18 @@ export class LiveSession {
     await this.#answerRunning()
     await this.#transport.close()
     await this.#server?.close()
+  }
+
+  // The SDK rightly sends no response to a call that has been cancelled, but leaves its stream open.
+  // With event ids the client would only come back for it.
+  #endCancelled (body: unknown): void {
+    if (this.events !== undefined) return
+    for (const cancelled of readCancelledIds(body)) {
+      for (const running of this.#running.values()) {
+        const [id, ...others] = readRequestIds(running)
+        if (id === cancelled && others.length === 0) this.#transport.closeSSEStream(id)
+      }
+    }
   }
 
   async #answerRunning (): Promise<void> {

@@ -123,7 +123,8 @@ t.test('SDK 1: a call that the client cancels is cancelled', async (t) => {
   abort.abort()
   await t.rejects(result)
   await until(() => server().aborted === 1, 'the tool knows')
-  t.ok(app.sessionManager.get(sessionId))
+  await until(() => activeRequests(app, sessionId) === 1, 'its stream is closed, and the GET stream is open')
+  await client.ping()
 })
 
 t.test('SDK 1: a session that has expired is 404, and the client can open another one', async (t) => {

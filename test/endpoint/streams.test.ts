@@ -206,6 +206,37 @@ t.test('a large answer arrives whole', async (t) => {
   t.ok(stream.text.length > 5_000_000)
 })
 
+t.test('the stream of a call that is cancelled ends, without an answer', async (t) => {
+  for (const enableJsonResponse of [false, true]) {
+    const { app, listen, server } = await buildEndpoint(t, { endpoint: { enableJsonResponse } })
+    const client = await openSession(t, await listen())
+    const cancelled = client.post(call(2, 'wait'))
+    const running = client.post(call(3, 'wait'))
+    await until(() => server().waiting.length === 2, 'the calls have come')
+    for (const requestId of [2, 2, 'unknown']) await client.post(cancel(requestId))
+    const { text, status } = await (await cancelled).end()
+    t.equal(status, 200)
+    t.notMatch(text, 'data')
+    await until(() => activeRequests(app, client.sessionId) === 1, 'the other call goes on')
+    server().answer('nobody listens')
+    server().answer('finished')
+    t.match((await (await running).end()).text, 'finished')
+  }
+})
+
+t.test('a batch goes on when one call of it is cancelled', async (t) => {
+  const { listen, server } = await buildEndpoint(t)
+  const client = await openSession(t, await listen(), '2025-03-26')
+  client.headers = { 'mcp-protocol-version': '2025-03-26' }
+  const batch = await client.post([call(2, 'wait'), call(3, 'wait')])
+  await until(() => server().waiting.length === 2, 'the calls have come')
+  await client.post([cancel(2)])
+  server().answer('nobody listens')
+  server().answer('finished')
+  await batch.see('finished')
+  t.match(batch.messages, [{ id: 3 }])
+})
+
 t.test('no listener is one too many', async (t) => {
   const warnings: Error[] = []
   const note = (warning: Error): void => {
@@ -224,3 +255,7 @@ t.test('no listener is one too many', async (t) => {
   await Promise.all(waiting.map((answer) => answer.end()))
   t.strictSame(warnings, [])
 })
+
+function cancel (requestId: string | number): object {
+  return { jsonrpc: '2.0', method: 'notifications/cancelled', params: { requestId } }
+}
