@@ -1,7 +1,7 @@
-import { setTimeout as wait } from 'node:timers/promises'
 import type { SessionLayer } from '../session/session-layer.js'
 import type { Session } from '../session/session.js'
 import type { Drainer } from '../session/shutdown.js'
+import { atMost } from './at-most.js'
 import type { LiveSessions } from './live-sessions.js'
 import type { ModernRequests } from './modern.js'
 import type { RunningReplies } from './running-replies.js'
@@ -48,7 +48,7 @@ export class EndpointDrainer implements Drainer {
       setTimeout(() => this.#running.destroy(), this.#layer.drainTimeout).unref()
       return
     }
-    await Promise.race([this.#live.settle(), wait(SETTLE_TIMEOUT, undefined, { ref: false })])
+    await atMost(SETTLE_TIMEOUT, this.#live.settle())
     await this.#running.whenClosed(SETTLE_TIMEOUT)
     this.#running.destroy()
   }

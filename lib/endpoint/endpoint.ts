@@ -24,7 +24,7 @@ export async function mcpEndpoint (fastify: FastifyInstance, options: McpEndpoin
   const resolved = resolveEndpointOptions(options)
   const { reject, shutdown, enabled } = layer
   const live = new LiveSessions(layer, resolved, fastify.prefix + resolved.path, fastify.log)
-  const modern = new ModernRequests(resolved)
+  const modern = new ModernRequests(layer, resolved)
   const running = new RunningReplies()
   shutdown.add(new EndpointDrainer({ live, modern, running, layer }))
 
@@ -43,10 +43,11 @@ export async function mcpEndpoint (fastify: FastifyInstance, options: McpEndpoin
       url: resolved.path,
       exposeHeadRoute: false,
       config: { mcpSession: 'ignore' },
-      onRequest,
+      // A copy: other plugins add hooks of their own to a route that they see.
+      onRequest: [...onRequest],
       async handler (request, reply) {
-        if (method === 'GET' || isListening(request)) running.addStream(reply)
-        else running.addCall(reply)
+        if (method === 'GET' || isListening(request)) running.addStream(request, reply)
+        else running.addCall(request, reply)
         return request.mcpSession === null && isModern(request) ? modern.handle(request, reply) : handle(request, reply)
       }
     })

@@ -1,4 +1,5 @@
 import { isJSONRPCErrorResponse, isJSONRPCResultResponse, type JSONRPCMessage, type RequestId } from '@modelcontextprotocol/sdk/types.js'
+import { randomBytes } from 'node:crypto'
 import type { ResumableEvents, ResumePoint } from '../session/session-cluster.js'
 
 interface BufferedEvent {
@@ -14,11 +15,16 @@ interface BufferedStream {
   complete: boolean
 }
 
+const EVENT_ID = /^(.+)_([0-9a-f]{8})_(\d+)$/
+const nowhere = { streamId: '', sequence: 0 }
+
 export type SendEvent = (eventId: string, message: JSONRPCMessage) => Promise<void>
 
 /** Keeps the last events of one session, for clients that come back with `Last-Event-ID`. */
 export class EventBuffer implements ResumableEvents {
   readonly #maxEvents: number
+  // The GET stream has the same name in every session, and a client may come with an id of an older one.
+  readonly #mark = randomBytes(4).toString('hex')
   readonly #events: BufferedEvent[] = []
   readonly #streams = new Map<string, BufferedStream>()
   #sequence = 0
@@ -34,21 +40,21 @@ export class EventBuffer implements ResumableEvents {
     stream.complete = isJSONRPCResultResponse(message) || isJSONRPCErrorResponse(message)
     this.#events.push({ sequence: ++this.#sequence, streamId, message })
     if (this.#events.length > this.#maxEvents) this.#dropOldest()
-    return toEventId(streamId, this.#sequence)
+    return this.#toEventId(streamId, this.#sequence)
   }
 
   async replayEventsAfter (lastEventId: string, { send }: { send: SendEvent }): Promise<string> {
-    const { streamId, sequence } = parseEventId(lastEventId)
+    const { streamId, sequence } = this.#parse(lastEventId)
     for (const event of this.#events.slice()) {
       if (event.streamId !== streamId || event.sequence <= sequence) continue
       // A priming event has no message: it only gives the client an id to come back with.
-      if ('jsonrpc' in event.message) await send(toEventId(streamId, event.sequence), event.message)
+      if ('jsonrpc' in event.message) await send(this.#toEventId(streamId, event.sequence), event.message)
     }
     return streamId
   }
 
   async find (lastEventId: string): Promise<ResumePoint | undefined> {
-    const stream = this.#streams.get(parseEventId(lastEventId).streamId)
+    const stream = this.#streams.get(this.#parse(lastEventId).streamId)
     return stream && { complete: stream.complete, lost: [] }
   }
 
@@ -62,15 +68,17 @@ export class EventBuffer implements ResumableEvents {
     const stream = oldest && this.#streams.get(oldest.streamId)
     if (oldest === undefined || stream === undefined) return
     stream.events--
-    if (stream.events === 0 && stream.complete) this.#streams.delete(oldest.streamId)
+    // A call that is running can be resumed without its events; one that was cancelled never ends.
+    if (stream.events === 0 && (stream.complete || this.#streams.size > this.#maxEvents)) this.#streams.delete(oldest.streamId)
   }
-}
 
-function toEventId (streamId: string, sequence: number): string {
-  return `${streamId}_${sequence}`
-}
+  #toEventId (streamId: string, sequence: number): string {
+    return `${streamId}_${this.#mark}_${sequence}`
+  }
 
-function parseEventId (eventId: string): { streamId: string, sequence: number } {
-  const end = eventId.lastIndexOf('_')
-  return { streamId: eventId.slice(0, end), sequence: Number(eventId.slice(end + 1)) }
+  #parse (eventId: string): { streamId: string, sequence: number } {
+    const [, streamId = '', mark, digits] = EVENT_ID.exec(eventId) ?? []
+    const sequence = Number(digits)
+    return mark === this.#mark && sequence <= this.#sequence ? { streamId, sequence } : nowhere
+  }
 }

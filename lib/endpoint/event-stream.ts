@@ -17,6 +17,10 @@ export interface EventStreamOptions {
 // A line that starts with a colon is a comment: https://html.spec.whatwg.org/multipage/server-sent-events.html
 const COMMENT = Buffer.from(':\n\n')
 
+// A chunk goes to the socket in one write, and nothing is seen of it until all is taken.
+// In pieces, a slow client can be told from one that takes nothing.
+const LARGEST_PIECE = 65_536
+
 /**
  * An SSE stream of the SDK's transport, on its way to a client.
  *
@@ -31,20 +35,22 @@ export class EventStream extends Readable {
   readonly #heartbeat: NodeJS.Timeout | undefined
   // What was read before the stream was needed.
   readonly #first: Uint8Array[]
-  #next: ByteRead
+  // A read that nobody waits for would be an unhandled rejection if the source failed, so there is only this one.
+  #begun: ByteRead | undefined
   #reading = false
+  #ended = false
   #pushed = 0
   #takenAtLastBeat = -1
 
   /**
    * @param first what has been read already
-   * @param next the read that has been begun
+   * @param begun the read that has been begun
    */
-  constructor (reader: ByteReader, first: Uint8Array[], next: ByteRead, { heartbeatInterval, barrier }: EventStreamOptions) {
+  constructor (reader: ByteReader, first: Uint8Array[], begun: ByteRead, { heartbeatInterval, barrier }: EventStreamOptions) {
     super()
     this.#reader = reader
     this.#first = first
-    this.#next = next
+    this.#begun = begun
     this.#barrier = barrier
     this.#pass(COMMENT)
     if (heartbeatInterval > 0) {
@@ -77,10 +83,10 @@ export class EventStream extends Readable {
   }
 
   async #readOn (): Promise<Uint8Array | null> {
-    const { done, value } = await this.#next
-    if (done) return null
-    this.#next = this.#reader.read()
-    return value
+    const next = this.#begun ?? this.#reader.read()
+    this.#begun = undefined
+    const { done, value } = await next
+    return done ? null : value
   }
 
   #give (chunk: Uint8Array | null): void {
@@ -90,18 +96,21 @@ export class EventStream extends Readable {
       this.#pass(chunk)
       return
     }
-    clearInterval(this.#heartbeat)
+    this.#ended = true
     this.push(null)
   }
 
   #pass (chunk: Uint8Array): void {
     this.#pushed += chunk.byteLength
-    this.push(chunk)
+    let start = 0
+    do {
+      this.push(chunk.subarray(start, start += LARGEST_PIECE))
+    } while (start < chunk.byteLength)
   }
 
   #beat (): void {
     if (this.readableLength === 0) {
-      this.#pass(COMMENT)
+      if (!this.#ended) this.#pass(COMMENT)
       return
     }
     const taken = this.#pushed - this.readableLength

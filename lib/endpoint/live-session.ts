@@ -1,11 +1,13 @@
-import { WebStandardStreamableHTTPServerTransport, type HandleRequestOptions } from '@modelcontextprotocol/sdk/server/webStandardStreamableHttp.js'
+import type { HandleRequestOptions } from '@modelcontextprotocol/sdk/server/webStandardStreamableHttp.js'
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import { onResponseOver } from '../session/response-over.js'
 import type { ResumableEvents } from '../session/session-cluster.js'
 import type { Session } from '../session/session.js'
 import { readAuthInfo } from './auth-info.js'
 import type { Handshake } from './handshake.js'
-import { readRequestIds } from './messages.js'
+import { readCancelledIds, readRequestIds } from './messages.js'
 import type { ResolvedEndpointOptions, SessionServer } from './options.js'
+import { SessionTransport } from './session-transport.js'
 import { toReplayRequest, toTransportRequest } from './web-request.js'
 
 export interface LiveSessionOptions {
@@ -26,24 +28,23 @@ export class LiveSession {
   readonly session: Session
   readonly events: ResumableEvents | undefined
   readonly #handshake: Handshake | undefined
-  readonly #transport: WebStandardStreamableHTTPServerTransport
+  readonly #transport: SessionTransport
   // Replies under way, with the messages that they answer; streams answer none.
   readonly #running = new Map<FastifyReply, unknown>()
   #server: SessionServer | undefined
 
   constructor ({ session, endpoint, events, handshake, onHandshake, onClosed }: LiveSessionOptions) {
-    const { enableJsonResponse, resumable } = endpoint
+    const { resumable } = endpoint
     this.session = session
     this.events = events
     this.#handshake = handshake
-    this.#transport = new WebStandardStreamableHTTPServerTransport({
+    this.#transport = new SessionTransport({
       sessionIdGenerator: () => session.id,
-      enableJsonResponse,
       // Heartbeats are the business of EventStream, which also knows when nobody reads them.
       keepAliveMs: 0,
       ...(events && { eventStore: events }),
       ...(resumable && { retryInterval: resumable.retryInterval })
-    })
+    }, () => this.#answerRunning())
     this.#transport.onclose = onClosed
     if (handshake === undefined) return
     // The server chains what it finds here before its own.
@@ -77,9 +78,12 @@ export class LiveSession {
   async handle (request: FastifyRequest, reply: FastifyReply): Promise<Response> {
     const { body } = request
     this.#running.set(reply, body)
-    reply.raw.on('close', () => this.#running.delete(reply))
+    onResponseOver(request, reply, () => this.#running.delete(reply))
     const handle = (): Promise<Response> => this.#transport.handleRequest(toTransportRequest(request), withAuthInfo(request, body))
-    return this.events === undefined ? handle() : this.events.during(readRequestIds(body), handle)
+    if (this.events !== undefined) return this.events.during(readRequestIds(body), handle)
+    const response = await handle()
+    if (response.status === 202) this.#endCancelled(body)
+    return response
   }
 
   /** Opens the GET stream. The newest wins: the client has come back, and the old one may be dead without our knowing. */
@@ -97,13 +101,27 @@ export class LiveSession {
 
   /** Answers what the client still waits for, ends all streams and closes the server. */
   async close (): Promise<void> {
+    await this.#transport.close()
+    await this.#server?.close()
+  }
+
+  // The SDK rightly sends no response to a call that has been cancelled, but leaves its stream open.
+  // With event ids the client would only come back for it.
+  #endCancelled (body: unknown): void {
+    for (const cancelled of readCancelledIds(body)) {
+      for (const running of this.#running.values()) {
+        const [id, ...others] = readRequestIds(running)
+        if (id === cancelled && others.length === 0) this.#transport.closeSSEStream(id)
+      }
+    }
+  }
+
+  async #answerRunning (): Promise<void> {
     const ids = Array.from(this.#running.values()).flatMap(readRequestIds)
     // A call that has been answered meanwhile is no longer known to the transport.
     await Promise.allSettled(ids.map((id) => this.#transport.send({
       jsonrpc: '2.0', id, error: { code: -32001, message: 'Session closed' }
     })))
-    await this.#transport.close()
-    await this.#server?.close()
   }
 }
 

@@ -1,6 +1,8 @@
 import type { InitializeRequest } from '@modelcontextprotocol/sdk/types.js'
 import type { FastifyBaseLogger, FastifyReply, FastifyRequest } from 'fastify'
 import { InvalidRequestError, SessionNotFoundError } from '../errors.js'
+import { runGuarded } from '../run-guarded.js'
+import { onResponseOver } from '../session/response-over.js'
 import { holdUntilOver } from '../session/session-hook.js'
 import { hashSessionId } from '../session/session-id.js'
 import type { ResumableEvents } from '../session/session-cluster.js'
@@ -57,7 +59,7 @@ export class LiveSessions {
    */
   async open (request: FastifyRequest, reply: FastifyReply, params: InitializeRequest['params']): Promise<Response> {
     const principal = await this.#layer.identify(request)
-    if (reply.raw.destroyed) throw new InvalidRequestError('the client has gone')
+    if (reply.raw.destroyed || request.raw.socket.destroyed) throw new InvalidRequestError('the client has gone')
     const session = this.#create({
       principal,
       clientInfo: { name: params.clientInfo.name, version: params.clientInfo.version },
@@ -66,7 +68,7 @@ export class LiveSessions {
     request.mcpSession = session
     holdUntilOver(this.#layer.sessions, session, request, reply)
     // A client that has not got its answer does not know the id.
-    reply.raw.on('close', () => {
+    onResponseOver(request, reply, () => {
       if (!reply.raw.writableEnded) this.#discard(session)
     })
     try {
@@ -134,7 +136,7 @@ export class LiveSessions {
     const server = await this.#options.createServer(context)
     // It may have ended while its server was being made.
     if (!this.#live.has(session)) {
-      await server.close()
+      runGuarded(() => server.close(), (error) => this.#logFailedClose(error, session))
       throw new SessionNotFoundError()
     }
     await live.connect(server)
@@ -156,8 +158,12 @@ export class LiveSessions {
     if (live === undefined) return
     this.#live.delete(session)
     const closing = live.close()
-      .catch((error: unknown) => this.#log.error(error, `Closing the MCP server of session ${hashSessionId(session.id)} failed`))
+      .catch((error: unknown) => this.#logFailedClose(error, session))
       .finally(() => this.#closing.delete(closing))
     this.#closing.add(closing)
+  }
+
+  #logFailedClose (error: unknown, session: Session): void {
+    this.#log.error(error, `Closing the MCP server of session ${hashSessionId(session.id)} failed`)
   }
 }

@@ -1,4 +1,4 @@
-import { JSONRPCMessageSchema, LATEST_PROTOCOL_VERSION, SUPPORTED_PROTOCOL_VERSIONS, type RequestId } from '@modelcontextprotocol/sdk/types.js'
+import { CancelledNotificationSchema, JSONRPCMessageSchema, LATEST_PROTOCOL_VERSION, SUPPORTED_PROTOCOL_VERSIONS, type RequestId } from '@modelcontextprotocol/sdk/types.js'
 import type { FastifyRequest } from 'fastify'
 import { InvalidRequestError, MissingSessionIdError, ParseError, type SessionError } from '../errors.js'
 
@@ -11,6 +11,23 @@ export function readRequestIds (body: unknown): RequestId[] {
     if (typeof message.id === 'string' || typeof message.id === 'number') ids.push(message.id)
   }
   return ids
+}
+
+/** The ids of the requests that a body, one message or a batch, says are cancelled. */
+export function readCancelledIds (body: unknown): RequestId[] {
+  const messages: unknown[] = Array.isArray(body) ? body : [body]
+  return messages.flatMap((message) => {
+    const { data } = CancelledNotificationSchema.safeParse(message)
+    return data?.params.requestId ?? []
+  })
+}
+
+/** The JSON of the responses among the messages of an SSE stream. */
+export function readAnswers (events: string): string[] {
+  return events.split('\n')
+    .filter((line) => line.startsWith('data: {'))
+    .map((line) => line.slice('data: '.length))
+    .filter((message) => !('method' in JSON.parse(message)))
 }
 
 // Well-formed or not.

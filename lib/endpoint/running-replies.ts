@@ -1,50 +1,56 @@
-import type { FastifyReply } from 'fastify'
-import { setTimeout } from 'node:timers/promises'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { onResponseOver } from '../session/response-over.js'
+import { atMost } from './at-most.js'
+
+interface Running {
+  readonly reply: FastifyReply
+  readonly over: Promise<void>
+}
 
 /** The replies of an endpoint that are under way. */
 export class RunningReplies {
-  readonly #calls = new Set<FastifyReply>()
-  readonly #streams = new Set<FastifyReply>()
+  readonly #calls = new Set<Running>()
+  readonly #streams = new Set<Running>()
 
   /** A reply that ends by itself. */
-  addCall (reply: FastifyReply): void {
-    track(this.#calls, reply)
+  addCall (request: FastifyRequest, reply: FastifyReply): void {
+    track(this.#calls, request, reply)
   }
 
   /** A reply that stays open until somebody ends it. */
-  addStream (reply: FastifyReply): void {
-    track(this.#streams, reply)
+  addStream (request: FastifyRequest, reply: FastifyReply): void {
+    track(this.#streams, request, reply)
   }
 
   /** Resolves when the calls that are under way now have been answered, or after `timeout` milliseconds. */
   async whenAnswered (timeout: number): Promise<void> {
-    await waitFor(this.#calls, timeout)
+    await whenOver(this.#calls, timeout)
   }
 
-  /** Resolves when all replies that are under way now have closed, or after `timeout` milliseconds. */
+  /** Resolves when all replies that are under way now are over, or after `timeout` milliseconds. */
   async whenClosed (timeout: number): Promise<void> {
-    await waitFor([...this.#calls, ...this.#streams], timeout)
+    await whenOver([...this.#calls, ...this.#streams], timeout)
   }
 
   /** Cuts off what is left, for close() waits for every connection. */
   destroy (): void {
-    for (const reply of [...this.#calls, ...this.#streams]) reply.raw.destroy()
+    for (const { reply } of [...this.#calls, ...this.#streams]) reply.raw.destroy()
   }
 }
 
-function track (replies: Set<FastifyReply>, reply: FastifyReply): void {
-  if (reply.raw.destroyed) return
-  replies.add(reply)
-  reply.raw.on('close', () => replies.delete(reply))
+function track (set: Set<Running>, request: FastifyRequest, reply: FastifyReply): void {
+  const running: Running = {
+    reply,
+    over: new Promise((resolve) => {
+      onResponseOver(request, reply, () => {
+        set.delete(running)
+        resolve()
+      })
+    })
+  }
+  set.add(running)
 }
 
-async function waitFor (replies: Iterable<FastifyReply>, timeout: number): Promise<void> {
-  const closed = Array.from(replies, ({ raw }) => new Promise<void>((resolve) => {
-    if (raw.closed) resolve()
-    else raw.on('close', resolve)
-  }))
-  if (closed.length === 0) return
-  const timer = new AbortController()
-  await Promise.race([Promise.all(closed), setTimeout(timeout, undefined, { signal: timer.signal })])
-  timer.abort()
+async function whenOver (replies: Iterable<Running>, timeout: number): Promise<void> {
+  await atMost(timeout, Promise.all(Array.from(replies, ({ over }) => over)))
 }

@@ -2,12 +2,13 @@ import { isInitializeRequest } from '@modelcontextprotocol/sdk/types.js'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { InvalidRequestError, MissingSessionIdError, NotAcceptableError, SessionNotFoundError, ShuttingDownError, type SessionError } from '../errors.js'
 import type { SessionLayer } from '../session/session-layer.js'
+import type { Barrier } from './event-stream.js'
 import type { LiveSession } from './live-session.js'
 import type { LiveSessions } from './live-sessions.js'
 import { accepts, explainMissingSession } from './messages.js'
 import type { ResolvedEndpointOptions } from './options.js'
 import { replayToEnd } from './resume.js'
-import { sendWebResponse } from './web-response.js'
+import { sendAnswer, sendWebResponse } from './web-response.js'
 
 export type EndpointHandler = (request: FastifyRequest, reply: FastifyReply) => Promise<FastifyReply>
 
@@ -31,27 +32,30 @@ export function createSessionHandlers (layer: SessionLayer, options: ResolvedEnd
     if (!isInitializeRequest(body)) return reject(request, reply, explainMissingSession(body))
     if (!accepts(request, 'application/json', 'text/event-stream')) return reject(request, reply, new NotAcceptableError())
     if (shutdown.hasStarted && !shutdown.handsOver) return reject(request, reply, new ShuttingDownError())
-    return send(request, reply, await liveSessions.open(request, reply, body.params))
+    const response = await liveSessions.open(request, reply, body.params)
+    return sendAnswer(request, reply, response, { ...options, barrier: barrierOf(request) })
   }
 
   async function handleStream (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
     const live = await findLive(request)
     if (live instanceof Error) return reject(request, reply, live)
+    // Its stream has just been ended, and it must not come back for another one.
+    if (shutdown.hasStarted && !shutdown.handsOver) return reject(request, reply, new ShuttingDownError())
     const { events, session } = live
     const lastEventId = request.headers['last-event-id']
-    if (events !== undefined && typeof lastEventId === 'string' && accepts(request, 'text/event-stream')) {
+    if (events !== undefined && typeof lastEventId === 'string' && lastEventId !== '' && accepts(request, 'text/event-stream')) {
       const point = await events.find(lastEventId)
       if (point === undefined) return reject(request, reply, new InvalidRequestError('nothing is known of the stream of this Last-Event-ID any more'))
       const { complete, lost } = point
-      if (complete || lost.length > 0) return send(request, reply, await replayToEnd({ events, lastEventId, sessionId: session.id, lost }))
+      if (complete || lost.length > 0) return sendStream(request, reply, await replayToEnd({ events, lastEventId, sessionId: session.id, lost }))
     }
-    return send(request, reply, await live.openStream(request, reply))
+    return sendStream(request, reply, await live.openStream(request, reply))
   }
 
   async function handleInSession (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
     const live = await findLive(request)
     if (live instanceof Error) return reject(request, reply, live)
-    return send(request, reply, await live.handle(request, reply))
+    return sendAnswer(request, reply, await live.handle(request, reply), { ...options, barrier: barrierOf(request) })
   }
 
   // A session can be of another endpoint, or of the app's own making.
@@ -60,9 +64,11 @@ export function createSessionHandlers (layer: SessionLayer, options: ResolvedEnd
     return await liveSessions.find(request.mcpSession, request) ?? new SessionNotFoundError()
   }
 
-  function send (request: FastifyRequest, reply: FastifyReply, response: Response): Promise<FastifyReply> {
-    const session = request.mcpSession
-    const barrier = cluster === undefined || session === null ? undefined : () => cluster.barrier(session)
-    return sendWebResponse(reply, response, { heartbeatInterval, barrier })
+  function sendStream (request: FastifyRequest, reply: FastifyReply, response: Response): Promise<FastifyReply> {
+    return sendWebResponse(reply, response, { heartbeatInterval, barrier: barrierOf(request) })
+  }
+
+  function barrierOf ({ mcpSession }: FastifyRequest): Barrier | undefined {
+    return cluster === undefined || mcpSession === null ? undefined : () => cluster.barrier(mcpSession)
   }
 }

@@ -3,20 +3,21 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import { randomUUID } from 'node:crypto'
 import { MethodNotAllowedError, ParseError } from '../errors.js'
 import { runGuarded } from '../run-guarded.js'
+import { onResponseOver } from '../session/response-over.js'
 import type { SessionLayer } from '../session/session-layer.js'
 import { SessionRecord } from '../session/session-record.js'
 import { readAuthInfo } from './auth-info.js'
 import type { ResolvedEndpointOptions, SessionServer } from './options.js'
 import type { EndpointHandlers } from './session-handlers.js'
 import { toTransportRequest } from './web-request.js'
-import { sendWebResponse } from './web-response.js'
+import { sendAnswer } from './web-response.js'
 
 /**
  * The handlers of an endpoint that keeps no sessions: each request gets a
  * server of its own, whose session ends with the response and is in no list.
  */
 export function createStatelessHandlers ({ identify, reject }: SessionLayer, options: ResolvedEndpointOptions): EndpointHandlers {
-  const { createServer, enableJsonResponse, heartbeatInterval } = options
+  const { createServer } = options
 
   return { POST: handleMessage, GET: refuse, DELETE: refuse }
 
@@ -26,11 +27,11 @@ export function createStatelessHandlers ({ identify, reject }: SessionLayer, opt
     const authInfo = readAuthInfo(request)
     const session = new SessionRecord(randomUUID(), Date.now(), undefined, { principal: await identify(request) })
     const server = await createServer({ session, request, restored: false })
-    closeWith(reply, server, request)
-    const transport = new WebStandardStreamableHTTPServerTransport({ enableJsonResponse, keepAliveMs: 0 })
+    closeWith(request, reply, server)
+    const transport = new WebStandardStreamableHTTPServerTransport({ keepAliveMs: 0 })
     await server.connect(transport)
     const response = await transport.handleRequest(toTransportRequest(request), { parsedBody: body, ...(authInfo && { authInfo }) })
-    return sendWebResponse(reply, response, { heartbeatInterval })
+    return sendAnswer(request, reply, response, options)
   }
 
   async function refuse (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
@@ -39,8 +40,8 @@ export function createStatelessHandlers ({ identify, reject }: SessionLayer, opt
   }
 }
 
-function closeWith (reply: FastifyReply, server: SessionServer, request: FastifyRequest): void {
-  const close = (): void => runGuarded(() => server.close(), (error) => request.log.error(error, 'Closing the MCP server failed'))
-  if (reply.raw.destroyed) close()
-  else reply.raw.on('close', close)
+function closeWith (request: FastifyRequest, reply: FastifyReply, server: SessionServer): void {
+  onResponseOver(request, reply, () => {
+    runGuarded(() => server.close(), (error) => request.log.error(error, 'Closing the MCP server failed'))
+  })
 }
