@@ -1,4 +1,7 @@
-import { JSONRPCMessageSchema, LATEST_PROTOCOL_VERSION, SUPPORTED_PROTOCOL_VERSIONS, type RequestId } from '@modelcontextprotocol/sdk/types.js'
+import {
+  isInitializeRequest, isJSONRPCRequest, JSONRPCMessageSchema, LATEST_PROTOCOL_VERSION, SUPPORTED_PROTOCOL_VERSIONS,
+  type InitializeRequest, type RequestId
+} from '@modelcontextprotocol/sdk/types.js'
 import type { FastifyRequest } from 'fastify'
 import { InvalidRequestError, MissingSessionIdError, ParseError, type SessionError } from '../errors.js'
 
@@ -11,6 +14,11 @@ export function readRequestIds (body: unknown): RequestId[] {
     if (typeof message.id === 'string' || typeof message.id === 'number') ids.push(message.id)
   }
   return ids
+}
+
+/** Whether a body opens a session. One without an id would be a notification, and open a session that nobody hears of. */
+export function isOpening (body: unknown): body is InitializeRequest {
+  return isJSONRPCRequest(body) && isInitializeRequest(body)
 }
 
 // Well-formed or not.
@@ -36,7 +44,7 @@ export function explainMissingSession (body: unknown): SessionError {
   if (hasMethod(body, 'initialize')) {
     return new InvalidRequestError(Array.isArray(body)
       ? 'initialize must be sent on its own'
-      : 'initialize needs protocolVersion, capabilities and clientInfo')
+      : 'initialize needs an id, protocolVersion, capabilities and clientInfo')
   }
   const messages: unknown[] = Array.isArray(body) ? body : [body]
   return messages.length > 0 && messages.every((message) => JSONRPCMessageSchema.safeParse(message).success)

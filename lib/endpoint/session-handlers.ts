@@ -1,10 +1,9 @@
-import { isInitializeRequest } from '@modelcontextprotocol/sdk/types.js'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { InvalidRequestError, MissingSessionIdError, NotAcceptableError, SessionNotFoundError, ShuttingDownError, type SessionError } from '../errors.js'
 import type { SessionLayer } from '../session/session-layer.js'
 import type { LiveSession } from './live-session.js'
 import type { LiveSessions } from './live-sessions.js'
-import { accepts, explainMissingSession } from './messages.js'
+import { accepts, explainMissingSession, isOpening } from './messages.js'
 import type { ResolvedEndpointOptions } from './options.js'
 import { replayToEnd } from './resume.js'
 import { sendWebResponse } from './web-response.js'
@@ -28,7 +27,7 @@ export function createSessionHandlers (layer: SessionLayer, options: ResolvedEnd
   async function handleMessage (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
     if (request.mcpSession !== null) return handleInSession(request, reply)
     const { body } = request
-    if (!isInitializeRequest(body)) return reject(request, reply, explainMissingSession(body))
+    if (!isOpening(body)) return reject(request, reply, explainMissingSession(body))
     if (!accepts(request, 'application/json', 'text/event-stream')) return reject(request, reply, new NotAcceptableError())
     if (shutdown.hasStarted) return reject(request, reply, new ShuttingDownError())
     return sendWebResponse(reply, await liveSessions.open(request, reply, body.params), heartbeatInterval)
