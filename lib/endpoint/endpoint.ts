@@ -1,5 +1,6 @@
 import type { FastifyInstance, onRequestHookHandler } from 'fastify'
 import { setTimeout } from 'node:timers/promises'
+import { asError } from '../run-guarded.js'
 import { createSessionHook } from '../session/session-hook.js'
 import { requireSessionLayer } from '../session/session-layer.js'
 import { createErrorHandler } from './error-handler.js'
@@ -61,7 +62,12 @@ export async function mcpEndpoint (fastify: FastifyInstance, options: McpEndpoin
       onRequest,
       async handler (request, reply) {
         running.add(reply)
-        return request.mcpSession === null && isModern(request) ? modern.handle(request, reply) : handle(request, reply)
+        try {
+          return await (request.mcpSession === null && isModern(request) ? modern.handle(request, reply) : handle(request, reply))
+        } catch (reason) {
+          // Anything else that is thrown, Fastify takes for an answer.
+          throw asError(reason)
+        }
       }
     })
   }
