@@ -1,33 +1,40 @@
-import { WebStandardStreamableHTTPServerTransport } from '@modelcontextprotocol/sdk/server/webStandardStreamableHttp.js'
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import { SessionNotFoundError, toJsonRpcError } from '../errors.js'
+import { onResponseOver } from '../session/response-over.js'
 import type { Session } from '../session/session.js'
 import { readAuthInfo } from './auth-info.js'
 import { EventBuffer } from './event-buffer.js'
 import { readRequestIds } from './messages.js'
 import type { ResolvedEndpointOptions, SessionServer } from './options.js'
+import { SessionTransport } from './session-transport.js'
 import { toTransportRequest } from './web-request.js'
+
+interface RunningRequest {
+  readonly body: unknown
+  /** Has no effect once the transport has answered. */
+  readonly answer: (response: Response) => void
+}
 
 /** A session that lives in this process: a transport, and the MCP server behind it. */
 export class LiveSession {
   readonly session: Session
   readonly events: EventBuffer | undefined
-  readonly #transport: WebStandardStreamableHTTPServerTransport
-  // Replies under way, with the messages that they answer.
-  readonly #running = new Map<FastifyReply, unknown>()
+  readonly #transport: SessionTransport
+  readonly #running = new Set<RunningRequest>()
   #server: SessionServer | undefined
 
   /** @param onClosed called when the session ends from within: by DELETE, or by its own server */
   constructor (session: Session, { enableJsonResponse, resumable }: ResolvedEndpointOptions, onClosed: () => void) {
     this.session = session
     this.events = resumable && new EventBuffer(resumable.maxEvents)
-    this.#transport = new WebStandardStreamableHTTPServerTransport({
+    this.#transport = new SessionTransport({
       sessionIdGenerator: () => session.id,
       enableJsonResponse,
       // Heartbeats are the business of EventStream, which also knows when nobody reads them.
       keepAliveMs: 0,
       ...(this.events && { eventStore: this.events }),
       ...(resumable && { retryInterval: resumable.retryInterval })
-    })
+    }, () => this.#answerRunning())
     this.#transport.onclose = onClosed
   }
 
@@ -39,11 +46,14 @@ export class LiveSession {
   /** Hands a request on to the transport. */
   async handle (request: FastifyRequest, reply: FastifyReply): Promise<Response> {
     const authInfo = readAuthInfo(request)
-    this.#running.set(reply, request.body)
-    reply.raw.on('close', () => this.#running.delete(reply))
-    return this.#transport.handleRequest(toTransportRequest(request), {
-      parsedBody: request.body,
-      ...(authInfo && { authInfo })
+    return new Promise((resolve, reject) => {
+      const running: RunningRequest = { body: request.body, answer: resolve }
+      this.#running.add(running)
+      onResponseOver(request, reply, () => this.#running.delete(running))
+      this.#transport.handleRequest(toTransportRequest(request), {
+        parsedBody: request.body,
+        ...(authInfo && { authInfo })
+      }).then(resolve, reject)
     })
   }
 
@@ -62,12 +72,17 @@ export class LiveSession {
 
   /** Answers what the client still waits for, ends all streams and closes the server. */
   async close (): Promise<void> {
-    const ids = Array.from(this.#running.values()).flatMap(readRequestIds)
-    // A call that has been answered meanwhile is no longer known to the transport.
-    await Promise.allSettled(ids.map((id) => this.#transport.send({
-      jsonrpc: '2.0', id, error: { code: -32001, message: 'Session closed' }
-    })))
     await this.#transport.close()
     await this.#server?.close()
+  }
+
+  async #answerRunning (): Promise<void> {
+    const waiting = Array.from(this.#running).filter(({ body }) => readRequestIds(body).length > 0)
+    // A call that has been answered meanwhile is no longer known to the transport.
+    await Promise.allSettled(waiting.flatMap(({ body }) => readRequestIds(body)).map((id) => this.#transport.send({
+      jsonrpc: '2.0', id, error: { code: -32001, message: 'Session closed' }
+    })))
+    // The transport forgets a call whose id the client gives to another one, and would never answer it with JSON.
+    for (const { answer } of waiting) answer(Response.json(toJsonRpcError(new SessionNotFoundError()), { status: 404 }))
   }
 }

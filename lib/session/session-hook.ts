@@ -4,6 +4,7 @@ import { asError } from '../run-guarded.js'
 import type { Identify } from './principal.js'
 import { hasSessions } from './protocol-revision.js'
 import type { Reject } from './rejection.js'
+import { onResponseOver } from './response-over.js'
 import { isSessionId, SESSION_HEADER } from './session-id.js'
 import type { SessionManager } from './session-manager.js'
 import type { Session } from './session.js'
@@ -44,7 +45,7 @@ export function createSessionHook (sessions: SessionManager, identify: Identify,
       return
     }
     request.mcpSession = session
-    holdUntilOver(sessions, session, reply)
+    holdUntilOver(sessions, session, request, reply)
     done()
   }
 }
@@ -82,7 +83,7 @@ function checkMode (mode: unknown, method: string, url: string): SessionMode {
 }
 
 /** Holds the session until the response closes, however it ends: sent, aborted, streamed, hijacked, injected. */
-export function holdUntilOver (sessions: SessionManager, session: Session, reply: FastifyReply): void {
-  if (reply.raw.destroyed || sessions.acquire(session.id) === undefined) return
-  reply.raw.on('close', () => sessions.release(session))
+export function holdUntilOver (sessions: SessionManager, session: Session, request: FastifyRequest, reply: FastifyReply): void {
+  if (sessions.acquire(session.id) === undefined) return
+  onResponseOver(request, reply, () => sessions.release(session))
 }
