@@ -46,7 +46,12 @@ export async function mcpEndpoint (fastify: FastifyInstance, options: McpEndpoin
 
   fastify.setErrorHandler(createErrorHandler(reject))
   fastify.removeAllContentTypeParsers()
-  fastify.addContentTypeParser('application/json', { parseAs: 'string' }, fastify.getDefaultJsonParser('error', 'error'))
+  const parseJson = fastify.getDefaultJsonParser('error', 'error')
+  fastify.addContentTypeParser<string>('application/json', { parseAs: 'string' }, function parseBody (request, body, done) {
+    // Some clients put a content type on every request, those without a body among them.
+    if (body === '' && request.method === 'DELETE') done(null)
+    else parseJson(request, body, done)
+  })
 
   // On the routes themselves, so that they run after the hooks of the scope, such as its authentication.
   const onRequest: onRequestHookHandler[] = [createRebindingGuard(resolved, reject)]

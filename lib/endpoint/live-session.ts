@@ -73,16 +73,24 @@ export class LiveSession {
   /** Answers what the client still waits for, ends all streams and closes the server. */
   async close (): Promise<void> {
     await this.#transport.close()
+    // In its own turn, for the answers of the transport are still on their way.
+    setImmediate(() => this.#abandonRunning())
     await this.#server?.close()
   }
 
   async #answerRunning (): Promise<void> {
-    const waiting = Array.from(this.#running).filter(({ body }) => readRequestIds(body).length > 0)
+    const ids = Array.from(this.#running).flatMap(({ body }) => readRequestIds(body))
     // A call that has been answered meanwhile is no longer known to the transport.
-    await Promise.allSettled(waiting.flatMap(({ body }) => readRequestIds(body)).map((id) => this.#transport.send({
+    await Promise.allSettled(ids.map((id) => this.#transport.send({
       jsonrpc: '2.0', id, error: { code: -32001, message: 'Session closed' }
     })))
-    // The transport forgets a call whose id the client gives to another one, and would never answer it with JSON.
-    for (const { answer } of waiting) answer(Response.json(toJsonRpcError(new SessionNotFoundError()), { status: 404 }))
+  }
+
+  // The transport forgets a call whose id the client gives to another one, and would never answer it with JSON.
+  #abandonRunning (): void {
+    for (const { body, answer } of this.#running) {
+      if (readRequestIds(body).length === 0) continue
+      answer(Response.json(toJsonRpcError(new SessionNotFoundError()), { status: 404 }))
+    }
   }
 }

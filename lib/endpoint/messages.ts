@@ -3,7 +3,7 @@ import {
   type InitializeRequest, type RequestId
 } from '@modelcontextprotocol/sdk/types.js'
 import type { FastifyRequest } from 'fastify'
-import { InvalidRequestError, MissingSessionIdError, ParseError, type SessionError } from '../errors.js'
+import { InvalidRequestError, MissingSessionIdError, type SessionError } from '../errors.js'
 
 /** The ids of the requests in a body: one message, or a batch of them. */
 export function readRequestIds (body: unknown): RequestId[] {
@@ -40,7 +40,6 @@ export function negotiateRevision (requested: string): string {
 
 /** What is wrong with a body that comes without a session and does not open one. */
 export function explainMissingSession (body: unknown): SessionError {
-  if (body === undefined || body === null) return new ParseError('the body is empty')
   if (hasMethod(body, 'initialize')) {
     return new InvalidRequestError(Array.isArray(body)
       ? 'initialize must be sent on its own'
