@@ -1,4 +1,5 @@
 import type { FastifyInstance, onRequestHookHandler } from 'fastify'
+import { asError } from '../run-guarded.js'
 import { createSessionHook } from '../session/session-hook.js'
 import { requireSessionLayer } from '../session/session-layer.js'
 import { EndpointDrainer } from './endpoint-drainer.js'
@@ -30,7 +31,12 @@ export async function mcpEndpoint (fastify: FastifyInstance, options: McpEndpoin
 
   fastify.setErrorHandler(createErrorHandler(reject))
   fastify.removeAllContentTypeParsers()
-  fastify.addContentTypeParser('application/json', { parseAs: 'string' }, fastify.getDefaultJsonParser('error', 'error'))
+  const parseJson = fastify.getDefaultJsonParser('error', 'error')
+  fastify.addContentTypeParser<string>('application/json', { parseAs: 'string' }, function parseBody (request, body, done) {
+    // Some clients put a content type on every request, those without a body among them.
+    if (body === '' && request.method === 'DELETE') done(null)
+    else parseJson(request, body, done)
+  })
 
   // On the routes themselves, so that they run after the hooks of the scope, such as its authentication.
   const onRequest: onRequestHookHandler[] = [createRebindingGuard(resolved, layer)]
@@ -48,7 +54,12 @@ export async function mcpEndpoint (fastify: FastifyInstance, options: McpEndpoin
       async handler (request, reply) {
         if (method === 'GET' || isListening(request)) running.addStream(request, reply)
         else running.addCall(request, reply)
-        return request.mcpSession === null && isModern(request) ? modern.handle(request, reply) : handle(request, reply)
+        try {
+          return await (request.mcpSession === null && isModern(request) ? modern.handle(request, reply) : handle(request, reply))
+        } catch (reason) {
+          // Anything else that is thrown, Fastify takes for an answer.
+          throw asError(reason)
+        }
       }
     })
   }

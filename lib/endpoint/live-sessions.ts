@@ -1,8 +1,8 @@
 import type { InitializeRequest } from '@modelcontextprotocol/sdk/types.js'
 import type { FastifyBaseLogger, FastifyReply, FastifyRequest } from 'fastify'
 import { InvalidRequestError, SessionNotFoundError } from '../errors.js'
-import { runGuarded } from '../run-guarded.js'
-import { onResponseOver } from '../session/response-over.js'
+import { asError, runGuarded } from '../run-guarded.js'
+import { isResponseOver, onResponseOver } from '../session/response-over.js'
 import { holdUntilOver } from '../session/session-hook.js'
 import { hashSessionId } from '../session/session-id.js'
 import type { ResumableEvents } from '../session/session-cluster.js'
@@ -11,6 +11,7 @@ import type { SessionOrigin, Session } from '../session/session.js'
 import { EventBuffer } from './event-buffer.js'
 import { Handshake } from './handshake.js'
 import { LiveSession } from './live-session.js'
+import { createMakeServer, type MakeServer } from './make-server.js'
 import { negotiateRevision } from './messages.js'
 import type { CreateServerContext, ResolvedEndpointOptions } from './options.js'
 
@@ -19,6 +20,7 @@ export class LiveSessions {
   readonly #layer: SessionLayer
   readonly #options: ResolvedEndpointOptions
   readonly #path: string
+  readonly #makeServer: MakeServer
   readonly #log: FastifyBaseLogger
   readonly #live = new Map<Session, LiveSession>()
   readonly #restoring = new Map<Session, Promise<LiveSession | undefined>>()
@@ -29,8 +31,10 @@ export class LiveSessions {
     this.#layer = layer
     this.#options = options
     this.#path = path
+    this.#makeServer = createMakeServer(options.createServer)
     this.#log = log
     // Whatever ends a session ends its transport and its server.
+    layer.sessions.setMaxListeners(layer.sessions.getMaxListeners() + 1)
     layer.sessions.on('closed', (session) => this.#close(session))
   }
 
@@ -59,7 +63,7 @@ export class LiveSessions {
    */
   async open (request: FastifyRequest, reply: FastifyReply, params: InitializeRequest['params']): Promise<Response> {
     const principal = await this.#layer.identify(request)
-    if (reply.raw.destroyed || request.raw.socket.destroyed) throw new InvalidRequestError('the client has gone')
+    if (isResponseOver(request, reply)) throw new InvalidRequestError('the client has gone')
     const session = this.#create({
       principal,
       clientInfo: { name: params.clientInfo.name, version: params.clientInfo.version },
@@ -67,9 +71,9 @@ export class LiveSessions {
     })
     request.mcpSession = session
     holdUntilOver(this.#layer.sessions, session, request, reply)
-    // A client that has not got its answer does not know the id.
+    // A client that has got no answer, or an error, does not know the id.
     onResponseOver(request, reply, () => {
-      if (!reply.raw.writableEnded) this.#discard(session)
+      if (!reply.raw.writableEnded || reply.raw.statusCode >= 400) this.#discard(session)
     })
     try {
       const handshake = this.#layer.cluster && new Handshake(this.#path)
@@ -133,10 +137,10 @@ export class LiveSessions {
       onClosed: () => this.#discard(session)
     })
     this.#live.set(session, live)
-    const server = await this.#options.createServer(context)
+    const server = await this.#makeServer(context)
     // It may have ended while its server was being made.
     if (!this.#live.has(session)) {
-      runGuarded(() => server.close(), (error) => this.#logFailedClose(error, session))
+      runGuarded(() => server.close(), (error) => this.#logCloseFailure(error, session))
       throw new SessionNotFoundError()
     }
     await live.connect(server)
@@ -158,12 +162,12 @@ export class LiveSessions {
     if (live === undefined) return
     this.#live.delete(session)
     const closing = live.close()
-      .catch((error: unknown) => this.#logFailedClose(error, session))
+      .catch((error: unknown) => this.#logCloseFailure(asError(error), session))
       .finally(() => this.#closing.delete(closing))
     this.#closing.add(closing)
   }
 
-  #logFailedClose (error: unknown, session: Session): void {
+  #logCloseFailure (error: Error, session: Session): void {
     this.#log.error(error, `Closing the MCP server of session ${hashSessionId(session.id)} failed`)
   }
 }

@@ -13,7 +13,9 @@ export interface AllowedNames {
  *
  * @see https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#security-warning
  */
-export function createRebindingGuard (allowed: AllowedNames, { reject, cluster }: SessionLayer): onRequestHookHandler {
+export function createRebindingGuard ({ allowedHosts, allowedOrigins }: AllowedNames, { reject, cluster }: SessionLayer): onRequestHookHandler {
+  const allowed = { allowedHosts: allowedHosts?.map((host) => host.toLowerCase()), allowedOrigins }
+
   return function checkNames (request, reply, done) {
     const error = findForbidden(request, allowed)
     // What another node has passed on was checked there, where it came in.
@@ -35,7 +37,7 @@ function findForbidden (request: FastifyRequest, { allowedHosts, allowedOrigins 
 
   function isAllowedHost (host: string): boolean {
     const { hostname } = toUrl(`http://${host}`)
-    if (allowedHosts !== undefined) return allowedHosts.includes(host) || allowedHosts.includes(hostname)
+    if (allowedHosts !== undefined) return allowedHosts.includes(host.toLowerCase()) || allowedHosts.includes(hostname)
     return !isLocal || isLoopback(hostname)
   }
 

@@ -43,7 +43,7 @@ function open (t: Test, source: Source, heartbeatInterval = BEAT, chunks: Uint8A
   mock.timers.enable({ apis: ['setInterval'] })
   t.teardown(() => mock.timers.reset())
   const begun = source.reader.read()
-  const stream = new EventStream(source.reader, chunks, begun, heartbeatInterval)
+  const stream = new EventStream(source.reader, chunks, begun, { heartbeatInterval })
   t.teardown(() => stream.destroy())
   return stream
 }
