@@ -1,9 +1,11 @@
 // An MCP endpoint wired by hand: what the plugin does for transports that you keep yourself.
-import Fastify, { type FastifyInstance } from 'fastify'
+import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
 import { StreamableHTTPServerTransport } from '@modelcontextprotocol/sdk/server/streamableHttp.js'
 import { isInitializeRequest } from '@modelcontextprotocol/sdk/types.js'
 import { randomUUID } from 'node:crypto'
-import mcpSessions, { MissingSessionIdError, toJsonRpcError, type McpSessionsOptions } from '../index.js'
+import mcpSessions, {
+  MissingSessionIdError, SessionNotFoundError, toJsonRpcError, type McpSessionsOptions, type SessionError
+} from '../index.js'
 import { buildNotesServer, notesApi } from './notes.js'
 
 export async function buildHandWiredApp (options: McpSessionsOptions = {}, logger = false): Promise<FastifyInstance> {
@@ -32,11 +34,8 @@ async function handWiredEndpoint (app: FastifyInstance): Promise<void> {
   app.post('/mcp', async function handleMessage (request, reply) {
     const transport = request.mcpSession === null && isInitializeRequest(request.body)
       ? await openTransport()
-      : transports.get(request.mcpSession?.id ?? '')
-    if (transport === undefined) {
-      const error = new MissingSessionIdError()
-      return reply.code(error.statusCode).send(toJsonRpcError(error))
-    }
+      : findTransport(request)
+    if (transport instanceof Error) return reply.code(transport.statusCode).send(toJsonRpcError(transport))
     reply.hijack()
     await transport.handleRequest(request.raw, reply.raw, request.body)
   })
@@ -47,10 +46,18 @@ async function handWiredEndpoint (app: FastifyInstance): Promise<void> {
     exposeHeadRoute: false,
     config: { mcpSession: 'required' },
     handler: async function handleStream (request, reply) {
+      const transport = findTransport(request)
+      if (transport instanceof Error) return reply.code(transport.statusCode).send(toJsonRpcError(transport))
       reply.hijack()
-      await transports.get(request.mcpSession?.id ?? '')?.handleRequest(request.raw, reply.raw)
+      await transport.handleRequest(request.raw, reply.raw)
     }
   })
+
+  function findTransport ({ mcpSession }: FastifyRequest): StreamableHTTPServerTransport | SessionError {
+    if (mcpSession === null) return new MissingSessionIdError()
+    // The session may have ended since the hook found it, or be none of ours.
+    return transports.get(mcpSession.id) ?? new SessionNotFoundError()
+  }
 
   async function openTransport (): Promise<StreamableHTTPServerTransport> {
     const transport = new StreamableHTTPServerTransport({

@@ -1,3 +1,4 @@
+import type { SessionDirectory } from './cluster/session-directory.js'
 import type { SessionManager } from './session/session-manager.js'
 import type { SessionMode } from './session/session-hook.js'
 import type { Session } from './session/session.js'
@@ -6,6 +7,8 @@ declare module 'fastify' {
   interface FastifyInstance {
     /** The sessions of this process. */
     sessionManager: SessionManager
+    /** The sessions of the whole cluster. There with the option `cluster` only. */
+    sessionDirectory: SessionDirectory
   }
 
   interface FastifyRequest {
@@ -19,6 +22,6 @@ declare module 'fastify' {
      * id; `'optional'`: none, or a good one; `'ignore'`: it is not looked at.
      * Default `'optional'`.
      */
-    mcpSession?: SessionMode
+    mcpSession?: SessionMode | undefined
   }
 }

@@ -1,8 +1,11 @@
+import { describeValue } from './describe-value.js'
+
 // setInterval() and setTimeout() fire after 1 ms when they are given more than this.
 const LONGEST_TIMER = 2_147_483_647
 
-function refuse (name: string, expected: string, value: unknown): never {
-  const shown = typeof value === 'string' ? JSON.stringify(value) : String(value)
+/** @throws TypeError that says what the option must be */
+export function refuse (name: string, expected: string, value: unknown): never {
+  const shown = typeof value === 'string' ? JSON.stringify(value) : describeValue(value)
   throw new TypeError(`Option "${name}" must be ${expected}, got ${shown} (${typeof value})`)
 }
 
@@ -24,6 +27,12 @@ export function clampToTimer (milliseconds: number): number {
   return Math.min(Math.max(1, milliseconds), LONGEST_TIMER)
 }
 
+/** @throws TypeError unless `value` is a positive integer, or undefined */
+export function checkCount<T extends number | undefined> (name: string, value: T): T {
+  if (value === undefined || (Number.isSafeInteger(value) && value > 0)) return value
+  refuse(name, 'a whole number > 0', value)
+}
+
 /** @throws TypeError unless `value` is a boolean */
 export function checkBoolean (name: string, value: unknown): boolean {
   if (typeof value === 'boolean') return value
@@ -41,4 +50,11 @@ export function checkMethod<T extends object> (name: string, value: T | undefine
   if (value === undefined) return undefined
   if (typeof value === 'object' && value !== null && typeof value[method] === 'function') return value
   refuse(name, `an object with a method ${method}${signature}`, value)
+}
+
+/** @throws TypeError unless `value` is an array of strings, or undefined */
+export function checkList (name: string, value: readonly string[] | undefined): readonly string[] | undefined {
+  if (value === undefined) return undefined
+  if (Array.isArray(value) && value.every((item) => typeof item === 'string')) return [...value]
+  refuse(name, 'an array of strings', value)
 }

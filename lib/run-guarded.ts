@@ -1,3 +1,5 @@
+import { describeValue } from './describe-value.js'
+
 /**
  * Runs code of the app that must not be able to break ours. What it throws, or
  * rejects with later, goes to `onFailure`.
@@ -14,7 +16,16 @@ export function runGuarded (work: () => unknown, onFailure: (error: Error) => vo
 
 /** Whatever was thrown, as an `Error`. */
 export function asError (reason: unknown): Error {
-  return reason instanceof Error ? reason : new Error(String(reason), { cause: reason })
+  return isError(reason) ? reason : new Error(describeValue(reason), { cause: reason })
+}
+
+function isError (reason: unknown): reason is Error {
+  try {
+    return reason instanceof Error
+  } catch {
+    // A proxy that has been revoked.
+    return false
+  }
 }
 
 function isThenable (value: unknown): value is PromiseLike<unknown> {

@@ -66,6 +66,34 @@ export class IdleQueue {
     return { sessions, more: true }
   }
 
+  /** The session that has been idle longest; it stays in the queue. */
+  longestIdle (): SessionRecord | undefined {
+    for (let slot = this.#slots[0]; slot !== undefined; slot = this.#slots[0]) {
+      const session = this.#settle(slot)
+      if (session !== undefined) return session
+      this.#slots.shift()
+    }
+    return undefined
+  }
+
+  // Moves on what no longer belongs to the slot, and returns the oldest of what does.
+  #settle (slot: Slot): SessionRecord | undefined {
+    const end = slot.start + this.#width
+    let oldest: SessionRecord | undefined
+    for (let session = slot.head.next, next = session.next; session !== slot.head; session = next, next = session.next) {
+      if (session === this.#mark) continue
+      if (session.activeRequests > 0) {
+        session.unlink()
+      } else if (session.lastAccessedAt >= end) {
+        session.unlink()
+        this.add(session)
+      } else if (oldest === undefined || session.lastAccessedAt < oldest.lastAccessedAt) {
+        oldest = session
+      }
+    }
+    return oldest
+  }
+
   #takeBefore (time: number): SessionRecord | undefined {
     for (let slot = this.#slots[0]; slot !== undefined && slot.start < time; slot = this.#slots[0]) {
       if (this.#markedSlot !== slot) this.#moveMark(slot)

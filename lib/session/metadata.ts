@@ -18,18 +18,19 @@ export function copyMetadata (metadata: SessionMetadata, base?: Readonly<Session
 
 /** The names of the keys, for a log entry: the values may be secrets. */
 export function describeKeys (metadata: Readonly<SessionMetadata> | undefined): string {
-  return metadata === undefined ? '' : ` (metadata: ${Object.keys(metadata).join(', ')})`
+  const keys = Object.keys(metadata ?? {})
+  return keys.length === 0 ? '' : ` (metadata: ${keys.join(', ')})`
 }
 
 // A getter or a proxy may throw; what it hides is left out, the rest is kept.
 function readableEntries (metadata: SessionMetadata): SessionMetadata {
-  const copy: SessionMetadata = {}
+  const entries: Array<[string, unknown]> = []
   for (const key of readableKeys(metadata)) {
     try {
-      copy[key] = metadata[key]
+      entries.push([key, metadata[key]])
     } catch {}
   }
-  return copy
+  return Object.fromEntries(entries)
 }
 
 function readableKeys (metadata: SessionMetadata): string[] {

@@ -1,7 +1,12 @@
-import type { FastifyReply, FastifyRequest, onRequestHookHandler, RouteOptions } from 'fastify'
+import type { FastifyReply, FastifyRequest, HookHandlerDoneFunction, onRequestHookHandler, RouteOptions } from 'fastify'
+import { inspect } from 'node:util'
 import { MalformedSessionIdError, MissingSessionIdError, RouteConfigError, SessionNotFoundError, type SessionError } from '../errors.js'
-import type { ErrorResponseBuilder } from '../options.js'
+import { asError } from '../run-guarded.js'
+import type { Identify } from './principal.js'
 import { hasSessions } from './protocol-revision.js'
+import type { Reject } from './rejection.js'
+import { onResponseOver } from './response-over.js'
+import type { SessionCluster } from './session-cluster.js'
 import { isSessionId, SESSION_HEADER } from './session-id.js'
 import type { SessionManager } from './session-manager.js'
 import type { Session } from './session.js'
@@ -9,18 +14,61 @@ import type { Session } from './session.js'
 /** What a route wants of the session header. */
 export type SessionMode = 'required' | 'optional' | 'ignore'
 
+export interface SessionHookOptions {
+  readonly sessions: SessionManager
+  readonly identify: Identify
+  readonly reject: Reject
+  readonly cluster: SessionCluster | undefined
+}
+
 /**
  * The `onRequest` hook: the only reader of the session header. It finds the
  * session, holds it until the response is over, and answers what is wrong.
+ *
+ * @param mode for every request; by default the config of its route says it
  */
-export function createSessionHook (sessions: SessionManager, buildBody: ErrorResponseBuilder): onRequestHookHandler {
+export function createSessionHook ({ sessions, identify, reject, cluster }: SessionHookOptions, mode?: SessionMode): onRequestHookHandler {
   return function checkSession (request, reply, done) {
-    const outcome = findSession(sessions, request)
-    if (outcome instanceof Error) {
-      reply.code(outcome.statusCode).send(buildBody(request, outcome))
+    const id = readSessionId(request, mode)
+    if (id === undefined) {
+      // A scope that was loaded before the plugin has the hook, but not the decorator.
+      request.mcpSession = null
+      done()
       return
     }
-    if (outcome !== null) holdUntilOver(sessions, outcome, request, reply)
+    if (id instanceof Error) {
+      reject(request, reply, id)
+      return
+    }
+    const principal = identify(request)
+    if (principal instanceof Promise) {
+      principal.then((known) => find(request, reply, done, id, known), (reason: unknown) => done(asError(reason)))
+    } else {
+      find(request, reply, done, id, principal)
+    }
+  }
+
+  function find (request: FastifyRequest, reply: FastifyReply, done: HookHandlerDoneFunction, id: string, principal: string | undefined): void {
+    const session = sessions.get(id)
+    // To a stranger the session does not exist, and a stranger does not keep it alive.
+    const isStranger = session !== undefined && session.principal !== principal
+    if (cluster === undefined || isStranger || (session !== undefined && cluster.isCurrent(session))) {
+      admit(request, reply, done, isStranger || session === undefined ? new SessionNotFoundError() : session)
+      return
+    }
+    cluster.locate(request, reply, id, principal).then(
+      (outcome) => { if (outcome !== 'answered') admit(request, reply, done, outcome) },
+      (reason: unknown) => done(asError(reason))
+    )
+  }
+
+  function admit (request: FastifyRequest, reply: FastifyReply, done: HookHandlerDoneFunction, outcome: Session | SessionError): void {
+    if (outcome instanceof Error) {
+      reject(request, reply, outcome)
+      return
+    }
+    request.mcpSession = outcome
+    holdUntilOver(sessions, outcome, request, reply)
     done()
   }
 }
@@ -34,32 +82,31 @@ export function checkRouteConfig (route: RouteOptions): void {
   checkMode(route.config?.mcpSession, String(route.method), route.url)
 }
 
-function findSession (sessions: SessionManager, request: FastifyRequest): Session | SessionError | null {
+function readSessionId (request: FastifyRequest, fixedMode: SessionMode | undefined): string | SessionError | undefined {
   const id = request.headers[SESSION_HEADER]
-  const { config, url = '' } = request.routeOptions
-  const mode = checkMode(config.mcpSession, request.method, url)
-  if (mode === 'ignore' || request.is404) return null
+  const mode = fixedMode ?? readMode(request)
+  if (mode === 'ignore' || request.is404) return undefined
   if (id === undefined || !hasSessions(request.headers['mcp-protocol-version'])) {
-    return mode === 'required' ? new MissingSessionIdError() : null
+    return mode === 'required' ? new MissingSessionIdError() : undefined
   }
   // Node.js joins a header that is sent twice with a comma and a space, and a space is not visible.
-  if (!isSessionId(id)) return new MalformedSessionIdError()
-  return sessions.acquire(id) ?? new SessionNotFoundError()
+  return isSessionId(id) ? id : new MalformedSessionIdError()
+}
+
+function readMode (request: FastifyRequest): SessionMode {
+  const { config, url = '' } = request.routeOptions
+  return checkMode(config.mcpSession, request.method, url)
 }
 
 // Not every route passes by onRoute: those declared before the plugin are checked as they are called.
 function checkMode (mode: unknown, method: string, url: string): SessionMode {
   if (mode === undefined) return 'optional'
   if (mode === 'required' || mode === 'optional' || mode === 'ignore') return mode
-  throw new RouteConfigError(method, url, JSON.stringify(mode))
+  throw new RouteConfigError(method, url, inspect(mode))
 }
 
-// The response closes however it ends: sent, aborted, streamed, hijacked, injected.
-function holdUntilOver (sessions: SessionManager, session: Session, request: FastifyRequest, reply: FastifyReply): void {
-  request.mcpSession = session
-  if (reply.raw.destroyed) {
-    sessions.release(session)
-    return
-  }
-  reply.raw.on('close', () => sessions.release(session))
+/** Holds the session until the response is over, however it ends: sent, aborted, streamed, hijacked, injected. */
+export function holdUntilOver (sessions: SessionManager, session: Session, request: FastifyRequest, reply: FastifyReply): void {
+  if (sessions.acquire(session.id) === undefined) return
+  onResponseOver(request, reply, () => sessions.release(session))
 }

@@ -1,20 +1,30 @@
 import { randomUUID } from 'node:crypto'
 import { EventEmitter } from 'node:events'
+import { describeValue } from '../describe-value.js'
+import { SessionLimitError } from '../errors.js'
 import type { ILogger, LogLevel } from '../logger.js'
-import { checkFunction, checkMethod, checkMilliseconds, checkTimer, clampToTimer } from '../option-checks.js'
+import { checkCount, checkFunction, checkMethod, checkMilliseconds, checkTimer, clampToTimer } from '../option-checks.js'
 import { fail, succeed, type Result } from '../result.js'
 import { asError, runGuarded } from '../run-guarded.js'
 import { IdleQueue } from './idle-queue.js'
 import { copyMetadata, describeKeys } from './metadata.js'
+import { PrincipalSessions } from './principal-sessions.js'
 import { isSessionId } from './session-id.js'
 import { SessionRecord } from './session-record.js'
-import type { CloseReason, Session, SessionMetadata } from './session.js'
+import type { CloseReason, RestoredOrigin, Session, SessionMetadata, SessionOrigin } from './session.js'
 
 export interface SessionManagerOptions {
   /** Idle milliseconds after which a session expires; 0: never. Default 3600000. */
   ttl?: number | undefined
   /** Milliseconds between two sweeps; 0: ttl / 2. Default 300000. */
   cleanupInterval?: number | undefined
+  /**
+   * How many sessions there may be. Past it the longest-idle one is closed
+   * (`evicted`) to make room. Default: no limit.
+   */
+  maxSessions?: number | undefined
+  /** The same within one principal. Sessions without a principal do not count. Default: no limit. */
+  maxSessionsPerPrincipal?: number | undefined
   /** Where log entries go. Default: nowhere. */
   logger?: ILogger | undefined
   /** How a session id is written in log entries. Default: as it is. */
@@ -26,7 +36,17 @@ export type ExpirationHandler = (sessionId: string) => void | Promise<void>
 
 export interface SessionEvents {
   created: [session: Session]
+  /** Its metadata has changed. */
+  updated: [session: Session]
   closed: [session: Session, reason: CloseReason]
+}
+
+/** A search for expired sessions, which may take several slices. */
+interface Sweep {
+  readonly startedAt: number
+  /** The first few that were removed. */
+  readonly ids: string[]
+  removed: number
 }
 
 const DEFAULT_TTL = 3_600_000
@@ -37,8 +57,7 @@ const IDS_PER_LOG_ENTRY = 10
 
 /**
  * Keeps the sessions of one process: creates, finds, touches, expires and
- * closes them. Every method is synchronous, and none but the constructor,
- * `create` and `register` throws.
+ * closes them. Every method is synchronous, and none throws but those that say so.
  */
 export class SessionManager extends EventEmitter<SessionEvents> {
   /** Milliseconds; Infinity when sessions never expire. */
@@ -48,10 +67,14 @@ export class SessionManager extends EventEmitter<SessionEvents> {
   readonly #formatId: (id: string) => string
   readonly #sessions = new Map<string, SessionRecord>()
   readonly #idle: IdleQueue
+  readonly #maxSessions: number
+  readonly #ofPrincipal: PrincipalSessions
   // Sessions whose expiration handler is running: they are not found, and expire only once.
   readonly #expiring = new Set<SessionRecord>()
   #expirationHandler: ExpirationHandler | undefined
   #timer: NodeJS.Timeout | undefined
+  #sweep: Sweep | undefined
+  // The next slice of the sweep; none while one runs.
   #slice: NodeJS.Immediate | undefined
 
   /** @throws TypeError for an option of the wrong type or out of range */
@@ -64,16 +87,20 @@ export class SessionManager extends EventEmitter<SessionEvents> {
     this.#logger = checkMethod('logger', options.logger, 'sendLog', '({ level, data, logger })')
     this.#formatId = checkFunction('formatId', options.formatId, '(id) => string') ?? String
     this.#idle = new IdleQueue(this.#ttl)
+    this.#maxSessions = checkCount('maxSessions', options.maxSessions) ?? Infinity
+    this.#ofPrincipal = new PrincipalSessions(
+      checkCount('maxSessionsPerPrincipal', options.maxSessionsPerPrincipal) ?? Infinity)
   }
 
   /**
    * Opens a session under a new UUID v4.
    *
    * @throws TypeError when `metadata` is not an object
+   * @throws SessionLimitError when there are `maxSessions` and none of them is idle
    */
-  create (metadata?: SessionMetadata): string {
+  create (metadata?: SessionMetadata, origin?: SessionOrigin): string {
     const id = flatten(randomUUID())
-    this.#open(id, metadata, 'created')
+    this.#open('created', id, metadata, origin)
     return id
   }
 
@@ -83,10 +110,11 @@ export class SessionManager extends EventEmitter<SessionEvents> {
    * closed with the reason `replaced`.
    *
    * @throws TypeError when `id` is not 1 to 256 visible ASCII characters, or `metadata` is not an object
+   * @throws SessionLimitError when there are `maxSessions` and none of them is idle
    */
-  register (id: string, metadata?: SessionMetadata): void {
+  register (id: string, metadata?: SessionMetadata, origin?: RestoredOrigin): void {
     if (!isSessionId(id)) throw new TypeError('A session id must be a string of 1 to 256 visible ASCII characters')
-    this.#open(id, metadata, 'registered')
+    this.#open('registered', id, metadata, origin)
   }
 
   /** The session, unless it is unknown or past its ttl. Does not touch it. */
@@ -98,29 +126,30 @@ export class SessionManager extends EventEmitter<SessionEvents> {
   touch (id: string): Result<void> {
     const now = Date.now()
     const session = this.#find(id, now)
-    if (session === undefined) return fail(new Error(`Session not found: ${id}`))
-    session.lastAccessedAt = now
+    if (session === undefined) return fail(new Error(`Session not found: ${describeValue(id)}`))
+    this.#restartIdleTime(session, now)
     return succeed()
   }
 
   /** Merges `metadata` into that of the session, key by key. Does not touch it. */
   update (id: string, metadata: SessionMetadata): Result<void> {
     const session = this.#find(id)
-    if (session === undefined) return fail(new Error(`Session not found: ${id}`))
+    if (session === undefined) return fail(new Error(`Session not found: ${describeValue(id)}`))
     try {
       session.metadata = copyMetadata(metadata, session.metadata)
     } catch (error) {
       return fail(asError(error))
     }
+    this.#emit('updated', session)
     return succeed()
   }
 
   /** Closes the session. */
-  cleanup (id: string): Result<void> {
+  cleanup (id: string, reason: CloseReason = 'deleted'): Result<void> {
     const session = this.#sessions.get(id)
-    if (session === undefined) return fail(new Error(`Session not found for cleanup: ${id}`))
-    this.#close(session, 'deleted')
-    this.#log('info', `Session cleaned up: ${this.#formatId(id)}`)
+    if (session === undefined) return fail(new Error(`Session not found for cleanup: ${describeValue(id)}`))
+    this.#close(session, reason)
+    this.#log('info', () => `Session cleaned up: ${this.#formatId(id)}`)
     return succeed()
   }
 
@@ -133,7 +162,7 @@ export class SessionManager extends EventEmitter<SessionEvents> {
     const session = this.#find(id, now)
     if (session === undefined) return undefined
     session.activeRequests++
-    session.lastAccessedAt = now
+    this.#restartIdleTime(session, now)
     return session
   }
 
@@ -145,7 +174,7 @@ export class SessionManager extends EventEmitter<SessionEvents> {
     const tracked = this.#sessions.get(session.id)
     if (tracked !== session || tracked.activeRequests === 0) return
     tracked.activeRequests--
-    tracked.lastAccessedAt = Date.now()
+    this.#restartIdleTime(tracked, Date.now())
     if (!tracked.isLinked) this.#idle.add(tracked)
   }
 
@@ -174,33 +203,56 @@ export class SessionManager extends EventEmitter<SessionEvents> {
     if (this.#timer !== undefined || this.#ttl === Infinity) return
     this.#timer = setInterval(() => this.#startSweep(), this.#cleanupInterval)
     this.#timer.unref()
-    this.#log('info', `Starting TTL cleanup (interval: ${this.#cleanupInterval}ms, TTL: ${this.#ttl}ms)`)
+    this.#log('info', () => `Starting TTL cleanup (interval: ${this.#cleanupInterval}ms, TTL: ${this.#ttl}ms)`)
   }
 
   stopTTLCleanup (): void {
     if (this.#timer === undefined) return
     clearInterval(this.#timer)
-    clearImmediate(this.#slice)
     this.#timer = undefined
-    this.#slice = undefined
-    this.#log('info', 'Stopped TTL cleanup')
+    this.#stopSweep()
+    this.#log('info', () => 'Stopped TTL cleanup')
   }
 
-  /** Closes all sessions in one go. */
-  clearAll (reason: CloseReason = 'cleared'): void {
-    const sessions = Array.from(this.#sessions.values())
-    for (const session of sessions) this.#close(session, reason)
-    this.#log('info', `All sessions cleared: ${sessions.length} session(s) removed`)
+  /** Closes all sessions, or those for which `which` says so, in one go. */
+  clearAll (reason: CloseReason = 'cleared', which?: (session: Session) => boolean): void {
+    let removed = 0
+    for (const session of Array.from(this.#sessions.values())) {
+      if (which?.(session) !== false && this.#close(session, reason)) removed++
+    }
+    if (which !== undefined && removed === 0) return
+    this.#log('info', () => `All sessions cleared: ${removed} session(s) removed`)
   }
 
-  #open (id: string, metadata: SessionMetadata | undefined, verb: string): void {
-    const session = new SessionRecord(id, Date.now(), metadata === undefined ? undefined : copyMetadata(metadata))
+  #open (verb: string, id: string, metadata: SessionMetadata | undefined, origin: RestoredOrigin | undefined): void {
+    const copy = metadata === undefined ? undefined : copyMetadata(metadata)
     const replaced = this.#sessions.get(id)
-    if (replaced !== undefined) this.#close(replaced, 'replaced')
+    // The new one takes the place of the one that had its id.
+    if (replaced === undefined) this.#makeRoom(origin?.principal)
+    else this.#forget(replaced)
+    const session = new SessionRecord(id, Date.now(), copy, origin)
     this.#sessions.set(id, session)
+    this.#ofPrincipal.add(session)
     this.#idle.add(session)
-    this.#log('info', `Session ${verb}: ${this.#formatId(id)}${describeKeys(session.metadata)}`)
-    this.#emit('created', session)
+    this.#log('info', () => `Session ${verb}: ${this.#formatId(id)}${describeKeys(copy)}`)
+    if (replaced !== undefined) this.#emit('closed', replaced, 'replaced')
+    // A listener of the one that was replaced may have closed it again.
+    if (this.#isTracked(session)) this.#emit('created', session)
+  }
+
+  #makeRoom (principal: string | undefined): void {
+    if (this.#ofPrincipal.isFull(principal)) this.#evict(this.#ofPrincipal.longestIdle(principal))
+    if (this.#sessions.size >= this.#maxSessions) this.#evict(this.#idle.longestIdle())
+  }
+
+  #evict (session: SessionRecord | undefined): void {
+    if (session === undefined) throw new SessionLimitError()
+    if (this.#isExpired(session, Date.now())) {
+      if (this.#expire(session)) this.#logExpired([session.id])
+      return
+    }
+    this.#close(session, 'evicted')
+    this.#log('info', () => `Session evicted: ${this.#formatId(session.id)}`)
   }
 
   #find (id: string, now = Date.now()): SessionRecord | undefined {
@@ -208,6 +260,20 @@ export class SessionManager extends EventEmitter<SessionEvents> {
     if (session === undefined || !this.#isExpired(session, now)) return session
     if (this.#expire(session)) this.#logExpired([id])
     return undefined
+  }
+
+  #restartIdleTime (session: SessionRecord, now: number): void {
+    const clockWentBack = now < session.lastAccessedAt
+    session.lastAccessedAt = now
+    // A sweep would find it only in its slot or an earlier one, not in the future.
+    if (clockWentBack && session.isLinked) {
+      session.unlink()
+      this.#idle.add(session)
+    }
+  }
+
+  #isTracked (session: SessionRecord): boolean {
+    return this.#sessions.get(session.id) === session
   }
 
   #isExpired (session: SessionRecord, now: number): boolean {
@@ -221,72 +287,109 @@ export class SessionManager extends EventEmitter<SessionEvents> {
     const handler = this.#expirationHandler
     if (handler !== undefined) {
       runGuarded(() => handler(session.id), (error) => {
-        this.#log('error', `Expiration handler failed for session ${this.#formatId(session.id)}: ${error.message}`)
+        this.#log('error', () => `Expiration handler failed for session ${this.#formatId(session.id)}: ${this.#describe(error, session)}`)
       })
     }
     this.#expiring.delete(session)
-    if (this.#sessions.get(session.id) !== session) return false
-    this.#close(session, 'expired')
-    return true
+    return this.#close(session, 'expired')
   }
 
   // The listeners come last, so that they find everything else in order.
-  #close (session: SessionRecord, reason: CloseReason): void {
-    if (this.#sessions.get(session.id) !== session) return
-    this.#sessions.delete(session.id)
-    session.unlink()
+  #close (session: SessionRecord, reason: CloseReason): boolean {
+    if (!this.#isTracked(session)) return false
+    this.#forget(session)
     this.#emit('closed', session, reason)
+    return true
+  }
+
+  #forget (session: SessionRecord): void {
+    this.#sessions.delete(session.id)
+    this.#ofPrincipal.delete(session)
+    session.unlink()
   }
 
   // Each listener on its own: one that throws must not keep the next from freeing its memory.
   #emit<E extends keyof SessionEvents> (event: E, ...args: SessionEvents[E]): void {
     for (const listener of this.rawListeners(event)) {
       runGuarded(() => Reflect.apply(listener, this, args), (error) => {
-        this.#log('error', `A listener of "${event}" failed: ${error.message}`)
+        this.#log('error', () => `A listener of "${event}" failed: ${this.#describe(error, args[0])}`)
       })
     }
   }
 
   #startSweep (): void {
-    clearImmediate(this.#slice)
-    runGuarded(() => this.#sweep(Date.now(), [], 0), (error) => this.#logSweepFailure(error))
+    // One that takes longer than the interval goes on instead.
+    if (this.#sweep !== undefined) return
+    this.#guardSweep(() => {
+      this.#sweep = { startedAt: Date.now(), ids: [], removed: 0 }
+      this.#runSlice(this.#sweep)
+    })
+  }
+
+  #guardSweep (work: () => void): void {
+    runGuarded(work, (error) => {
+      this.#sweep = undefined
+      this.#log('error', () => `TTL cleanup failed: ${error.message}`)
+    })
   }
 
   // In slices, so that many sessions that expire together do not hold up the event loop.
-  #sweep (now: number, ids: string[], removed: number): void {
-    const { sessions, more } = this.#idle.takeIdleBefore(now - this.#ttl, VISITS_PER_SLICE)
-    for (const session of sessions) {
-      if (this.#isExpired(session, now) && this.#expire(session)) {
-        if (removed++ < IDS_PER_LOG_ENTRY) ids.push(session.id)
-      } else if (this.#sessions.get(session.id) === session) {
-        // A listener of one that went before it has touched it.
-        this.#idle.add(session)
-      }
+  #runSlice (sweep: Sweep): void {
+    this.#slice = undefined
+    const { sessions, more } = this.#idle.takeIdleBefore(sweep.startedAt - this.#ttl, VISITS_PER_SLICE)
+    for (const session of sessions) this.#sweepSession(session, sweep)
+    if (more && this.#sweep === sweep) {
+      this.#slice = setImmediate(() => this.#guardSweep(() => this.#runSlice(sweep)))
+      this.#slice.unref()
+    } else {
+      this.#endSweep(sweep)
     }
-    if (!more) {
-      if (removed > 0) this.#logExpired(ids, removed)
-      return
-    }
-    this.#slice = setImmediate(() => {
-      runGuarded(() => this.#sweep(now, ids, removed), (error) => this.#logSweepFailure(error))
-    })
-    this.#slice.unref()
   }
 
-  #logSweepFailure (error: Error): void {
-    this.#log('error', `TTL cleanup failed: ${error.message}`)
+  // A handler or listener of one that went before it may have closed it, stopped the sweep, or, with the
+  // clock set back, held it.
+  #sweepSession (session: SessionRecord, sweep: Sweep): void {
+    if (!this.#isTracked(session)) return
+    if (this.#sweep === sweep && this.#isExpired(session, sweep.startedAt)) {
+      if (this.#expire(session) && sweep.removed++ < IDS_PER_LOG_ENTRY) sweep.ids.push(session.id)
+    } else if (!session.isLinked) {
+      this.#idle.add(session)
+    }
+  }
+
+  // From within a slice the sweep is only told to stop; the slice ends it.
+  #stopSweep (): void {
+    const sweep = this.#sweep
+    this.#sweep = undefined
+    if (sweep === undefined || this.#slice === undefined) return
+    clearImmediate(this.#slice)
+    this.#slice = undefined
+    this.#endSweep(sweep)
+  }
+
+  #endSweep (sweep: Sweep): void {
+    if (this.#sweep === sweep) this.#sweep = undefined
+    if (sweep.removed > 0) this.#logExpired(sweep.ids, sweep.removed)
   }
 
   #logExpired (ids: string[], removed = ids.length): void {
-    const shown = ids.map(this.#formatId).join(', ') + (removed > ids.length ? ', …' : '')
-    this.#log('info', `Cleanup completed: removed ${removed} expired session(s): ${shown}`)
+    this.#log('info', () => {
+      const shown = ids.map((id) => this.#formatId(id)).join(', ') + (removed > ids.length ? ', …' : '')
+      return `Cleanup completed: removed ${removed} expired session(s): ${shown}`
+    })
   }
 
-  #log (level: LogLevel, data: string): void {
+  // What the app throws may name the session, as the errors of touch() and cleanup() do.
+  #describe (error: Error, { id }: Session): string {
+    return error.message.replaceAll(id, () => this.#formatId(id))
+  }
+
+  // The text is made in here: not at all without a logger, and a `formatId` that throws breaks nothing.
+  #log (level: LogLevel, describe: () => string): void {
     const logger = this.#logger
     if (logger === undefined) return
     // A logger that fails has nobody left to tell.
-    runGuarded(() => logger.sendLog({ level, data, logger: 'SessionManager' }), () => {})
+    runGuarded(() => logger.sendLog({ level, data: describe(), logger: 'SessionManager' }), () => {})
   }
 }
 

@@ -1,4 +1,4 @@
-import type { Session, SessionMetadata } from './session.js'
+import type { ClientInfo, RestoredOrigin, Session, SessionMetadata } from './session.js'
 
 /**
  * A session as the manager keeps it, and its place in a circular list of the
@@ -12,15 +12,21 @@ export class SessionRecord implements Session {
   readonly id: string
   readonly createdAt: number
   metadata: Readonly<SessionMetadata> | undefined
+  readonly principal: string | undefined
+  readonly clientInfo: ClientInfo | undefined
+  readonly protocolVersion: string | undefined
   activeRequests = 0
   #previous: SessionRecord = this
   #next: SessionRecord = this
 
-  constructor (id: string, now: number, metadata?: Readonly<SessionMetadata>) {
+  constructor (id: string, now: number, metadata?: Readonly<SessionMetadata>, origin?: RestoredOrigin) {
     this.lastAccessedAt = now
     this.id = id
-    this.createdAt = now
+    this.createdAt = origin?.createdAt ?? now
     this.metadata = metadata
+    this.principal = origin?.principal
+    this.clientInfo = origin?.clientInfo
+    this.protocolVersion = origin?.protocolVersion
   }
 
   get isLinked (): boolean {

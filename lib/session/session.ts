@@ -12,8 +12,29 @@ export interface SessionMetadata {
   [key: string]: unknown
 }
 
+/** Who opened a session, as far as it is known. */
+export interface SessionOrigin {
+  /** The caller, from the `identify` option; a session answers to nobody else. */
+  readonly principal?: string | undefined
+  /** What the client called itself in `initialize`. */
+  readonly clientInfo?: ClientInfo | undefined
+  /** The revision of MCP that client and server agreed on, such as `2025-11-25`. */
+  readonly protocolVersion?: string | undefined
+}
+
+/** A session that another process has opened. */
+export interface RestoredOrigin extends SessionOrigin {
+  /** Milliseconds since the epoch. */
+  readonly createdAt?: number | undefined
+}
+
+export interface ClientInfo {
+  readonly name: string
+  readonly version: string
+}
+
 /** A session as callers see it. It is live: its times and counters move. */
-export interface Session {
+export interface Session extends SessionOrigin {
   readonly id: string
   /** Milliseconds since the epoch. */
   readonly createdAt: number
@@ -27,7 +48,8 @@ export interface Session {
 
 /**
  * Why a session ended: `deleted` by DELETE or `cleanup()`, `expired` after its
- * ttl, `replaced` by `register()` of the same id, `cleared` by `clearAll()`,
- * `shutdown` with the app.
+ * ttl, `evicted` to make room for another, `replaced` by `register()` of the
+ * same id, `cleared` by `clearAll()`, `shutdown` with the app, `moved` to
+ * another node of the cluster.
  */
-export type CloseReason = 'deleted' | 'expired' | 'replaced' | 'cleared' | 'shutdown'
+export type CloseReason = 'deleted' | 'expired' | 'evicted' | 'replaced' | 'cleared' | 'shutdown' | 'moved'

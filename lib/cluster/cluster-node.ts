@@ -1,0 +1,160 @@
+import type { FastifyBaseLogger, FastifyReply, FastifyRequest } from 'fastify'
+import { ClusterUnavailableError, OwnerFailedError, type SessionError } from '../errors.js'
+import type { ResumableEvents, SessionCluster, SessionState } from '../session/session-cluster.js'
+import type { SessionManager } from '../session/session-manager.js'
+import type { Session } from '../session/session.js'
+import { SessionLostError, type JsonObject } from './directory.js'
+import { Endings } from './endings.js'
+import { Forwarder, verifyForwarded } from './forward.js'
+import { Holdings } from './holdings.js'
+import { Membership } from './membership.js'
+import { resolveClusterOptions, type ClusterOptions } from './options.js'
+import type { RedisCommands } from './redis-commands.js'
+import { RedisDirectory } from './redis-directory.js'
+import { RedisEventStore } from './redis-event-store.js'
+import { SessionDirectory, TERMINATED } from './session-directory.js'
+import { SessionLocator } from './session-locator.js'
+
+// How long a request waits for Redis, in milliseconds.
+const PATIENCE = 1000
+// A session's last use is written at most this part of the ttl too late.
+const WRITES_PER_TTL = 20
+const LONGEST_WRITE_INTERVAL = 60_000
+
+export interface ClusterNodeOptions {
+  sessions: SessionManager
+  /** Idle milliseconds after which a session expires; 0: never. */
+  ttl: number
+  options: ClusterOptions
+  /** The URL at which the other nodes reach this one, unless the options say it. */
+  findOwnUrl: () => string
+  log: FastifyBaseLogger
+}
+
+/** @throws TypeError that names the option */
+export function createClusterNode ({ sessions, ttl, options, findOwnUrl, log }: ClusterNodeOptions): ClusterNode {
+  const { redis, prefix, lease, advertise } = resolveClusterOptions(options)
+  const interval = Math.min(ttl / WRITES_PER_TTL, LONGEST_WRITE_INTERVAL)
+  // What was used since the last write must not be gone before the next one.
+  const directory = new RedisDirectory({ redis, prefix, timeout: Math.min(PATIENCE, lease / 3), ttl: ttl + interval })
+  const membership = new Membership({ directory, lease, url: () => advertise ?? findOwnUrl() })
+  return new ClusterNode(sessions, directory, membership, interval, log)
+}
+
+/** This process as a node of the cluster. */
+export class ClusterNode implements SessionCluster {
+  readonly directory: SessionDirectory
+  readonly #membership: Membership
+  readonly #endings: Endings
+  readonly #holdings: Holdings
+  readonly #locator: SessionLocator
+  readonly #forwarder = new Forwarder()
+  readonly #commands: RedisCommands
+  readonly #onError: (message: string, error: unknown) => void
+  readonly #liveness: NodeJS.Timeout | undefined
+
+  /** @param interval milliseconds between two writes of when sessions were last used; 0: never */
+  constructor (sessions: SessionManager, directory: RedisDirectory, membership: Membership, interval: number, log: FastifyBaseLogger) {
+    const onError = (message: string, error: unknown): void => log.warn(error, message)
+    const find = (id: string): Session | undefined => sessions.get(id)
+    this.#membership = membership
+    this.#commands = directory.commands
+    this.#onError = onError
+    this.#endings = new Endings({ directory, onError })
+    this.#holdings = new Holdings({ sessions, directory, membership, endings: this.#endings, patience: PATIENCE, onError })
+    this.#locator = new SessionLocator({ directory, membership, holdings: this.#holdings, forwarder: this.#forwarder, patience: PATIENCE, find })
+    this.directory = new SessionDirectory(directory, (id) => sessions.cleanup(id).success)
+
+    membership.on('joined', (_incarnation, previous) => { if (previous !== undefined) this.#recover() })
+    membership.on('resumed', () => this.#recover())
+    membership.on('mail', (messages) => closeTerminated(sessions, messages))
+    logOutages(membership, log)
+    if (interval > 0) this.#liveness = this.#startWriting(interval)
+  }
+
+  /** Asks for a lease. Never rejects. */
+  async join (): Promise<void> {
+    await this.#membership.join()
+  }
+
+  /** Lets go of what is left, so that the others need not wait for the lease to end. Never rejects. */
+  async leave (): Promise<void> {
+    clearInterval(this.#liveness)
+    await this.#endings.flush()
+    await this.#membership.leave()
+    await this.#forwarder.close()
+  }
+
+  isCurrent (session: Session): boolean {
+    return this.#holdings.isCurrent(session)
+  }
+
+  locate (request: FastifyRequest, reply: FastifyReply, id: string, principal: string | undefined): Promise<Session | SessionError | 'answered'> {
+    return this.#locator.locate(request, reply, id, principal)
+  }
+
+  isForwarded (request: FastifyRequest): boolean {
+    const { incarnation: node, secret } = this.#membership
+    return node !== undefined && typeof verifyForwarded(request, { node, secret }) === 'object'
+  }
+
+  barrier (session: Session): Promise<void> | undefined {
+    if (this.#holdings.isSettled(session)) return undefined
+    return this.#holdings.settle(session).catch((error: unknown) => {
+      throw error instanceof SessionLostError ? new OwnerFailedError() : new ClusterUnavailableError()
+    })
+  }
+
+  createEvents (session: Session, maxEvents: number): ResumableEvents {
+    return new RedisEventStore({
+      commands: this.#commands,
+      id: session.id,
+      epoch: () => this.#holdings.epochOf(session),
+      maxEvents,
+      onUnavailable: (error) => this.#onError('Events of a session cannot be replayed later', error),
+      onLost: () => this.#holdings.doubt(session)
+    })
+  }
+
+  saveState (session: Session, state: SessionState): void {
+    this.#holdings.saveState(session, state)
+  }
+
+  readState (session: Session): SessionState | undefined {
+    return this.#holdings.readState(session)
+  }
+
+  #recover (): void {
+    this.#holdings.settleAll()
+    this.#endings.flush()
+  }
+
+  #startWriting (interval: number): NodeJS.Timeout {
+    const timer = setInterval(() => {
+      this.#holdings.writeLiveness().catch((error: unknown) => this.#onError('The last use of sessions could not be written; this is tried again', error))
+    }, interval)
+    timer.unref()
+    return timer
+  }
+}
+
+function closeTerminated (sessions: SessionManager, messages: JsonObject[]): void {
+  for (const { type, id } of messages) {
+    if (type === TERMINATED && typeof id === 'string') sessions.cleanup(id)
+  }
+}
+
+// Once at the beginning and once at the end, not at every attempt.
+function logOutages (membership: Membership, log: FastifyBaseLogger): void {
+  let isAway = false
+  membership.on('unavailable', (error) => {
+    if (!isAway) log.error(error, 'The session directory does not answer. Sessions of this node are served while its lease can be valid')
+    isAway = true
+  })
+  for (const event of ['joined', 'resumed'] as const) {
+    membership.on(event, () => {
+      if (isAway) log.info('The session directory answers again')
+      isAway = false
+    })
+  }
+}

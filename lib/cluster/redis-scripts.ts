@@ -1,0 +1,153 @@
+/*
+ * Every change of a session is one script on the keys of that session, so that nothing can come between a
+ * check and the write that depends on it. Reads are scripts too: ioredis may send plain reads of a Redis
+ * Cluster to replicas (`scaleReads`), which do not know yet what a master has just been told.
+ *
+ * Session scripts get two keys in one hash slot: the record (a hash) and its events (a stream).
+ */
+
+const EXPIRE = `
+local function expire (key, life)
+  if tonumber(life) > 0 then redis.call('PEXPIRE', key, life) else redis.call('PERSIST', key) end
+end
+`
+
+/** life, field, value, … -> epoch | nil. The clock as first epoch keeps an id that is used again ahead. */
+const create = `${EXPIRE}
+if redis.call('EXISTS', KEYS[1]) == 1 then return nil end
+local now = redis.call('TIME')
+local epoch = now[1] .. string.format('%06d', tonumber(now[2]))
+redis.call('DEL', KEYS[2])
+redis.call('HSET', KEYS[1], 'epoch', epoch, unpack(ARGV, 2))
+expire(KEYS[1], ARGV[1])
+return epoch
+`
+
+const read = `
+return redis.call('HGETALL', KEYS[1])
+`
+
+/** epoch, owner, lastAccessedAt, life -> the record, or an empty list */
+const claim = `${EXPIRE}
+if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then return {} end
+redis.call('HINCRBY', KEYS[1], 'epoch', 1)
+redis.call('HSET', KEYS[1], 'owner', ARGV[2], 'lastAccessedAt', ARGV[3])
+expire(KEYS[1], ARGV[4])
+expire(KEYS[2], ARGV[4])
+return redis.call('HGETALL', KEYS[1])
+`
+
+/** 'touch' | 'release', then epoch, lastAccessedAt, life of each session -> the indexes that are lost */
+const touch = `${EXPIRE}
+local lost = {}
+for i = 1, #KEYS / 2 do
+  local record, events = KEYS[2 * i - 1], KEYS[2 * i]
+  local epoch, used, life = ARGV[3 * i - 1], ARGV[3 * i], ARGV[3 * i + 1]
+  if redis.call('HGET', record, 'epoch') ~= epoch then
+    lost[#lost + 1] = i - 1
+  else
+    redis.call('HSET', record, 'lastAccessedAt', used)
+    if ARGV[1] == 'release' then
+      redis.call('HDEL', record, 'owner')
+      redis.call('HINCRBY', record, 'epoch', 1)
+    end
+    expire(record, life)
+    expire(events, life)
+  end
+end
+return lost
+`
+
+/** epoch, then field and value pairs, an empty value removes the field -> 1 | 0 */
+const update = `
+if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then return 0 end
+for i = 2, #ARGV, 2 do
+  if ARGV[i + 1] == '' then
+    redis.call('HDEL', KEYS[1], ARGV[i])
+  else
+    redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])
+  end
+end
+return 1
+`
+
+/** epoch or '' -> the record that was removed, or an empty list */
+const remove = `
+if ARGV[1] ~= '' and redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then return {} end
+local record = redis.call('HGETALL', KEYS[1])
+redis.call('DEL', KEYS[1], KEYS[2])
+return record
+`
+
+/** epoch, maximum, field, value, … -> the id of the event | nil if the epoch is another */
+const store = `
+if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then return nil end
+local id = redis.call('XADD', KEYS[2], 'MAXLEN', ARGV[2], '*', unpack(ARGV, 3))
+local life = redis.call('PTTL', KEYS[1])
+if life > 0 then redis.call('PEXPIRE', KEYS[2], life) end
+return id
+`
+
+/** stream -> the last id ever given, the oldest kept, then the kept events of that stream; or an empty list */
+const events = `
+if redis.call('EXISTS', KEYS[2]) == 0 then return {} end
+local last
+local info = redis.call('XINFO', 'STREAM', KEYS[2])
+for i = 1, #info, 2 do
+  if info[i] == 'last-generated-id' then last = info[i + 1] end
+end
+local kept = redis.call('XRANGE', KEYS[2], '-', '+')
+local reply = { last, kept[1][1] }
+for _, event in ipairs(kept) do
+  if event[2][2] == ARGV[1] then reply[#reply + 1] = event end
+end
+return reply
+`
+
+/** url, lease -> 1 | 0. Keys: the lease, the mailbox. */
+const announce = `
+if not redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return 0 end
+redis.call('DEL', KEYS[2])
+return 1
+`
+
+/** lease -> the messages | nil. A lease that is over stays over: only a new id may be announced. */
+const renew = `
+if redis.call('PEXPIRE', KEYS[1], ARGV[1]) == 0 then return nil end
+local messages = redis.call('LRANGE', KEYS[2], 0, -1)
+redis.call('DEL', KEYS[2])
+return messages
+`
+
+const withdraw = `
+return redis.call('DEL', KEYS[1], KEYS[2])
+`
+
+/** -> url and milliseconds left, or an empty list */
+const peer = `
+local url = redis.call('GET', KEYS[1])
+if not url then return {} end
+return { url, tostring(redis.call('PTTL', KEYS[1])) }
+`
+
+/** message, maximum -> 1 | 0. The mailbox outlives its node by no more than a lease. */
+const send = `
+local life = redis.call('PTTL', KEYS[1])
+if life < 0 then return 0 end
+redis.call('RPUSH', KEYS[2], ARGV[1])
+redis.call('LTRIM', KEYS[2], -tonumber(ARGV[2]), -1)
+redis.call('PEXPIRE', KEYS[2], life + 60000)
+return 1
+`
+
+/** proposal -> the secret */
+const secret = `
+redis.call('SET', KEYS[1], ARGV[1], 'NX')
+return redis.call('GET', KEYS[1])
+`
+
+export const scripts = {
+  create, read, claim, touch, update, remove, store, events, announce, renew, withdraw, peer, send, secret
+}
+
+export type ScriptName = keyof typeof scripts

@@ -1,0 +1,121 @@
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { setTimeout } from 'node:timers/promises'
+import { ClusterUnavailableError, OwnerFailedError, SessionNotFoundError, type SessionError } from '../errors.js'
+import type { Session } from '../session/session.js'
+import { DirectoryUnavailableError, SessionLostError, type Directory, type Located, type Peer, type StoredSession } from './directory.js'
+import { ForwardError, type Forwarder } from './forward.js'
+import type { Holdings } from './holdings.js'
+import type { Membership } from './membership.js'
+
+// How often an owner that cannot be reached is tried again, in milliseconds.
+const RETRY_INTERVAL = 100
+
+export interface SessionLocatorOptions {
+  directory: Directory
+  membership: Membership
+  holdings: Holdings
+  forwarder: Forwarder
+  /** Milliseconds to wait for this node's lease. */
+  patience: number
+  /** The session of that id in this process. */
+  find: (id: string) => Session | undefined
+}
+
+/** Finds the owner of a session: has it answer the request, or takes the session over when it is gone. */
+export class SessionLocator {
+  readonly #directory: Directory
+  readonly #membership: Membership
+  readonly #holdings: Holdings
+  readonly #forwarder: Forwarder
+  readonly #patience: number
+  readonly #find: (id: string) => Session | undefined
+  // One at a time for each session, however many requests arrive together.
+  readonly #takeovers = new Map<string, Promise<Session | undefined>>()
+
+  constructor ({ directory, membership, holdings, forwarder, patience, find }: SessionLocatorOptions) {
+    this.#directory = directory
+    this.#membership = membership
+    this.#holdings = holdings
+    this.#forwarder = forwarder
+    this.#patience = patience
+    this.#find = find
+  }
+
+  /** See `SessionCluster.locate`. */
+  async locate (request: FastifyRequest, reply: FastifyReply, id: string, principal: string | undefined): Promise<Session | SessionError | 'answered'> {
+    // An owner that has died without a word keeps its lease for a while; then its sessions can be taken over.
+    const deadline = performance.now() + this.#membership.lease + 1000
+    try {
+      do {
+        const outcome = await this.#tryOnce(request, reply, id, principal)
+        if (outcome !== undefined) return outcome
+        await setTimeout(RETRY_INTERVAL)
+      } while (performance.now() < deadline && !reply.raw.destroyed)
+      return new ClusterUnavailableError()
+    } catch (error) {
+      if (error instanceof DirectoryUnavailableError) return new ClusterUnavailableError()
+      if (error instanceof ForwardError) return new OwnerFailedError()
+      throw error
+    }
+  }
+
+  // Undefined: not now, but perhaps a little later.
+  async #tryOnce (request: FastifyRequest, reply: FastifyReply, id: string, principal: string | undefined): Promise<Session | SessionError | 'answered' | undefined> {
+    const local = await this.#findLocal(id)
+    if (local !== undefined) return local.principal === principal ? local : new SessionNotFoundError()
+    const located = await this.#directory.get(id)
+    if (located === undefined || located.record.principal !== principal) return new SessionNotFoundError()
+    const { owner } = located
+    if (owner !== undefined && owner.node !== this.#membership.incarnation) {
+      return await this.#forward(request, reply, owner, principal) ? 'answered' : undefined
+    }
+    return this.#takeOver(located)
+  }
+
+  // A copy that is here counts if it is still ours.
+  async #findLocal (id: string): Promise<Session | undefined> {
+    const session = this.#find(id)
+    if (session === undefined) return undefined
+    if (!this.#holdings.isCurrent(session)) await this.#holdings.settle(session).catch(ignoreLoss)
+    return this.#holdings.isCurrent(session) ? session : undefined
+  }
+
+  async #forward (request: FastifyRequest, reply: FastifyReply, to: Peer, principal: string | undefined): Promise<boolean> {
+    const { incarnation = '', secret } = this.#membership
+    const watch = this.#watch(to)
+    reply.raw.on('close', watch.end)
+    const answered = await this.#forwarder.forward(request, reply, { from: incarnation, principal, to, secret, signal: watch.signal })
+    if (!answered) watch.end()
+    return answered
+  }
+
+  // An owner that stands still keeps its connections: only its lease tells that it is gone.
+  #watch ({ node }: Peer): { signal: AbortSignal, end: () => void } {
+    const lost = new AbortController()
+    const timer = setInterval(() => {
+      this.#directory.peer(node).then((peer) => { if (peer === undefined) lost.abort() }, () => {})
+    }, this.#membership.lease / 2)
+    timer.unref()
+    return { signal: lost.signal, end: () => clearInterval(timer) }
+  }
+
+  #takeOver ({ record }: Located): Promise<Session | undefined> {
+    const running = this.#takeovers.get(record.id)
+    if (running !== undefined) return running
+    const takeover = this.#claim(record).finally(() => this.#takeovers.delete(record.id))
+    this.#takeovers.set(record.id, takeover)
+    return takeover
+  }
+
+  // Undefined: another node was faster, or this one has no lease to claim under.
+  async #claim ({ id, epoch }: StoredSession): Promise<Session | undefined> {
+    const { incarnation } = this.#membership
+    if (incarnation === undefined || !await this.#membership.whenValid(this.#patience)) throw new DirectoryUnavailableError('This node has no lease')
+    const claimed = await this.#directory.claim(id, epoch, incarnation, Date.now())
+    return claimed && this.#holdings.adopt(claimed)
+  }
+}
+
+function ignoreLoss (error: unknown): void {
+  if (!(error instanceof SessionLostError)) throw error
+}

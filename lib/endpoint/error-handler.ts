@@ -1,0 +1,26 @@
+import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { ParseError, type SessionError } from '../errors.js'
+import type { Reject } from '../session/rejection.js'
+
+type ErrorHandler = (this: FastifyInstance, error: FastifyError, request: FastifyRequest, reply: FastifyReply) => FastifyReply
+
+/**
+ * Answers in JSON-RPC what is the client's fault: a body that cannot be read,
+ * a session that cannot be had. Everything else is for the app's own handler.
+ */
+export function createErrorHandler (reject: Reject): ErrorHandler {
+  return function handleError (error, request, reply) {
+    const rejection = toRejection(error)
+    if (rejection === undefined) throw error
+    return reject(request, reply, rejection)
+  }
+}
+
+function toRejection (error: FastifyError): SessionError | undefined {
+  const { code, statusCode = 500 } = error
+  if (code === 'FST_ERR_CTP_EMPTY_JSON_BODY') return new ParseError('the body is empty')
+  if (code === 'FST_ERR_CTP_INVALID_JSON_BODY') return new ParseError('the body is not JSON')
+  const ours = code?.startsWith('FST_ERR_MCP_SESSION_') || code?.startsWith('FST_ERR_CTP_')
+  if (!ours || statusCode === 500) return undefined
+  return Object.assign(error, { statusCode })
+}

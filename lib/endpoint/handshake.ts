@@ -1,0 +1,97 @@
+import { isInitializedNotification, isInitializeRequest, type InitializeRequest, type JSONRPCMessage } from '@modelcontextprotocol/sdk/types.js'
+import type { SessionState } from '../session/session-cluster.js'
+
+type Message = JSONRPCMessage & { readonly method: string }
+
+/**
+ * What a client has said to set its session up, so that it can be said again to
+ * another server: how it initialized, its log level and its subscriptions.
+ */
+export class Handshake {
+  readonly #path: string
+  readonly #subscriptions: Set<string>
+  #initialize: InitializeRequest['params'] | undefined
+  #initialized: boolean
+  #logLevel: string | undefined
+
+  /** @param path of the endpoint that the session belongs to */
+  constructor (path: string, state: SessionState = {}) {
+    const { initialize, initialized, logLevel, subscriptions } = state
+    this.#path = path
+    this.#initialize = readParams(initialize)
+    this.#initialized = initialized === true
+    this.#logLevel = typeof logLevel === 'string' ? logLevel : undefined
+    this.#subscriptions = new Set(Array.isArray(subscriptions) ? subscriptions.map(String) : [])
+  }
+
+  /** The handshake of a session that is to be brought back at this path; undefined if it belongs elsewhere. */
+  static restore (path: string, state: SessionState | undefined): Handshake | undefined {
+    if (state === undefined || state['path'] !== path || readParams(state['initialize']) === undefined) return undefined
+    return new Handshake(path, state)
+  }
+
+  /** Takes note of a message from the client, and returns whether it changed anything. */
+  observe (message: JSONRPCMessage): boolean {
+    if (!('method' in message)) return false
+    switch (message.method) {
+      case 'initialize':
+        if (!isInitializeRequest(message)) return false
+        this.#initialize = message.params
+        return true
+      case 'notifications/initialized':
+        if (this.#initialized || !isInitializedNotification(message)) return false
+        this.#initialized = true
+        return true
+      case 'logging/setLevel':
+        this.#logLevel = readString(message.params, 'level')
+        return true
+      case 'resources/subscribe':
+        return this.#changeSubscription(message.params, true)
+      case 'resources/unsubscribe':
+        return this.#changeSubscription(message.params, false)
+      default:
+        return false
+    }
+  }
+
+  toState (): SessionState {
+    return {
+      path: this.#path,
+      initialize: this.#initialize,
+      initialized: this.#initialized,
+      logLevel: this.#logLevel,
+      subscriptions: Array.from(this.#subscriptions)
+    }
+  }
+
+  /** The messages that bring a new server to where the last one was, in their order. */
+  * messages (): Generator<Message> {
+    let id = 0
+    const request = (method: string, params: Record<string, unknown>): Message => ({
+      jsonrpc: '2.0', id: `restore-${++id}`, method, params
+    })
+    if (this.#initialize !== undefined) yield request('initialize', { ...this.#initialize })
+    if (this.#initialized) yield { jsonrpc: '2.0', method: 'notifications/initialized' }
+    if (this.#logLevel !== undefined) yield request('logging/setLevel', { level: this.#logLevel })
+    for (const uri of this.#subscriptions) yield request('resources/subscribe', { uri })
+  }
+
+  #changeSubscription (params: unknown, subscribe: boolean): boolean {
+    const uri = readString(params, 'uri')
+    if (uri === undefined || this.#subscriptions.has(uri) === subscribe) return false
+    if (subscribe) this.#subscriptions.add(uri)
+    else this.#subscriptions.delete(uri)
+    return true
+  }
+}
+
+function readParams (params: unknown): InitializeRequest['params'] | undefined {
+  const message: unknown = { method: 'initialize', params }
+  return isInitializeRequest(message) ? message.params : undefined
+}
+
+function readString (params: unknown, key: string): string | undefined {
+  if (typeof params !== 'object' || params === null) return undefined
+  const value: unknown = Reflect.get(params, key)
+  return typeof value === 'string' ? value : undefined
+}

@@ -1,0 +1,113 @@
+import { WebStandardStreamableHTTPServerTransport, type HandleRequestOptions } from '@modelcontextprotocol/sdk/server/webStandardStreamableHttp.js'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { ResumableEvents } from '../session/session-cluster.js'
+import type { Session } from '../session/session.js'
+import { readAuthInfo } from './auth-info.js'
+import type { Handshake } from './handshake.js'
+import { readRequestIds } from './messages.js'
+import type { ResolvedEndpointOptions, SessionServer } from './options.js'
+import { toReplayRequest, toTransportRequest } from './web-request.js'
+
+export interface LiveSessionOptions {
+  readonly session: Session
+  readonly endpoint: ResolvedEndpointOptions
+  /** Undefined: streams cannot be resumed. */
+  readonly events: ResumableEvents | undefined
+  /** Undefined: the session will not be brought back anywhere. */
+  readonly handshake: Handshake | undefined
+  /** Called when the handshake has changed. */
+  readonly onHandshake: (handshake: Handshake) => void
+  /** Called when the session ends from within: by DELETE, or by its own server. */
+  readonly onClosed: () => void
+}
+
+/** A session that lives in this process: a transport, and the MCP server behind it. */
+export class LiveSession {
+  readonly session: Session
+  readonly events: ResumableEvents | undefined
+  readonly #handshake: Handshake | undefined
+  readonly #transport: WebStandardStreamableHTTPServerTransport
+  // Replies under way, with the messages that they answer; streams answer none.
+  readonly #running = new Map<FastifyReply, unknown>()
+  #server: SessionServer | undefined
+
+  constructor ({ session, endpoint, events, handshake, onHandshake, onClosed }: LiveSessionOptions) {
+    const { enableJsonResponse, resumable } = endpoint
+    this.session = session
+    this.events = events
+    this.#handshake = handshake
+    this.#transport = new WebStandardStreamableHTTPServerTransport({
+      sessionIdGenerator: () => session.id,
+      enableJsonResponse,
+      // Heartbeats are the business of EventStream, which also knows when nobody reads them.
+      keepAliveMs: 0,
+      ...(events && { eventStore: events }),
+      ...(resumable && { retryInterval: resumable.retryInterval })
+    })
+    this.#transport.onclose = onClosed
+    if (handshake === undefined) return
+    // The server chains what it finds here before its own.
+    this.#transport.onmessage = function noteHandshake (message) {
+      if (handshake.observe(message)) onHandshake(handshake)
+    }
+  }
+
+  /** How many streams are open that have no end of their own. */
+  get streams (): number {
+    let streams = 0
+    for (const message of this.#running.values()) if (message === undefined) streams++
+    return streams
+  }
+
+  async connect (server: SessionServer): Promise<void> {
+    this.#server = server
+    await server.connect(this.#transport)
+  }
+
+  /** Says to a new server what the client had said to the last one. */
+  async replayHandshake (request: FastifyRequest): Promise<void> {
+    const webRequest = toReplayRequest(this.session)
+    for (const message of this.#handshake?.messages() ?? []) {
+      const response = await this.#transport.handleRequest(webRequest, withAuthInfo(request, message))
+      await response.text()
+    }
+  }
+
+  /** Hands a request on to the transport. */
+  async handle (request: FastifyRequest, reply: FastifyReply): Promise<Response> {
+    const { body } = request
+    this.#running.set(reply, body)
+    reply.raw.on('close', () => this.#running.delete(reply))
+    const handle = (): Promise<Response> => this.#transport.handleRequest(toTransportRequest(request), withAuthInfo(request, body))
+    return this.events === undefined ? handle() : this.events.during(readRequestIds(body), handle)
+  }
+
+  /** Opens the GET stream. The newest wins: the client has come back, and the old one may be dead without our knowing. */
+  async openStream (request: FastifyRequest, reply: FastifyReply): Promise<Response> {
+    const response = await this.handle(request, reply)
+    if (response.status !== 409) return response
+    this.endStream()
+    return this.handle(request, reply)
+  }
+
+  /** Ends the GET stream, if there is one. */
+  endStream (): void {
+    this.#transport.closeStandaloneSSEStream()
+  }
+
+  /** Answers what the client still waits for, ends all streams and closes the server. */
+  async close (): Promise<void> {
+    const ids = Array.from(this.#running.values()).flatMap(readRequestIds)
+    // A call that has been answered meanwhile is no longer known to the transport.
+    await Promise.allSettled(ids.map((id) => this.#transport.send({
+      jsonrpc: '2.0', id, error: { code: -32001, message: 'Session closed' }
+    })))
+    await this.#transport.close()
+    await this.#server?.close()
+  }
+}
+
+function withAuthInfo (request: FastifyRequest, parsedBody: unknown): HandleRequestOptions {
+  const authInfo = readAuthInfo(request)
+  return authInfo === undefined ? { parsedBody } : { parsedBody, authInfo }
+}

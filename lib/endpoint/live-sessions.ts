@@ -1,0 +1,163 @@
+import type { InitializeRequest } from '@modelcontextprotocol/sdk/types.js'
+import type { FastifyBaseLogger, FastifyReply, FastifyRequest } from 'fastify'
+import { InvalidRequestError, SessionNotFoundError } from '../errors.js'
+import { holdUntilOver } from '../session/session-hook.js'
+import { hashSessionId } from '../session/session-id.js'
+import type { ResumableEvents } from '../session/session-cluster.js'
+import type { SessionLayer } from '../session/session-layer.js'
+import type { SessionOrigin, Session } from '../session/session.js'
+import { EventBuffer } from './event-buffer.js'
+import { Handshake } from './handshake.js'
+import { LiveSession } from './live-session.js'
+import { negotiateRevision } from './messages.js'
+import type { CreateServerContext, ResolvedEndpointOptions } from './options.js'
+
+/** The sessions of one endpoint that live in this process. */
+export class LiveSessions {
+  readonly #layer: SessionLayer
+  readonly #options: ResolvedEndpointOptions
+  readonly #path: string
+  readonly #log: FastifyBaseLogger
+  readonly #live = new Map<Session, LiveSession>()
+  readonly #restoring = new Map<Session, Promise<LiveSession | undefined>>()
+  readonly #closing = new Set<Promise<void>>()
+
+  /** @param path of the endpoint, with its prefix */
+  constructor (layer: SessionLayer, options: ResolvedEndpointOptions, path: string, log: FastifyBaseLogger) {
+    this.#layer = layer
+    this.#options = options
+    this.#path = path
+    this.#log = log
+    // Whatever ends a session ends its transport and its server.
+    layer.sessions.on('closed', (session) => this.#close(session))
+  }
+
+  /**
+   * The live copy of a session. One that has come from another node gets a new
+   * server, which hears what the client had said to the last one. Undefined for
+   * a session that is not of this endpoint.
+   */
+  async find (session: Session, request: FastifyRequest): Promise<LiveSession | undefined> {
+    const live = this.#live.get(session)
+    if (live !== undefined && !this.#restoring.has(session)) return live
+    const restoring = this.#restoring.get(session) ?? this.#restore(session, request)
+    return restoring
+  }
+
+  /** How many streams of the session are open that have no end of their own. */
+  countStreams (session: Session): number {
+    return this.#live.get(session)?.streams ?? 0
+  }
+
+  /**
+   * Opens a session for a well-formed `initialize`. When it comes to nothing,
+   * nothing is left of it.
+   *
+   * @throws SessionLimitError, and what `identify` and `createServer` throw
+   */
+  async open (request: FastifyRequest, reply: FastifyReply, params: InitializeRequest['params']): Promise<Response> {
+    const principal = await this.#layer.identify(request)
+    if (reply.raw.destroyed) throw new InvalidRequestError('the client has gone')
+    const session = this.#create({
+      principal,
+      clientInfo: { name: params.clientInfo.name, version: params.clientInfo.version },
+      protocolVersion: negotiateRevision(params.protocolVersion)
+    })
+    request.mcpSession = session
+    holdUntilOver(this.#layer.sessions, session, request, reply)
+    // A client that has not got its answer does not know the id.
+    reply.raw.on('close', () => {
+      if (!reply.raw.writableEnded) this.#discard(session)
+    })
+    try {
+      const handshake = this.#layer.cluster && new Handshake(this.#path)
+      const live = await this.#start({ session, request, restored: false }, handshake)
+      const response = await live.handle(request, reply)
+      if (!response.ok) this.#discard(session)
+      return response
+    } catch (error) {
+      this.#discard(session)
+      throw error
+    }
+  }
+
+  /** Ends all GET streams. */
+  endStreams (): void {
+    for (const live of this.#live.values()) live.endStream()
+  }
+
+  /** Resolves when the servers of all closed sessions have closed too. */
+  async settle (): Promise<void> {
+    await Promise.all(this.#closing)
+  }
+
+  #create (origin: SessionOrigin): Session {
+    const { sessions } = this.#layer
+    const session = sessions.get(sessions.create(undefined, origin))
+    // A listener of `created` may have closed it.
+    if (session === undefined) throw new SessionNotFoundError()
+    return session
+  }
+
+  #restore (session: Session, request: FastifyRequest): Promise<LiveSession | undefined> {
+    const handshake = Handshake.restore(this.#path, this.#layer.cluster?.readState(session))
+    if (handshake === undefined) return Promise.resolve(undefined)
+    const restoring = this.#revive(session, request, handshake).finally(() => this.#restoring.delete(session))
+    this.#restoring.set(session, restoring)
+    return restoring
+  }
+
+  // A failure leaves the session as it was, for the next request to try again.
+  async #revive (session: Session, request: FastifyRequest, handshake: Handshake): Promise<LiveSession> {
+    try {
+      const live = await this.#start({ session, request, restored: true }, handshake)
+      await live.replayHandshake(request)
+      return live
+    } catch (error) {
+      this.#close(session)
+      throw error
+    }
+  }
+
+  async #start (context: CreateServerContext, handshake: Handshake | undefined): Promise<LiveSession> {
+    const { session } = context
+    const { cluster } = this.#layer
+    const live = new LiveSession({
+      session,
+      endpoint: this.#options,
+      events: this.#createEvents(session),
+      handshake,
+      onHandshake: (changed) => cluster?.saveState(session, changed.toState()),
+      onClosed: () => this.#discard(session)
+    })
+    this.#live.set(session, live)
+    const server = await this.#options.createServer(context)
+    // It may have ended while its server was being made.
+    if (!this.#live.has(session)) {
+      await server.close()
+      throw new SessionNotFoundError()
+    }
+    await live.connect(server)
+    return live
+  }
+
+  #createEvents (session: Session): ResumableEvents | undefined {
+    const { resumable } = this.#options
+    if (resumable === undefined) return undefined
+    return this.#layer.cluster?.createEvents(session, resumable.maxEvents) ?? new EventBuffer(resumable.maxEvents)
+  }
+
+  #discard (session: Session): void {
+    if (this.#live.has(session)) this.#layer.sessions.cleanup(session.id)
+  }
+
+  #close (session: Session): void {
+    const live = this.#live.get(session)
+    if (live === undefined) return
+    this.#live.delete(session)
+    const closing = live.close()
+      .catch((error: unknown) => this.#log.error(error, `Closing the MCP server of session ${hashSessionId(session.id)} failed`))
+      .finally(() => this.#closing.delete(closing))
+    this.#closing.add(closing)
+  }
+}

@@ -1,0 +1,50 @@
+import { JSONRPCMessageSchema, LATEST_PROTOCOL_VERSION, SUPPORTED_PROTOCOL_VERSIONS, type RequestId } from '@modelcontextprotocol/sdk/types.js'
+import type { FastifyRequest } from 'fastify'
+import { InvalidRequestError, MissingSessionIdError, ParseError, type SessionError } from '../errors.js'
+
+/** The ids of the requests in a body: one message, or a batch of them. */
+export function readRequestIds (body: unknown): RequestId[] {
+  const messages: unknown[] = Array.isArray(body) ? body : [body]
+  const ids: RequestId[] = []
+  for (const message of messages) {
+    if (typeof message !== 'object' || message === null || !('method' in message) || !('id' in message)) continue
+    if (typeof message.id === 'string' || typeof message.id === 'number') ids.push(message.id)
+  }
+  return ids
+}
+
+// Well-formed or not.
+function hasMethod (body: unknown, method: string): boolean {
+  const messages: unknown[] = Array.isArray(body) ? body : [body]
+  return messages.some((message) => (
+    typeof message === 'object' && message !== null && 'method' in message && message.method === method
+  ))
+}
+
+/**
+ * The revision that the SDK's server agrees to when a client asks for this one.
+ *
+ * @see https://modelcontextprotocol.io/specification/2025-11-25/basic/lifecycle#version-negotiation
+ */
+export function negotiateRevision (requested: string): string {
+  return SUPPORTED_PROTOCOL_VERSIONS.includes(requested) ? requested : LATEST_PROTOCOL_VERSION
+}
+
+/** What is wrong with a body that comes without a session and does not open one. */
+export function explainMissingSession (body: unknown): SessionError {
+  if (body === undefined || body === null) return new ParseError('the body is empty')
+  if (hasMethod(body, 'initialize')) {
+    return new InvalidRequestError(Array.isArray(body)
+      ? 'initialize must be sent on its own'
+      : 'initialize needs protocolVersion, capabilities and clientInfo')
+  }
+  const messages: unknown[] = Array.isArray(body) ? body : [body]
+  return messages.length > 0 && messages.every((message) => JSONRPCMessageSchema.safeParse(message).success)
+    ? new MissingSessionIdError()
+    : new InvalidRequestError('not a JSON-RPC message')
+}
+
+/** Whether the `Accept` header of a request names all of these media types, as the transport demands. */
+export function accepts ({ headers }: FastifyRequest, ...types: string[]): boolean {
+  return types.every((type) => headers.accept?.includes(type))
+}

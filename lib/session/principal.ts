@@ -1,0 +1,29 @@
+import type { FastifyRequest } from 'fastify'
+import { PrincipalError } from '../errors.js'
+
+/**
+ * Says who is calling: something that stays the same when a token is refreshed,
+ * such as the subject of the token. `undefined` is an anonymous caller. What it
+ * throws, or rejects with, is the answer to the request.
+ */
+export type Identify = (request: FastifyRequest) => string | undefined | Promise<string | undefined>
+
+/** `identify` as the app gave it, with its results checked: a wrong one must not open somebody else's session. */
+export function createIdentify (identify: Identify | undefined): Identify {
+  if (identify === undefined) return anonymous
+
+  return function checkedIdentify (request) {
+    const principal = identify(request)
+    return typeof principal === 'object' && principal !== null
+      ? Promise.resolve(principal).then(checkPrincipal)
+      : checkPrincipal(principal)
+  }
+}
+
+function anonymous (): undefined {}
+
+function checkPrincipal (principal: unknown): string | undefined {
+  if (typeof principal === 'string') return principal
+  if (principal === undefined || principal === null) return undefined
+  throw new PrincipalError(typeof principal)
+}

@@ -1,0 +1,42 @@
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { Socket } from 'node:net'
+
+// By connection, so that a long pipeline is one listener on its socket and not one a request.
+const pipelines = new WeakMap<Socket, Set<() => void>>()
+
+/**
+ * Calls back once, when the response is over, however it ends: sent, aborted,
+ * streamed, hijacked, injected. At once when the client has gone already.
+ */
+export function onResponseOver (request: FastifyRequest, reply: FastifyReply, callback: () => void): void {
+  const response = reply.raw
+  const { socket } = request.raw
+  // A response of HTTP/2 does not say that it is destroyed; its socket does.
+  if (response.destroyed || socket.destroyed) {
+    callback()
+  } else if (response.socket !== null) {
+    response.once('close', callback)
+  } else {
+    const pipeline = watchPipeline(socket)
+    pipeline.add(callback)
+    response.once('close', () => {
+      if (pipeline.delete(callback)) callback()
+    })
+  }
+}
+
+// Node.js gives a pipelined response its socket when the one before it is over.
+// When the connection goes first, the response never closes.
+function watchPipeline (socket: Socket): Set<() => void> {
+  const watched = pipelines.get(socket)
+  if (watched !== undefined) return watched
+  const pipeline = new Set<() => void>()
+  pipelines.set(socket, pipeline)
+  socket.once('close', () => {
+    for (const callback of pipeline) {
+      pipeline.delete(callback)
+      callback()
+    }
+  })
+  return pipeline
+}

@@ -1,0 +1,85 @@
+import type { SessionManager } from './session-manager.js'
+import type { Session } from './session.js'
+
+/** Part of the app that has requests to finish before its sessions are closed. */
+export interface Drainer {
+  /** Ends what has no end of its own, and resolves when nothing runs any more that ran before, or after `timeout` milliseconds. */
+  drain (timeout: number): Promise<void>
+  /** How many streams of the session are open that have no end of their own. */
+  countStreams (session: Session): number
+  /** Resolves when what belonged to closed sessions has been closed too. */
+  settle (): Promise<void>
+}
+
+export interface ShutdownOptions {
+  /** Milliseconds. */
+  readonly drainTimeout: number
+  /** Whether the sessions live on elsewhere. */
+  readonly handsOver: boolean
+}
+
+// How soon a session is handed over after its last request, in milliseconds.
+const HAND_OVER_INTERVAL = 50
+
+/** The orderly end of all sessions of this process. */
+export class Shutdown {
+  readonly handsOver: boolean
+  readonly #sessions: SessionManager
+  readonly #drainTimeout: number
+  readonly #drainers = new Set<Drainer>()
+  #end: Promise<void> | undefined
+
+  constructor (sessions: SessionManager, { drainTimeout, handsOver }: ShutdownOptions) {
+    this.handsOver = handsOver
+    this.#sessions = sessions
+    this.#drainTimeout = drainTimeout
+  }
+
+  get hasStarted (): boolean {
+    return this.#end !== undefined
+  }
+
+  add (drainer: Drainer): void {
+    this.#drainers.add(drainer)
+  }
+
+  /** Lets running requests finish, then closes all sessions. Once, however often it is called. */
+  run (): Promise<void> {
+    this.#end ??= this.handsOver ? this.#handOver() : this.#close()
+    return this.#end
+  }
+
+  async #close (): Promise<void> {
+    await this.#drain()
+    this.#sessions.stopTTLCleanup()
+    this.#sessions.clearAll('shutdown')
+    await this.#settle()
+  }
+
+  // What comes in meanwhile is served until the server stops listening; the last sessions are handed over after that.
+  async #handOver (): Promise<void> {
+    this.#handOverIdle()
+    const timer = setInterval(() => this.#handOverIdle(), HAND_OVER_INTERVAL)
+    await this.#drain()
+    clearInterval(timer)
+    await this.#settle()
+  }
+
+  #handOverIdle (): void {
+    this.#sessions.clearAll('shutdown', (session) => session.activeRequests <= this.#countStreams(session))
+  }
+
+  #countStreams (session: Session): number {
+    let count = 0
+    for (const drainer of this.#drainers) count += drainer.countStreams(session)
+    return count
+  }
+
+  async #drain (): Promise<void> {
+    await Promise.all(Array.from(this.#drainers, (drainer) => drainer.drain(this.#drainTimeout)))
+  }
+
+  async #settle (): Promise<void> {
+    await Promise.all(Array.from(this.#drainers, (drainer) => drainer.settle()))
+  }
+}

@@ -1,0 +1,108 @@
+// Runs the official conformance suite against the fixture server, once per
+// protocol revision, and fails on anything that `expected-failures.ts` does not
+// list, as well as on anything in that list that has begun to pass.
+
+import { execFile } from 'node:child_process'
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
+import { createRequire } from 'node:module'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { promisify } from 'node:util'
+
+import { EXPECTED_FAILURES } from './expected-failures.js'
+import type { ExpectedFailure } from './expected-failures.js'
+import { serveConformance } from './serve.js'
+import { judge } from './verdict.js'
+import type { Check } from './verdict.js'
+
+// How many scenarios the suite has for each revision. A new version of the
+// suite changes them, and somebody should look at what has come or gone.
+const REVISIONS = new Map([['2025-03-26', 1], ['2025-06-18', 27], ['2025-11-25', 33], ['2026-07-28', 40]])
+
+const SUITE = createRequire(import.meta.url).resolve('@modelcontextprotocol/conformance/package.json')
+const TIMEOUT = 120_000
+const run = promisify(execFile)
+
+/** The suite needs Node.js 22; on an older one npm fetches what it can run on. */
+async function suiteNode (signal: AbortSignal): Promise<string> {
+  if (Number.parseInt(process.versions.node) >= 22) return process.execPath
+  const { stdout } = await run('npx', ['-y', '-p', 'node@24', 'node', '-p', 'process.execPath'], {
+    signal, shell: process.platform === 'win32'
+  })
+  return stdout.trim()
+}
+
+interface SuiteRun {
+  scenarios: Map<string, Check[]>
+  /** What the suite had to complain about, a scenario that broke down for one. */
+  stderr: string
+}
+
+async function runSuite (node: string, url: string, revision: string, signal: AbortSignal): Promise<SuiteRun> {
+  const output = await mkdtemp(join(tmpdir(), 'mcp-conformance-'))
+  try {
+    const args = ['server', '--url', url, '--suite', 'all', '--spec-version', revision, '--output-dir', output]
+    const { stderr } = await run(node, [join(dirname(SUITE), 'dist/index.js'), ...args], { signal, timeout: TIMEOUT, maxBuffer: Infinity })
+      .catch((error) => {
+        // The suite exits with 1 when a check fails, and its results say which.
+        if (error.code !== 1) throw error
+        return { stderr: String(error.stderr) }
+      })
+    const scenarios = new Map<string, Check[]>()
+    for (const directory of await readdir(output)) {
+      const name = directory.replace(/^server-/, '').replace(/-\d{4}-\d\d-\d\dT.*$/, '')
+      scenarios.set(name, JSON.parse(await readFile(join(output, directory, 'checks.json'), 'utf8')))
+    }
+    return { scenarios, stderr }
+  } finally {
+    await rm(output, { recursive: true })
+  }
+}
+
+function report (revision: string, { scenarios, stderr }: SuiteRun, excused: Set<ExpectedFailure>): number {
+  let failed = 0
+  for (const [scenario, checks] of scenarios) {
+    const verdict = judge(revision, scenario, checks, EXPECTED_FAILURES)
+    const outcome = verdict.failures.length > 0 ? 'FAIL' : verdict.excused.length > 0 ? 'excused' : 'ok'
+    console.log(`${outcome.padEnd(8)}${revision}  ${scenario} (${verdict.passed} checks passed)`)
+    for (const failure of verdict.failures) console.log(`          ${failure}`)
+    for (const excuse of verdict.excused) {
+      excused.add(excuse)
+      console.log(`          ${excuse.check}: ${excuse.reason}`)
+    }
+    if (verdict.failures.length > 0) failed++
+  }
+  const expected = REVISIONS.get(revision)
+  if (scenarios.size !== expected) {
+    console.log(`FAIL    ${revision}  ${scenarios.size} scenarios left a result, ${expected} should have\n${stderr}`)
+    failed++
+  }
+  return failed
+}
+
+async function main (signal: AbortSignal): Promise<void> {
+  const excused = new Set<ExpectedFailure>()
+  let failed = 0
+  let total = 0
+  const node = await suiteNode(signal)
+  const server = await serveConformance()
+  try {
+    for (const revision of REVISIONS.keys()) {
+      const suite = await runSuite(node, server.url, revision, signal)
+      total += suite.scenarios.size
+      failed += report(revision, suite, excused)
+    }
+  } finally {
+    await server.close()
+  }
+  for (const { revision, scenario, check } of EXPECTED_FAILURES.filter((entry) => !excused.has(entry))) {
+    console.log(`FAIL    ${revision}  ${scenario}: ${check} passes and is no longer to be expected to fail`)
+    failed++
+  }
+  console.log(`\n${total} scenarios run, ${failed} failed, ${excused.size} checks excused`)
+  if (failed > 0) process.exitCode = 1
+}
+
+const stop = new AbortController()
+for (const name of ['SIGINT', 'SIGTERM']) process.once(name, () => stop.abort())
+await main(stop.signal)

@@ -1,0 +1,31 @@
+import t from 'tap'
+import * as surface from '../index.js'
+
+const table = [
+  [new surface.MissingSessionIdError(), 'FST_ERR_MCP_SESSION_ID_MISSING', 400, -32000],
+  [new surface.MalformedSessionIdError(), 'FST_ERR_MCP_SESSION_ID_MALFORMED', 400, -32000],
+  [new surface.SessionNotFoundError(), 'FST_ERR_MCP_SESSION_NOT_FOUND', 404, -32001],
+  [new surface.RouteConfigError('GET', '/cart', "'x'"), 'FST_ERR_MCP_SESSION_ROUTE_CONFIG', 500, -32000]
+] as const
+
+for (const [error, code, statusCode, rpcCode] of table) {
+  t.test(`${code} is an error class of @fastify/error, with its status and JSON-RPC code`, async (t) => {
+    t.ok(error instanceof Error)
+    t.equal(error.name, 'FastifyError')
+    t.equal(error.code, code)
+    t.equal(error.statusCode, statusCode)
+    t.strictSame(surface.toJsonRpcError(error), {
+      jsonrpc: '2.0', error: { code: rpcCode, message: error.message }, id: null
+    })
+  })
+}
+
+t.test('every error class that is exported is in this table', async (t) => {
+  const exported = Object.keys(surface).filter((name) => name.endsWith('Error') && name !== 'toJsonRpcError')
+  t.equal(exported.length, table.length)
+})
+
+t.test('a rejection has no stack to collect: it is an answer to a client', async (t) => {
+  t.notMatch(new surface.SessionNotFoundError().stack, 'errors.test')
+  t.match(new surface.RouteConfigError('GET', '/', '1').stack, 'errors.test', 'a fault of the app has one')
+})

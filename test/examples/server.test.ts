@@ -1,0 +1,115 @@
+// What a newcomer does: npm start, copy, paste, Ctrl-C.
+import t, { type Test } from 'tap'
+import { spawnSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { once } from 'node:events'
+import { connect, createServer } from 'node:net'
+import { join } from 'node:path'
+import { setTimeout as wait } from 'node:timers/promises'
+import { cleanEnv, ROOT, start, type Child } from '../helpers/child.js'
+
+const PROMPT = 2_000
+
+// Starting TypeScript takes seconds on a small machine.
+t.setTimeout(120_000)
+
+function startServer (t: Test, port = '0'): Child {
+  const { scripts } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'))
+  const [command, ...args] = scripts.start.split(' ')
+  return start(t, command, args, { PORT: port })
+}
+
+async function startedServer (t: Test): Promise<{ server: Child, url: string }> {
+  const server = startServer(t)
+  await server.says('curl -s -X DELETE')
+  const url = /MCP endpoint: (http:\S+)\/mcp/.exec(server.stdout)?.[1]
+  if (url === undefined) throw new Error(`No URL in ${server.stdout}`)
+  return { server, url }
+}
+
+function findCurl (t: Test): boolean {
+  if (spawnSync('curl', ['--version'], { env: cleanEnv() }).status === 0) return true
+  if (process.env['CI'] !== undefined) t.fail('curl is not installed, and the printed commands need it')
+  else t.pass('the printed commands work', { skip: 'curl is not installed' })
+  return false
+}
+
+t.test('the printed curl lines work as they are', async (t) => {
+  if (!findCurl(t)) return
+  const { server } = await startedServer(t)
+  const lines = server.stdout.split('\n').filter((line) => /^(SESSION=|curl )/.test(line))
+  t.equal(lines.length, 4)
+  // Between the lines, so that their answers can be told apart.
+  const script = lines.join('\nprintf "\\n--\\n"\n') + `\nprintf "\\n--\\n"\n${lines[1]}\nprintf "\\n--\\n"\n${lines[2]}`
+  const shell = start(t, 'sh', ['-e', '-c', script])
+  t.equal(await shell.ended, 0)
+  t.equal(shell.stderr, '')
+  const [session, call, health, closed, callAgain, healthAgain] = shell.stdout.split('\n--\n').map((text) => text.trim())
+  t.equal(session, '')
+  t.match(call, '"text":"Sessions end when nobody uses them."')
+  t.strictSame(JSON.parse(health ?? ''), { status: 'ok', activeSessions: 1 })
+  t.equal(closed, '')
+  t.strictSame(JSON.parse(callAgain ?? '').error, { code: -32001, message: 'Session not found' })
+  t.strictSame(JSON.parse(healthAgain ?? ''), { status: 'ok', activeSessions: 0 })
+})
+
+t.test('Ctrl-C ends it promptly with exit code 0, with a stream open and a tool at work', async (t) => {
+  const { server, url } = await startedServer(t)
+  const headers = { 'content-type': 'application/json', accept: 'application/json, text/event-stream' }
+  const message = (id: number, method: string, params: object): string => JSON.stringify({ jsonrpc: '2.0', id, method, params })
+  const initialize = message(1, 'initialize', { protocolVersion: '2025-11-25', capabilities: {}, clientInfo: { name: 'test', version: '1' } })
+  const opened = await fetch(`${url}/mcp`, { method: 'POST', headers, body: initialize })
+  await opened.text()
+  const session = { ...headers, 'mcp-session-id': opened.headers.get('mcp-session-id') ?? '' }
+  const call = message(2, 'tools/call', { name: 'count_down', arguments: { seconds: 60 } })
+  const streams = [
+    fetch(`${url}/mcp`, { headers: session }).then((response) => response.text()),
+    fetch(`${url}/mcp`, { method: 'POST', headers: session, body: call }).then((response) => response.text())
+  ]
+  await Promise.all(Array.from({ length: 3 }, () => fetch(`${url}/health`).then((response) => response.text())))
+
+  const begin = performance.now()
+  server.process.kill('SIGINT')
+  t.equal(await server.ended, 0)
+  t.ok(performance.now() - begin < PROMPT)
+  await Promise.allSettled(streams)
+  t.equal(server.stderr, '')
+})
+
+t.test('a second signal while it waits for a client is harmless', async (t) => {
+  const { server, url } = await startedServer(t)
+  const client = connect(Number(new URL(url).port), '127.0.0.1')
+  t.teardown(() => client.destroy())
+  // A request half sent: close() waits for the rest.
+  client.write('GET /health HTTP/1.1\r\n')
+  await once(client, 'connect')
+  await fetch(`${url}/health`).then((response) => response.text())
+  server.process.kill('SIGINT')
+  await server.says('All sessions cleared')
+  server.process.kill('SIGINT')
+  server.process.kill('SIGTERM')
+  t.equal(await Promise.race([server.ended, wait(100, 'still waiting')]), 'still waiting')
+  client.destroy()
+  t.equal(await server.ended, 0)
+  t.equal(server.stderr, '')
+})
+
+t.test('a port in use is said clearly, with exit code 1', async (t) => {
+  const other = createServer().listen(0, '127.0.0.1')
+  t.teardown(() => other.close())
+  await once(other, 'listening')
+  const address = other.address()
+  const port = String(typeof address === 'object' ? address?.port : address)
+  const server = startServer(t, port)
+  t.equal(await server.ended, 1)
+  t.match(server.stderr, `Cannot listen on port ${port}: listen EADDRINUSE`)
+  t.match(server.stderr, 'PORT=3001 npm start')
+  t.notMatch(server.stderr, /^ {4}at /m, 'and not with a stack')
+  t.notMatch(server.stdout, 'curl')
+})
+
+t.test('so is a port that is none', async (t) => {
+  const server = startServer(t, 'http')
+  t.equal(await server.ended, 1)
+  t.match(server.stderr, 'Cannot listen on port http: ')
+})

@@ -1,0 +1,54 @@
+import type { Test } from 'tap'
+import { spawn, type ChildProcess } from 'node:child_process'
+import { delimiter, dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+export const ROOT = fileURLToPath(new URL('../..', import.meta.url))
+
+/** The environment that a user's shell has: nothing of the test runner. */
+export function cleanEnv (extra: NodeJS.ProcessEnv = {}): NodeJS.ProcessEnv {
+  const env: NodeJS.ProcessEnv = {}
+  for (const [name, value] of Object.entries(process.env)) {
+    if (!/^(NODE_OPTIONS|NODE_V8_COVERAGE|_?TAP|npm_)/i.test(name)) env[name] = value
+  }
+  const path = [join(ROOT, 'node_modules', '.bin'), dirname(process.execPath), process.env['PATH']].join(delimiter)
+  return { ...env, PATH: path, ...extra }
+}
+
+/** A process that a test starts, and everything that it says. */
+export class Child {
+  readonly process: ChildProcess
+  stdout = ''
+  stderr = ''
+  /** The exit code, or the signal that ended it. */
+  readonly ended: Promise<number | NodeJS.Signals | null>
+
+  constructor (command: string, args: readonly string[], env: NodeJS.ProcessEnv, cwd = ROOT) {
+    const child = spawn(command, args, { cwd, env, stdio: ['ignore', 'pipe', 'pipe'] })
+    child.stdout.setEncoding('utf8').on('data', (text) => { this.stdout += String(text) })
+    child.stderr.setEncoding('utf8').on('data', (text) => { this.stderr += String(text) })
+    this.ended = new Promise((resolve, reject) => {
+      child.once('error', reject)
+      child.once('close', (code, signal) => resolve(code ?? signal))
+    })
+    this.process = child
+  }
+
+  /** Waits until the text has come; fails when the process ends without it. */
+  async says (text: string): Promise<void> {
+    const { stdout } = this.process
+    await new Promise<void>((resolve, reject) => {
+      const check = (): void => { if (this.stdout.includes(text)) resolve() }
+      stdout?.on('data', check)
+      this.ended.then(() => reject(new Error(`The process has ended: ${this.stdout}${this.stderr}`)), reject)
+      check()
+    })
+  }
+}
+
+/** Starts a process that does not outlive the test. */
+export function start (t: Test, command: string, args: readonly string[], env: NodeJS.ProcessEnv = {}, cwd = ROOT): Child {
+  const child = new Child(command, args, cleanEnv(env), cwd)
+  t.teardown(() => child.process.kill('SIGKILL'))
+  return child
+}

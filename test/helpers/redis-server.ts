@@ -1,0 +1,222 @@
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Cluster, Redis } from 'ioredis'
+
+const children = new Set<ChildProcess>()
+const folders = new Set<string>()
+process.on('exit', () => {
+  for (const child of children) child.kill('SIGKILL')
+  for (const folder of folders) rmSync(folder, { recursive: true, force: true })
+})
+
+const installed = spawnSync('redis-server', ['--version']).status === 0
+
+export interface Skip { skip: string | false }
+
+/**
+ * Options for tap: tests that need a Redis of their own are skipped where there is none, and say so.
+ * On CI a missing redis-server is a failure, at the first test that starts one.
+ */
+export function needsRedisServer (): Skip {
+  const missing = !installed && process.env['CI'] !== 'true'
+  return { skip: missing && 'redis-server is not installed: apt-get install redis-server, or brew install redis' }
+}
+
+/** The same, for tests that can also use the Redis at `REDIS_URL`. */
+export function needsRedis (): Skip {
+  return process.env['REDIS_URL'] === undefined ? needsRedisServer() : { skip: false }
+}
+
+export interface RedisServerOptions {
+  /** An existing folder; with it, data are written to an append-only file there and outlive a restart. */
+  dir?: string
+  port?: number
+  /** More arguments of redis-server. */
+  args?: string[]
+}
+
+/** A redis-server on 127.0.0.1, of this test alone. */
+export class RedisServer {
+  readonly port: number
+  readonly url: string
+  readonly #args: string[]
+  #child: ChildProcess | undefined
+
+  private constructor (port: number, { dir, args = [] }: RedisServerOptions) {
+    this.port = port
+    this.url = `redis://127.0.0.1:${port}`
+    const persistence = dir === undefined
+      ? ['--appendonly', 'no']
+      : ['--dir', dir, '--appendonly', 'yes', '--appendfsync', 'always']
+    this.#args = ['--port', `${port}`, '--bind', '127.0.0.1', '--save', '', ...persistence, ...args]
+  }
+
+  static async start (options: RedisServerOptions = {}): Promise<RedisServer> {
+    const server = new RedisServer(options.port ?? await freePort(), options)
+    await server.start()
+    return server
+  }
+
+  get pid (): number | undefined {
+    return this.#child?.pid
+  }
+
+  /** Starts it again on the same port; its data are back if it has a `dir`. */
+  async start (): Promise<void> {
+    if (!installed) throw new Error('redis-server is not installed: apt-get install redis-server')
+    const child = spawn('redis-server', this.#args, { stdio: ['ignore', 'pipe', 'inherit'] })
+    this.#child = child
+    children.add(child)
+    const guard = killWithThisProcess(child)
+    child.once('exit', () => {
+      children.delete(child)
+      guard.kill('SIGKILL')
+    })
+    await waitForAnswer(this.url, child)
+  }
+
+  stop (): Promise<void> {
+    return this.#end('SIGTERM')
+  }
+
+  kill (): Promise<void> {
+    return this.#end('SIGKILL')
+  }
+
+  /** Connected, but silent: the worst way for a server to be away. */
+  freeze (): void {
+    this.#child?.kill('SIGSTOP')
+  }
+
+  thaw (): void {
+    this.#child?.kill('SIGCONT')
+  }
+
+  async #end (signal: NodeJS.Signals): Promise<void> {
+    const child = this.#child
+    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return
+    const exited = once(child, 'exit')
+    child.kill(signal)
+    child.kill('SIGCONT')
+    await exited
+  }
+}
+
+/** A server of its own, or the one at `REDIS_URL`: give the keys a prefix that nobody else has. */
+export async function startRedis (): Promise<{ url: string, stop: () => Promise<void> }> {
+  const url = process.env['REDIS_URL']
+  if (url !== undefined) return { url, stop: async () => {} }
+  const server = await RedisServer.start()
+  return { url: server.url, stop: () => server.stop() }
+}
+
+/** Three masters, no replicas, made without redis-cli. */
+export class RedisClusterServers {
+  readonly servers: RedisServer[]
+  readonly nodes: Array<{ host: string, port: number }>
+
+  readonly #folder: string
+
+  private constructor (servers: RedisServer[], folder: string) {
+    this.#folder = folder
+    this.servers = servers
+    this.nodes = servers.map(({ port }) => ({ host: '127.0.0.1', port }))
+  }
+
+  static async start (): Promise<RedisClusterServers> {
+    const ports = await freePorts(6)
+    const folder = mkdtempSync(join(tmpdir(), 'redis-cluster-'))
+    folders.add(folder)
+    const servers = await Promise.all([0, 1, 2].map(i => RedisServer.start({
+      port: Number(ports[i]),
+      args: [
+        '--cluster-enabled', 'yes',
+        '--cluster-port', `${ports[i + 3]}`,
+        '--cluster-config-file', join(folder, `${i}.conf`),
+        '--cluster-node-timeout', '2000'
+      ]
+    })))
+    const cluster = new RedisClusterServers(servers, folder)
+    await cluster.#join(ports)
+    return cluster
+  }
+
+  connect (options: ConstructorParameters<typeof Cluster>[1] = {}): Cluster {
+    return new Cluster(this.nodes, options)
+  }
+
+  async stop (): Promise<void> {
+    await Promise.all(this.servers.map(server => server.kill()))
+    rmSync(this.#folder, { recursive: true, force: true })
+    folders.delete(this.#folder)
+  }
+
+  async #join (ports: number[]): Promise<void> {
+    const clients = this.servers.map(({ url }) => new Redis(url))
+    try {
+      const step = Math.ceil(16384 / clients.length)
+      for (const [i, client] of clients.entries()) {
+        const last = Math.min(16384, (i + 1) * step) - 1
+        await client.call('CLUSTER', 'ADDSLOTSRANGE', i * step, last)
+        await client.call('CLUSTER', 'SET-CONFIG-EPOCH', i + 1)
+        if (i > 0) await client.call('CLUSTER', 'MEET', '127.0.0.1', Number(ports[0]), Number(ports[3]))
+      }
+      await until('the Redis Cluster', async () => {
+        const infos = await Promise.all(clients.map(client => client.call('CLUSTER', 'INFO')))
+        return infos.every(info => /cluster_state:ok[^]*cluster_known_nodes:3/.test(String(info)))
+      })
+    } finally {
+      for (const client of clients) client.disconnect()
+    }
+  }
+}
+
+/** No exit hook runs in a test process that is killed itself; the end of a pipe is seen whatever happens. */
+function killWithThisProcess (child: ChildProcess): ChildProcess {
+  const guard = spawn('sh', ['-c', `cat; kill -9 ${child.pid}`], { stdio: ['pipe', 'ignore', 'ignore'], detached: true })
+  guard.unref()
+  return guard
+}
+
+async function waitForAnswer (url: string, child: ChildProcess): Promise<void> {
+  // While it loads its data, a server accepts connections and answers with errors.
+  const client = new Redis(url, { retryStrategy: () => 20, maxRetriesPerRequest: null })
+  client.on('error', () => {})
+  try {
+    const failed = once(child, 'exit').then(() => { throw new Error('redis-server did not start') })
+    await Promise.race([client.ping(), failed])
+  } finally {
+    client.disconnect()
+  }
+}
+
+async function until (what: string, check: () => Promise<boolean>): Promise<void> {
+  const deadline = Date.now() + 20_000
+  while (!await check()) {
+    if (Date.now() > deadline) throw new Error(`${what} did not come up`)
+    await sleep(20)
+  }
+}
+
+export async function freePort (): Promise<number> {
+  return Number((await freePorts(1))[0])
+}
+
+async function freePorts (count: number): Promise<number[]> {
+  const servers = Array.from({ length: count }, () => createServer().listen(0, '127.0.0.1'))
+  const ports = await Promise.all(servers.map(async server => {
+    await once(server, 'listening')
+    const address = server.address()
+    return typeof address === 'object' && address !== null ? address.port : 0
+  }))
+  await Promise.all(servers.map(async server => {
+    server.close()
+    await once(server, 'close')
+  }))
+  return ports
+}

@@ -1,0 +1,112 @@
+// The package as a user gets it: packed, unpacked into a project, imported, required, type-checked.
+import t, { type Test } from 'tap'
+import { spawnSync } from 'node:child_process'
+import { mkdirSync, mkdtempSync, readFileSync, realpathSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { cleanEnv, ROOT } from './helpers/child.js'
+
+// Building and packing takes seconds on a small machine.
+t.setTimeout(180_000)
+
+const manifest = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'))
+
+function run (cwd: string, command: string, ...args: string[]): string {
+  const { status, stdout, stderr, error } = spawnSync(command, args, { cwd, env: cleanEnv(), encoding: 'utf8' })
+  if (error !== undefined) throw error
+  if (status !== 0) throw new Error(`${command} ${args.join(' ')} ended with ${status}: ${stdout}${stderr}`)
+  return stdout
+}
+
+/** Links an installed package into a project, where it finds what it depends on through its real path. */
+function link (project: string, name: string): void {
+  const target = join(project, 'node_modules', name)
+  mkdirSync(dirname(target), { recursive: true })
+  symlinkSync(realpathSync(join(ROOT, 'node_modules', name)), target)
+}
+
+/** A project outside of this repository that has installed the package, its dependencies and its peers, and no more. */
+function installPacked (t: Test): { project: string, files: string[] } {
+  const project = mkdtempSync(join(tmpdir(), 'fastify-mcp-sessions-'))
+  t.teardown(() => rmSync(project, { recursive: true }))
+  const [packed] = JSON.parse(run(ROOT, 'npm', 'pack', '--json', '--silent', '--pack-destination', project))
+  run(project, 'tar', '-xzf', packed.filename)
+  mkdirSync(join(project, 'node_modules'))
+  renameSync(join(project, 'package'), join(project, 'node_modules', 'fastify-mcp-sessions'))
+  const needed = [...Object.keys(manifest.dependencies), ...Object.keys(manifest.peerDependencies), '@types/node']
+  for (const name of needed) link(project, name)
+  return { project, files: packed.files.map(({ path }: { path: string }) => path) }
+}
+
+const { project, files } = installPacked(t)
+
+const TRY = `
+  const app = Fastify()
+  await app.register(plugin, { ttl: 1000 })
+  app.get('/', async (request) => request.mcpSession)
+  const headers = { 'mcp-session-id': app.sessionManager.create() }
+  const found = await app.inject({ url: '/', headers })
+  await app.close()
+  console.log(JSON.stringify({ status: found.statusCode, manager: app.sessionManager instanceof SessionManager, code: new SessionNotFoundError().code }))
+`
+const WORKS = { status: 200, manager: true, code: 'FST_ERR_MCP_SESSION_NOT_FOUND' }
+
+t.test('has what runs, what types it, and what says so', async (t) => {
+  for (const file of ['package.json', 'LICENSE', 'dist/index.js', 'dist/index.d.ts', 'dist/lib/plugin.js', 'dist/lib/augmentation.d.ts']) {
+    t.ok(files.includes(file), file)
+  }
+  t.strictSame(files.filter((file) => !/^(dist\/.*\.(js|d\.ts)|package\.json|LICENSE|README\.md|CHANGELOG\.md)$/.test(file)), [])
+})
+
+t.test('can be imported', async (t) => {
+  writeFileSync(join(project, 'try.mjs'), `
+    import Fastify from 'fastify'
+    import plugin, { SessionManager, SessionNotFoundError } from 'fastify-mcp-sessions'
+    ${TRY}
+  `)
+  t.strictSame(JSON.parse(run(project, process.execPath, 'try.mjs')), WORKS)
+})
+
+t.test('can be required: the whole registers as the plugin, and has the named exports', async (t) => {
+  writeFileSync(join(project, 'try.cjs'), `
+    const Fastify = require('fastify')
+    const plugin = require('fastify-mcp-sessions')
+    const { SessionManager, SessionNotFoundError } = plugin
+    ;(async () => {${TRY}})()
+  `)
+  t.strictSame(JSON.parse(run(project, process.execPath, 'try.cjs')), WORKS)
+})
+
+t.test('is typed for ES modules and for CommonJS', async (t) => {
+  const source = `
+    import Fastify from 'fastify'
+    import mcpSessions, { SessionManager, type Session } from 'fastify-mcp-sessions'
+
+    declare module 'fastify-mcp-sessions' {
+      interface SessionMetadata { cart?: string[] }
+    }
+
+    export async function build (): Promise<string[] | undefined> {
+      const app = Fastify()
+      await app.register(mcpSessions, { ttl: 1_000 })
+      app.get('/', { config: { mcpSession: 'required' } }, async (request): Promise<Session | null> => request.mcpSession)
+      const sessions: SessionManager = app.sessionManager
+      const id: string = sessions.create({ cart: ['tea'] })
+      // @ts-expect-error: a cart is a list
+      sessions.create({ cart: 1 })
+      // @ts-expect-error: there is no such mode
+      app.get('/wrong', { config: { mcpSession: 'sometimes' } }, async () => '')
+      // @ts-expect-error: a time is a number
+      await app.register(mcpSessions, { ttl: '1000' })
+      return sessions.get(id)?.metadata?.cart
+    }
+  `
+  writeFileSync(join(project, 'package.json'), '{ "private": true }')
+  writeFileSync(join(project, 'esm.mts'), source)
+  writeFileSync(join(project, 'commonjs.cts'), source.replace('import mcpSessions,', 'import mcpSessions from \'fastify-mcp-sessions\'\nimport'))
+  writeFileSync(join(project, 'tsconfig.json'), JSON.stringify({
+    compilerOptions: { module: 'nodenext', target: 'es2023', strict: true, exactOptionalPropertyTypes: true, noEmit: true, types: ['node'] },
+    files: ['esm.mts', 'commonjs.cts']
+  }))
+  t.equal(run(project, 'tsc'), '', 'with the libraries checked too')
+})
