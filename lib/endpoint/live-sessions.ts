@@ -72,8 +72,12 @@ export class LiveSessions {
     request.mcpSession = session
     holdUntilOver(this.#layer.sessions, session, request, reply)
     // A client that has got no answer, or an error, does not know the id.
+    const { raw } = reply
+    let isSent = false
+    // In a pipeline a response can have ended and never be sent; in HTTP/2, be finished and not have ended.
+    raw.once('finish', () => { isSent = raw.writableEnded })
     onResponseOver(request, reply, () => {
-      if (!reply.raw.writableEnded || reply.raw.statusCode >= 400) this.#discard(session)
+      if (!isSent || raw.statusCode >= 400) this.#discard(session)
     })
     try {
       const handshake = this.#layer.cluster && new Handshake(this.#path)
