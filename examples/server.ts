@@ -1,14 +1,17 @@
 import { connectionHelp } from './connection-help.js'
 import { buildApp } from './endpoint.js'
+import { buildHandWiredApp } from './hand-wired.js'
 import { connectRedis } from './redis.js'
 
 const port = Number(process.env['PORT'] ?? 3000)
 const redis = connectRedis(process.env['REDIS_URL'])
-const app = await buildApp(
-  redis === undefined ? {} : { cluster: { redis } },
-  // A node of a cluster goes on serving while it hands its sessions over.
-  { logger: true, return503OnClosing: redis === undefined }
-)
+const app = process.argv[2] === 'hand-wired'
+  ? await buildHandWiredApp({}, true)
+  : await buildApp(
+    redis === undefined ? {} : { cluster: { redis } },
+    // A node of a cluster goes on serving while it hands its sessions over.
+    { logger: true, return503OnClosing: redis === undefined }
+  )
 
 // Again and again: Ctrl-C reaches a process more than once when a package runner passes it on.
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {

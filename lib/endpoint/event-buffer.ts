@@ -2,17 +2,17 @@ import { isJSONRPCErrorResponse, isJSONRPCResultResponse, type JSONRPCMessage, t
 import { randomBytes } from 'node:crypto'
 import type { ResumableEvents, ResumePoint } from '../session/session-cluster.js'
 
-interface BufferedEvent {
-  readonly sequence: number
-  readonly streamId: string
-  readonly message: JSONRPCMessage
-}
-
 interface BufferedStream {
   /** Events of the stream that are still here. */
   events: number
   /** Whether its response is among the events that it had. */
   complete: boolean
+}
+
+interface BufferedEvent {
+  readonly streamId: string
+  readonly stream: BufferedStream
+  readonly message: JSONRPCMessage
 }
 
 const EVENT_ID = /^(.+)_([0-9a-f]{8})_(\d+)$/
@@ -38,17 +38,19 @@ export class EventBuffer implements ResumableEvents {
     this.#streams.set(streamId, stream)
     stream.events++
     stream.complete = isJSONRPCResultResponse(message) || isJSONRPCErrorResponse(message)
-    this.#events.push({ sequence: ++this.#sequence, streamId, message })
-    if (this.#events.length > this.#maxEvents) this.#dropOldest()
+    this.#sequence++
+    this.#events.push({ streamId, stream, message })
+    this.#dropOldest()
     return this.#toEventId(streamId, this.#sequence)
   }
 
   async replayEventsAfter (lastEventId: string, { send }: { send: SendEvent }): Promise<string> {
     const { streamId, sequence } = this.#parse(lastEventId)
-    for (const event of this.#events.slice()) {
-      if (event.streamId !== streamId || event.sequence <= sequence) continue
+    // What is stored meanwhile has no stream to go to yet, so it goes along.
+    for (let next = Math.max(sequence + 1, this.#oldest); next <= this.#sequence; next++) {
+      const event = this.#events[next - this.#oldest]
       // A priming event has no message: it only gives the client an id to come back with.
-      if ('jsonrpc' in event.message) await send(this.#toEventId(streamId, event.sequence), event.message)
+      if (event?.streamId === streamId && 'jsonrpc' in event.message) await send(this.#toEventId(streamId, next), event.message)
     }
     return streamId
   }
@@ -63,13 +65,17 @@ export class EventBuffer implements ResumableEvents {
     return handle()
   }
 
+  get #oldest (): number {
+    return this.#sequence - this.#events.length + 1
+  }
+
   #dropOldest (): void {
-    const oldest = this.#events.shift()
-    const stream = oldest && this.#streams.get(oldest.streamId)
-    if (oldest === undefined || stream === undefined) return
-    stream.events--
-    // A call that is running can be resumed without its events; one that was cancelled never ends.
-    if (stream.events === 0 && (stream.complete || this.#streams.size > this.#maxEvents)) this.#streams.delete(oldest.streamId)
+    if (this.#events.length <= this.#maxEvents) return
+    for (const { streamId, stream } of this.#events.splice(0, 1)) {
+      stream.events--
+      // A call that is running can be resumed without its events; one that was cancelled never ends.
+      if (stream.events === 0 && (stream.complete || this.#streams.size > this.#maxEvents)) this.#streams.delete(streamId)
+    }
   }
 
   #toEventId (streamId: string, sequence: number): string {

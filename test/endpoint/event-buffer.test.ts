@@ -71,18 +71,19 @@ t.test('keeps no more events than it may, whatever stream they are of', async (t
   t.strictSame((await replay(buffer, first)).messages, [notification('8')])
 })
 
-t.test('what comes in during a replay is for the stream, not for the replay', async (t) => {
-  const buffer = new EventBuffer(10)
+t.test('what comes in during a replay goes along, whatever is dropped meanwhile', async (t) => {
+  const buffer = new EventBuffer(3)
   const first = await buffer.storeEvent('a', notification('1'))
   await buffer.storeEvent('a', notification('2'))
   const messages: JSONRPCMessage[] = []
   await buffer.replayEventsAfter(first, {
     async send (_id, message) {
       messages.push(message)
-      await buffer.storeEvent('a', notification('3'))
+      if (messages.length > 2) return
+      for (const stream of ['b', 'a']) await buffer.storeEvent(stream, notification(`${stream} ${messages.length}`))
     }
   })
-  t.strictSame(messages, [notification('2')])
+  t.strictSame(messages, [notification('2'), notification('a 1'), notification('a 2')])
 })
 
 t.test('says whether a stream has had its response', async (t) => {
