@@ -14,7 +14,8 @@ export function onResponseOver (request: FastifyRequest, reply: FastifyReply, ca
   if (isResponseOver(request, reply)) {
     callback()
   } else if (response.socket !== null) {
-    response.once('close', callback)
+    // A response closes once: on() spares every request the wrapper that once() makes.
+    response.on('close', callback)
   } else {
     const pipeline = watchPipeline(socket)
     pipeline.add(callback)
