@@ -1,0 +1,62 @@
+// A server process: the same tools behind one of the endpoints that are compared.
+import { McpServer } from '@modelcontextprotocol/sdk/server/mcp.js'
+import { StreamableHTTPServerTransport } from '@modelcontextprotocol/sdk/server/streamableHttp.js'
+import Fastify, { type FastifyInstance } from 'fastify'
+import { randomUUID } from 'node:crypto'
+import { built } from '../built.js'
+
+const [, , kind, mode] = process.argv
+const enableJsonResponse = mode === 'json'
+const app = Fastify()
+
+if (kind === 'endpoint') await mountEndpoint(app)
+else if (kind === 'hand-wired') mountByHand(app)
+else await mountFastifyMcp(app)
+
+const url = await app.listen({ port: 0, host: '127.0.0.1' })
+process.on('message', (question) => {
+  if (question === 'heap') globalThis.gc?.()
+  const { user, system } = process.cpuUsage()
+  process.send?.({ cpu: user + system, heap: process.memoryUsage().heapUsed })
+})
+process.send?.({ url: `${url}/mcp` })
+
+function createServer (): McpServer {
+  const server = new McpServer({ name: 'benchmark', version: '1.0.0' })
+  server.registerTool('greet', {}, async () => ({ content: [{ type: 'text', text: 'hello' }] }))
+  return server
+}
+
+async function mountEndpoint (app: FastifyInstance): Promise<void> {
+  await app.register(built.mcpSessions, { maxSessions: 100_000 })
+  await app.register(built.mcpEndpoint, { createServer, enableJsonResponse })
+}
+
+function mountByHand (app: FastifyInstance): void {
+  const transports = new Map<string, StreamableHTTPServerTransport>()
+  app.post('/mcp', async (request, reply) => {
+    const id = request.headers['mcp-session-id']
+    const transport = typeof id === 'string' ? transports.get(id) : await open()
+    reply.hijack()
+    await transport?.handleRequest(request.raw, reply.raw, request.body)
+  })
+
+  async function open (): Promise<StreamableHTTPServerTransport> {
+    const transport = new StreamableHTTPServerTransport({
+      sessionIdGenerator: randomUUID,
+      enableJsonResponse,
+      onsessioninitialized: (id) => { transports.set(id, transport) }
+    })
+    await createServer().connect(transport)
+    return transport
+  }
+}
+
+async function mountFastifyMcp (app: FastifyInstance): Promise<void> {
+  // By a name that the compiler does not follow: only the benchmark folder has this package.
+  const name = 'fastify-mcp'
+  const { streamableHttp, Sessions } = await import(name)
+  await app.register(streamableHttp, {
+    stateful: true, mcpEndpoint: '/mcp', sessions: new Sessions(), createServer: () => createServer().server
+  })
+}
