@@ -3,6 +3,9 @@ export interface PlainSession {
   readonly createdAt: number
   lastAccessedAt: number
   metadata: object | undefined
+  principal: string | undefined
+  clientInfo: object | undefined
+  protocolVersion: string | undefined
   activeRequests: number
 }
 
@@ -23,7 +26,16 @@ export class PlainSessions {
 
   register (id: string): void {
     const now = Date.now()
-    this.#sessions.set(id, { id, createdAt: now, lastAccessedAt: now, metadata: undefined, activeRequests: 0 })
+    this.#sessions.set(id, {
+      id,
+      createdAt: now,
+      lastAccessedAt: now,
+      metadata: undefined,
+      principal: undefined,
+      clientInfo: undefined,
+      protocolVersion: undefined,
+      activeRequests: 0
+    })
   }
 
   touch (id: string): boolean {

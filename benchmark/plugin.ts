@@ -3,11 +3,11 @@ import { fork, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import { Load } from './load.js'
-import { describe, median } from './statistics.js'
+import { describe } from './statistics.js'
 
-const PAIRS = Number(process.env['PAIRS'] ?? 6)
-const ROUNDS = Number(process.env['ROUNDS'] ?? 60)
-const REQUESTS = 2000
+const PAIRS = 8
+const ROUNDS = 60
+const REQUESTS = 1000
 const WARM_UP = 20_000
 
 interface Server {
@@ -37,17 +37,14 @@ async function comparePair (pair: number): Promise<void> {
   const bare = await start('bare')
   for (const [index, { path }] of routes.entries()) {
     for (const server of [plugin, bare]) await useCpu(server, path, WARM_UP)
-    const pairRatios: number[] = []
     for (let round = 0; round < ROUNDS; round++) {
       const pluginFirst = (round + pair) % 2 === 0
       const before = pluginFirst ? await useCpu(plugin, path, REQUESTS) : 0
       const bareTime = await useCpu(bare, path, REQUESTS)
       const pluginTime = pluginFirst ? before : await useCpu(plugin, path, REQUESTS)
-      pairRatios.push(bareTime / pluginTime)
+      ratios[index]?.push(bareTime / pluginTime)
       times[index]?.push(bareTime / REQUESTS)
     }
-    ratios[index]?.push(...pairRatios)
-    if (process.env['VERBOSE']) console.log(path, median(pairRatios).toFixed(3))
   }
   for (const { child, load } of [plugin, bare]) {
     load.close()
