@@ -19,7 +19,7 @@ async function mcpSessionsPlugin (fastify: FastifyInstance, options: McpSessions
   const sessions = new SessionManager({
     ttl, cleanupInterval, maxSessions, maxSessionsPerPrincipal, logger, formatId: hashSessionId
   })
-  const node = options.cluster && await joinCluster(fastify, sessions, ttl, options.cluster)
+  const node = options.cluster === undefined ? undefined : await joinCluster(fastify, sessions, ttl, options.cluster)
   const shutdown = new Shutdown(sessions, { drainTimeout, handsOver: node !== undefined })
   const layer: SessionLayer = { ...resolved, sessions, shutdown, cluster: node }
 

@@ -65,8 +65,7 @@ export class ClusterNode implements SessionCluster {
     this.#locator = new SessionLocator({ directory, membership, holdings: this.#holdings, forwarder: this.#forwarder, patience: PATIENCE, find })
     this.directory = new SessionDirectory(directory, (id) => sessions.cleanup(id).success)
 
-    membership.on('joined', (_incarnation, previous) => { if (previous !== undefined) this.#recover() })
-    membership.on('resumed', () => this.#recover())
+    membership.on('renewed', () => this.#catchUp())
     membership.on('mail', (messages) => closeTerminated(sessions, messages))
     logOutages(membership, log)
     if (interval > 0) this.#liveness = this.#startWriting(interval)
@@ -80,8 +79,9 @@ export class ClusterNode implements SessionCluster {
   /** Lets go of what is left, so that the others need not wait for the lease to end. Never rejects. */
   async leave (): Promise<void> {
     clearInterval(this.#liveness)
-    await this.#holdings.whenLeft()
-    await this.#endings.flush()
+    await this.#holdings.whenAllLeft()
+    // What has failed a moment ago would only fail again.
+    if (!this.#endings.isFailing) await this.#endings.flush()
     await this.#membership.leave()
     await this.#forwarder.close()
   }
@@ -112,6 +112,7 @@ export class ClusterNode implements SessionCluster {
       id: session.id,
       epoch: () => this.#holdings.epochOf(session),
       maxEvents,
+      ready: () => this.#holdings.isCurrent(session) ? undefined : this.#holdings.settle(session),
       onUnavailable: (error) => this.#onError('Events of a session cannot be replayed later', error),
       onLost: () => this.#holdings.doubt(session)
     })
@@ -125,7 +126,8 @@ export class ClusterNode implements SessionCluster {
     return this.#holdings.readState(session)
   }
 
-  #recover (): void {
+  // What could not be written before: during an outage, without a lease, or for a slip of Redis.
+  #catchUp (): void {
     this.#holdings.settleAll()
     this.#endings.flush()
   }

@@ -153,5 +153,5 @@ export class SessionLostError extends Error {
 /** How long a record may live on, in whole milliseconds: at least 1, and `0` for ever. */
 export function remainingLife (ttl: number, lastAccessedAt: number, now: number): number {
   if (ttl === 0) return 0
-  return Math.max(1, Math.ceil(Math.min(ttl, lastAccessedAt + ttl - now)))
+  return Math.max(1, Math.ceil(Math.min(ttl, lastAccessedAt + ttl - now, Number.MAX_SAFE_INTEGER)))
 }

@@ -5,6 +5,8 @@ export interface EndingsOptions {
   onError: (message: string, error: unknown) => void
 }
 
+const BATCH = 64
+
 /**
  * Sessions that have ended here, on their way out of the directory. What Redis
  * does not take stays here for the next flush, so that a session which was
@@ -17,56 +19,84 @@ export class Endings {
   readonly #removals = new Map<string, number>()
   readonly #releases = new Map<string, Liveness>()
   #flushing: Promise<void> | undefined
+  #soon: Promise<void> | undefined
+  #isFailing = false
 
   constructor ({ directory, onError }: EndingsOptions) {
     this.#directory = directory
     this.#onError = onError
   }
 
-  /** The session is over everywhere. */
-  remove (id: string, epoch: number): void {
+  /** Whether the directory did not take what it was told last. */
+  get isFailing (): boolean {
+    return this.#isFailing
+  }
+
+  /** Whether the session is over, and the directory may not know it yet. */
+  isOver (id: string): boolean {
+    return this.#removals.has(id)
+  }
+
+  /** The session is over everywhere. Resolves when the directory has been told, or does not answer. */
+  remove (id: string, epoch: number): Promise<void> {
     this.#removals.set(id, epoch)
-    this.#flushSoon()
+    return this.#flushSoon()
   }
 
-  /** The session lives on, on the node that asks for it first. */
-  release (session: Liveness): void {
+  /** The session lives on, on the node that asks for it first. Resolves as `remove` does. */
+  release (session: Liveness): Promise<void> {
     this.#releases.set(session.id, session)
-    this.#flushSoon()
+    return this.#flushSoon()
   }
 
-  /** Never rejects. */
+  /** Tells the directory all that it has not been told. Never rejects. */
   async flush (): Promise<void> {
     while (this.#flushing !== undefined) await this.#flushing
     this.#flushing = this.#flush()
     await this.#flushing
-    this.#flushing = undefined
   }
 
   // Many sessions that end together go in one batch.
-  #flushSoon (): void {
-    if (this.#removals.size + this.#releases.size === 1) queueMicrotask(() => { this.flush() })
+  #flushSoon (): Promise<void> {
+    this.#soon ??= Promise.resolve().then(() => {
+      this.#soon = undefined
+      return this.flush()
+    })
+    return this.#soon
   }
 
   async #flush (): Promise<void> {
-    const releases = Array.from(this.#releases.values())
-    this.#releases.clear()
-    const removals = Array.from(this.#removals)
-    this.#removals.clear()
-    await Promise.all([
-      ...removals.map(([id, epoch]) => this.#attempt(() => this.#directory.remove(id, epoch), () => this.#removals.set(id, epoch))),
-      this.#attempt(() => this.#directory.release(releases), () => {
-        for (const session of releases) this.#releases.set(session.id, session)
-      })
-    ])
+    try {
+      await this.#flushReleases()
+      await this.#flushRemovals()
+      this.#isFailing = false
+    } catch (error) {
+      // Once for each time that Redis is away: this is tried again with every renewal of the lease.
+      if (!this.#isFailing) this.#onError('Sessions that have ended are still in the directory; this is tried again', error)
+      this.#isFailing = true
+    } finally {
+      this.#flushing = undefined
+    }
   }
 
-  async #attempt (write: () => Promise<unknown>, keep: () => void): Promise<void> {
-    try {
-      await write()
-    } catch (error) {
-      keep()
-      this.#onError('A session that has ended is still in the directory; this is tried again', error)
+  async #flushReleases (): Promise<void> {
+    const releases = Array.from(this.#releases.values())
+    if (releases.length === 0) return
+    await this.#directory.release(releases)
+    for (const session of releases) {
+      if (this.#releases.get(session.id) === session) this.#releases.delete(session.id)
     }
+  }
+
+  async #flushRemovals (): Promise<void> {
+    const removals = Array.from(this.#removals)
+    for (let start = 0; start < removals.length; start += BATCH) {
+      await Promise.all(removals.slice(start, start + BATCH).map(([id, epoch]) => this.#remove(id, epoch)))
+    }
+  }
+
+  async #remove (id: string, epoch: number): Promise<void> {
+    await this.#directory.remove(id, epoch)
+    if (this.#removals.get(id) === epoch) this.#removals.delete(id)
   }
 }

@@ -51,7 +51,8 @@ export class Holdings {
   readonly #adopting = new Map<string, StoredSession>()
   // Ended by this node, and not lost to another: what they still have to say may go out.
   readonly #ended = new WeakSet<Session>()
-  readonly #leaving = new Set<Promise<void>>()
+  // By id: an id that is used again has to wait until it is free.
+  readonly #leaving = new Map<string, Promise<void>>()
 
   constructor ({ sessions, directory, membership, endings, patience, onError }: HoldingsOptions) {
     this.#sessions = sessions
@@ -74,12 +75,24 @@ export class Holdings {
   /** Whether nothing of the session waits to be written, and this node may answer for it. */
   isSettled (session: Session): boolean {
     const holding = this.#held.get(session)
-    return holding === undefined ? this.#ended.has(session) : this.#isSettled(holding)
+    if (holding === undefined) return this.#ended.has(session) && !this.#leaving.has(session.id)
+    // What is being written counts as not written yet.
+    return holding.settling === undefined && this.#isSettled(holding)
   }
 
-  /** Resolves when the sessions that have ended are on their way out of the directory. Never rejects. */
-  async whenLeft (): Promise<void> {
-    await Promise.all(this.#leaving)
+  /** Whether a session of that id has ended here, and the directory may not know it yet. */
+  isOver (id: string): boolean {
+    return this.#endings.isOver(id)
+  }
+
+  /** Resolves when the directory has been told that the session has ended, or does not answer. Never rejects. */
+  async whenLeft (id: string): Promise<void> {
+    await this.#leaving.get(id)
+  }
+
+  /** The same for all sessions. */
+  async whenAllLeft (): Promise<void> {
+    await Promise.all(this.#leaving.values())
   }
 
   /**
@@ -89,24 +102,35 @@ export class Holdings {
    */
   settle (session: Session): Promise<void> {
     const holding = this.#held.get(session)
-    if (holding === undefined) return Promise.reject(new SessionLostError('The session has been closed'))
-    holding.settling ??= this.#settle(holding).finally(() => { holding.settling = undefined })
+    if (holding === undefined) {
+      return this.#ended.has(session) ? this.whenLeft(session.id) : Promise.reject(new SessionLostError('The session has been closed'))
+    }
+    if (this.isSettled(session)) return Promise.resolve()
+    holding.settling ??= this.#settle(holding)
     return holding.settling
   }
 
-  /** Settles all sessions, some at a time, after the lease was lost. Never rejects. */
+  /** Settles all sessions that are not, some at a time, until the directory fails. Never rejects. */
   async settleAll (): Promise<void> {
-    const sessions = Array.from(this.#held.keys())
+    const sessions = Array.from(this.#held.keys()).filter((session) => !this.isSettled(session))
     for (let start = 0; start < sessions.length; start += BATCH) {
-      await Promise.all(sessions.slice(start, start + BATCH).map((session) => this.#settleQuietly(session)))
+      const settled = await Promise.all(sessions.slice(start, start + BATCH).map((session) => this.#settleQuietly(session)))
+      if (settled.includes(false)) return
     }
   }
 
-  /** Takes a session in that this node has claimed. */
+  /**
+   * Takes a session in that this node has claimed, or lets go of it again.
+   *
+   * @throws SessionLimitError when there is no room for it
+   */
   adopt (stored: StoredSession): Session | undefined {
     this.#adopting.set(stored.id, stored)
     try {
       this.#sessions.register(stored.id, stored.metadata, readOrigin(stored))
+    } catch (error) {
+      this.#endings.release(stored)
+      throw error
     } finally {
       this.#adopting.delete(stored.id)
     }
@@ -179,22 +203,31 @@ export class Holdings {
     this.#held.delete(session)
     if (reason === 'moved') return
     this.#ended.add(session)
-    const leaving = this.#leave(holding, reason).finally(() => this.#leaving.delete(leaving))
-    this.#leaving.add(leaving)
+    const { id } = session
+    const leaving: Promise<void> = Promise.all([this.#leaving.get(id), this.#leave(holding, reason)]).then(() => {
+      if (this.#leaving.get(id) === leaving) this.#leaving.delete(id)
+    })
+    this.#leaving.set(id, leaving)
   }
 
   async #leave (holding: Holding, reason: CloseReason): Promise<void> {
     await holding.settling?.catch(() => {})
+    if (reason === 'shutdown') await this.#writeLast(holding)
     if (holding.epoch === 0) return
-    if (reason !== 'shutdown') {
-      this.#endings.remove(holding.session.id, holding.epoch)
-      return
+    if (reason === 'shutdown') await this.#endings.release(toLiveness(holding))
+    else await this.#endings.remove(holding.session.id, holding.epoch)
+  }
+
+  // The next owner has to find what this one has not written yet.
+  async #writeLast (holding: Holding): Promise<void> {
+    const { incarnation } = this.#membership
+    if (this.#isWritten(holding) || incarnation === undefined || !this.#membership.isValid()) return
+    try {
+      if (holding.epoch === 0) await this.#record(holding, incarnation)
+      else await this.#write(holding)
+    } catch (error) {
+      this.#onError('A session is handed over without its latest changes', error)
     }
-    // The next owner has to find what this one has not written yet.
-    if (holding.isMetadataDirty || holding.isStateDirty) {
-      await this.#write(holding).catch((error: unknown) => this.#onError('A session is handed over without its latest changes', error))
-    }
-    this.#endings.release(toLiveness(holding))
   }
 
   #isCurrent ({ incarnation }: Holding): boolean {
@@ -202,14 +235,18 @@ export class Holdings {
   }
 
   #isSettled (holding: Holding): boolean {
-    return !holding.isMetadataDirty && !holding.isStateDirty && this.#isCurrent(holding)
+    return this.#isWritten(holding) && this.#isCurrent(holding)
+  }
+
+  #isWritten ({ epoch, isMetadataDirty, isStateDirty }: Holding): boolean {
+    return epoch !== 0 && !isMetadataDirty && !isStateDirty
   }
 
   async #settle (holding: Holding): Promise<void> {
     try {
       while (!this.#isSettled(holding)) {
-        if (this.#held.get(holding.session) !== holding) throw new SessionLostError('The session has been closed')
-        const incarnation = await this.#lease()
+        this.#checkHeld(holding)
+        const incarnation = await this.#membership.whenIncarnated(this.#patience)
         if (holding.incarnation === incarnation) await this.#write(holding)
         else await this.#claim(holding, incarnation)
       }
@@ -218,16 +255,26 @@ export class Holdings {
         this.#sessions.cleanup(holding.session.id, 'moved')
       }
       throw error
+    } finally {
+      // Here and not a turn later, when what has changed meanwhile would be taken for written.
+      holding.settling = undefined
     }
   }
 
-  async #settleQuietly (session: Session): Promise<void> {
-    if (!this.#held.has(session)) return
+  #checkHeld (holding: Holding): void {
+    if (this.#held.get(holding.session) !== holding) throw new SessionLostError('The session has been closed')
+  }
+
+  // False: the directory does not answer.
+  async #settleQuietly (session: Session): Promise<boolean> {
+    if (!this.#held.has(session)) return true
     try {
       await this.settle(session)
+      return true
     } catch (error) {
-      if (error instanceof SessionLostError) return
+      if (error instanceof SessionLostError) return true
       this.#onError('A session could not be written to the directory; this is tried again', error)
+      return false
     }
   }
 
@@ -241,9 +288,21 @@ export class Holdings {
 
   // A session that the directory does not know is new to it, or was known before it lost its data. Any other is lost.
   async #create (holding: Holding, owner: string): Promise<void> {
-    const { session, epoch } = holding
+    const { session: { id }, epoch } = holding
+    if (epoch !== 0 && await this.#directory.secret() === holding.secret) {
+      throw new SessionLostError('The session has moved to another node, or is gone')
+    }
+    this.#checkHeld(holding)
+    // One that had the same id goes first.
+    await this.whenLeft(id)
+    if (this.isOver(id)) throw new DirectoryUnavailableError('The last session of that id is still in the directory')
+    await this.#record(holding, owner)
+  }
+
+  async #record (holding: Holding, owner: string): Promise<void> {
+    const { session } = holding
+    // Before the session: what is lost in between counts as lost after it.
     const secret = await this.#directory.secret()
-    if (epoch !== 0 && secret === holding.secret) throw new SessionLostError('The session has moved to another node, or is gone')
     const { id, principal, createdAt, lastAccessedAt } = session
     holding.isMetadataDirty = holding.isStateDirty = false
     const created = await this.#undoOnFailure(holding, { isMetadataDirty: true, isStateDirty: true }, () => this.#directory.create({
@@ -273,16 +332,6 @@ export class Holdings {
       Object.assign(holding, before)
       throw error
     }
-  }
-
-  // The incarnation that holds the lease, waited for a while.
-  async #lease (): Promise<string> {
-    const membership = this.#membership
-    if (!membership.isValid()) await membership.whenValid(this.#patience)
-    if (membership.incarnation === undefined || !membership.isValid()) {
-      throw new DirectoryUnavailableError('This node has no lease')
-    }
-    return membership.incarnation
   }
 
   #metadataOf (session: Session): Changes['metadata'] {

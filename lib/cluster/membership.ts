@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { EventEmitter } from 'node:events'
 import { performance } from 'node:perf_hooks'
-import type { Directory, JsonObject } from './directory.js'
+import { DirectoryUnavailableError, type Directory, type JsonObject } from './directory.js'
 
 export interface MembershipOptions {
   directory: Directory
@@ -20,6 +20,8 @@ export interface MembershipEvents {
   lapsed: [incarnation: string]
   /** The lease was extended after all, and never interrupted: nobody can have taken anything. */
   resumed: [incarnation: string]
+  /** The directory has just confirmed the lease, whichever it is. */
+  renewed: []
   /** What other nodes have sent to this one. */
   mail: [messages: JsonObject[]]
   /** The directory did not answer. It is asked again. */
@@ -40,6 +42,8 @@ export class Membership extends EventEmitter<MembershipEvents> {
   readonly #now: () => number
   readonly #margin: number
   #incarnation: string | undefined
+  // The URL of that incarnation.
+  #announced: string | undefined
   #secret = ''
   #validUntil = -Infinity
   #lapsed = true
@@ -50,6 +54,8 @@ export class Membership extends EventEmitter<MembershipEvents> {
 
   constructor ({ directory, url, lease = 5000, now = () => performance.now() }: MembershipOptions) {
     super()
+    // Every request that waits for a lease listens for a moment.
+    this.setMaxListeners(0)
     this.#url = url
     this.lease = lease
     this.#directory = directory
@@ -73,11 +79,16 @@ export class Membership extends EventEmitter<MembershipEvents> {
   }
 
   /**
-   * Asks for the first lease, and goes on asking in the background whatever the answer. Never rejects:
-   * resolves to whether there is a lease now.
+   * Asks for a lease, and goes on asking in the background whatever the answer. One that was announced at
+   * another URL, such as before the app listened, is given up for a new one. Never rejects: resolves to
+   * whether there is a lease now.
    */
   async join (): Promise<boolean> {
     await this.#renew()
+    if (!this.#left && this.#announced !== undefined && this.#announced !== this.#url()) {
+      this.#announced = undefined
+      await this.#renew()
+    }
     return this.isValid()
   }
 
@@ -96,6 +107,13 @@ export class Membership extends EventEmitter<MembershipEvents> {
       this.on('joined', settle)
       this.on('resumed', settle)
     })
+  }
+
+  /** The incarnation, when its lease runs. Rejects with a `DirectoryUnavailableError` after `timeout` milliseconds. */
+  async whenIncarnated (timeout: number): Promise<string> {
+    const isValid = await this.whenValid(timeout)
+    if (!isValid || this.#incarnation === undefined) throw new DirectoryUnavailableError('This node has no lease')
+    return this.#incarnation
   }
 
   /** Gives the lease back. The sessions must have been released before. Never rejects. */
@@ -122,7 +140,7 @@ export class Membership extends EventEmitter<MembershipEvents> {
     // A process that stood still sees here, before anything else, that it is late.
     this.#noticeLapse()
     const incarnation = this.#incarnation
-    if (incarnation === undefined) return this.#attempt(() => this.#start())
+    if (incarnation === undefined || this.#announced === undefined) return this.#attempt(() => this.#start())
     const [renewed] = await Promise.all([
       this.#attempt(() => this.#extend(incarnation)),
       // Again every time: a store that has lost its data gets a new one.
@@ -138,6 +156,7 @@ export class Membership extends EventEmitter<MembershipEvents> {
     const wasLapsed = this.#lapsed
     this.#runs(sent)
     if (wasLapsed) this.emit('resumed', incarnation)
+    this.emit('renewed')
     if (messages.length > 0) this.emit('mail', messages)
   }
 
@@ -148,12 +167,15 @@ export class Membership extends EventEmitter<MembershipEvents> {
     await this.#learnSecret()
     // Every attempt has a new id: one that seems to have failed may still be carried out.
     const incarnation = randomUUID()
+    const url = this.#url()
     const sent = this.#now()
-    await this.#directory.announce({ node: incarnation, url: this.#url() }, this.lease)
+    await this.#directory.announce({ node: incarnation, url }, this.lease)
     const previous = this.#incarnation
     this.#incarnation = incarnation
+    this.#announced = url
     this.#runs(sent)
     this.emit('joined', incarnation, previous)
+    this.emit('renewed')
   }
 
   async #learnSecret (): Promise<void> {
@@ -177,6 +199,8 @@ export class Membership extends EventEmitter<MembershipEvents> {
   /** A third of a lease leaves time for more attempts, which then come faster. */
   #schedule (renewed: boolean): void {
     if (this.#left) return
+    // join() may have come between two renewals.
+    clearTimeout(this.#timer)
     this.#timer = setTimeout(() => { this.#renew() }, renewed ? this.lease / 3 : this.lease / 10)
     this.#timer.unref()
   }

@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { performance } from 'node:perf_hooks'
 import { setImmediate as turn } from 'node:timers/promises'
 import type { JSONRPCMessage, RequestId } from '@modelcontextprotocol/sdk/types.js'
+import { ClusterUnavailableError } from '../errors.js'
 import type { ResumableEvents, ResumePoint as EndpointResumePoint } from '../session/session-cluster.js'
 import { DirectoryUnavailableError, SessionLostError } from './directory.js'
 import type { RedisCommands } from './redis-commands.js'
@@ -39,6 +40,8 @@ export interface RedisEventStoreOptions {
   maxEvents: number
   /** Called with every `DirectoryUnavailableError`: those events are sent, but cannot be replayed. */
   onUnavailable: (error: DirectoryUnavailableError) => void
+  /** Resolves when the epoch is known and this node's; undefined: it is. Rejects when it will not be. */
+  ready?: () => Promise<void> | undefined
   /** Called when this node does not hold the session any more. */
   onLost?: () => void
 }
@@ -114,6 +117,7 @@ export class RedisEventStore implements ResumableEvents {
       return { complete, lost: live ? [] : pending }
     } catch (error) {
       if (error instanceof UnknownEventError) return undefined
+      if (error instanceof DirectoryUnavailableError) throw new ClusterUnavailableError()
       throw error
     }
   }
@@ -143,7 +147,8 @@ export class RedisEventStore implements ResumableEvents {
   }
 
   async #write (streamId: string, message: JSONRPCMessage | Record<string, never>): Promise<string> {
-    const { commands, id, epoch, maxEvents } = this.#options
+    const { commands, id, epoch, maxEvents, ready } = this.#options
+    await ready?.()
     const requests = streamId === STANDALONE_STREAM ? undefined : requestsInProgress.getStore()
     const fields = ['stream', streamId, 'message', JSON.stringify(message), 'writer', this.#writer]
     if (requests !== undefined) fields.push('requests', JSON.stringify(requests))

@@ -1,8 +1,8 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { setTimeout } from 'node:timers/promises'
-import { ClusterUnavailableError, OwnerFailedError, SessionNotFoundError, type SessionError } from '../errors.js'
+import { ClusterUnavailableError, OwnerFailedError, SessionLimitError, SessionNotFoundError, type SessionError } from '../errors.js'
 import type { Session } from '../session/session.js'
-import { DirectoryUnavailableError, SessionLostError, type Directory, type Located, type Peer, type StoredSession } from './directory.js'
+import { DirectoryUnavailableError, SessionLostError, type Directory, type Peer, type StoredSession } from './directory.js'
 import { ForwardError, type Forwarder } from './forward.js'
 import type { Holdings } from './holdings.js'
 import type { Membership } from './membership.js'
@@ -30,7 +30,7 @@ export class SessionLocator {
   readonly #patience: number
   readonly #find: (id: string) => Session | undefined
   // One at a time for each session, however many requests arrive together.
-  readonly #takeovers = new Map<string, Promise<Session | undefined>>()
+  readonly #takeovers = new Map<string, Promise<Session | SessionError | undefined>>()
 
   constructor ({ directory, membership, holdings, forwarder, patience, find }: SessionLocatorOptions) {
     this.#directory = directory
@@ -61,6 +61,9 @@ export class SessionLocator {
 
   // Undefined: not now, but perhaps a little later.
   async #tryOnce (request: FastifyRequest, reply: FastifyReply, id: string, principal: string | undefined): Promise<Session | SessionError | 'answered' | undefined> {
+    // What has just ended here may still be in the directory.
+    await this.#holdings.whenLeft(id)
+    if (this.#holdings.isOver(id)) return new SessionNotFoundError()
     const local = await this.#findLocal(id)
     if (local !== undefined) return local.principal === principal ? local : new SessionNotFoundError()
     const located = await this.#directory.get(id)
@@ -69,7 +72,10 @@ export class SessionLocator {
     if (owner !== undefined && owner.node !== this.#membership.incarnation) {
       return await this.#forward(request, reply, owner, principal) ? 'answered' : undefined
     }
-    return this.#takeOver(located)
+    const taken = await this.#takeOver(located.record)
+    // The lease under which it was claimed can be over already.
+    if (taken === undefined || taken instanceof Error || this.#holdings.isCurrent(taken)) return taken
+    return undefined
   }
 
   // A copy that is here counts if it is still ours.
@@ -81,14 +87,21 @@ export class SessionLocator {
   }
 
   async #forward (request: FastifyRequest, reply: FastifyReply, to: Peer, principal: string | undefined): Promise<boolean> {
-    const { incarnation = '', secret } = this.#membership
+    const from = await this.#membership.whenIncarnated(this.#patience)
+    // It would never close again.
+    if (reply.raw.destroyed) throw new ForwardError('The client has gone away')
     const watch = this.#watch(to)
     reply.raw.once('close', watch.end)
-    const answered = await this.#forwarder.forward(request, reply, { from: incarnation, principal, to, secret, signal: watch.signal })
-    if (answered) return true
-    reply.raw.off('close', watch.end)
-    watch.end()
-    return false
+    let answered = false
+    try {
+      answered = await this.#forwarder.forward(request, reply, { from, principal, to, secret: this.#membership.secret, signal: watch.signal })
+      return answered
+    } finally {
+      if (!answered) {
+        reply.raw.off('close', watch.end)
+        watch.end()
+      }
+    }
   }
 
   // An owner that stands still keeps its connections: only its lease tells that it is gone.
@@ -101,7 +114,7 @@ export class SessionLocator {
     return { signal: lost.signal, end: () => clearInterval(timer) }
   }
 
-  #takeOver ({ record }: Located): Promise<Session | undefined> {
+  #takeOver (record: StoredSession): Promise<Session | SessionError | undefined> {
     const running = this.#takeovers.get(record.id)
     if (running !== undefined) return running
     const takeover = this.#claim(record).finally(() => this.#takeovers.delete(record.id))
@@ -109,12 +122,17 @@ export class SessionLocator {
     return takeover
   }
 
-  // Undefined: another node was faster, or this one has no lease to claim under.
-  async #claim ({ id, epoch }: StoredSession): Promise<Session | undefined> {
-    const { incarnation } = this.#membership
-    if (incarnation === undefined || !await this.#membership.whenValid(this.#patience)) throw new DirectoryUnavailableError('This node has no lease')
+  // Undefined: another node was faster.
+  async #claim ({ id, epoch }: StoredSession): Promise<Session | SessionError | undefined> {
+    const incarnation = await this.#membership.whenIncarnated(this.#patience)
     const claimed = await this.#directory.claim(id, epoch, incarnation, Date.now())
-    return claimed && this.#holdings.adopt(claimed)
+    if (claimed === undefined) return undefined
+    try {
+      return this.#holdings.adopt(claimed)
+    } catch (error) {
+      if (error instanceof SessionLimitError) return error
+      throw error
+    }
   }
 }
 

@@ -1,4 +1,4 @@
-import { isInitializedNotification, isInitializeRequest, type InitializeRequest, type JSONRPCMessage } from '@modelcontextprotocol/sdk/types.js'
+import { isInitializedNotification, isInitializeRequest, LoggingLevelSchema, type InitializeRequest, type JSONRPCMessage } from '@modelcontextprotocol/sdk/types.js'
 import type { SessionState } from '../session/session-cluster.js'
 
 type Message = JSONRPCMessage & { readonly method: string }
@@ -35,7 +35,8 @@ export class Handshake {
     if (!('method' in message)) return false
     switch (message.method) {
       case 'initialize':
-        if (!isInitializeRequest(message)) return false
+        // Once in a session: what comes later is the replay, or is refused.
+        if (this.#initialize !== undefined || !isInitializeRequest(message)) return false
         this.#initialize = message.params
         return true
       case 'notifications/initialized':
@@ -43,8 +44,7 @@ export class Handshake {
         this.#initialized = true
         return true
       case 'logging/setLevel':
-        this.#logLevel = readString(message.params, 'level')
-        return true
+        return this.#changeLogLevel(readString(message.params, 'level'))
       case 'resources/subscribe':
         return this.#changeSubscription(message.params, true)
       case 'resources/unsubscribe':
@@ -74,6 +74,13 @@ export class Handshake {
     if (this.#initialized) yield { jsonrpc: '2.0', method: 'notifications/initialized' }
     if (this.#logLevel !== undefined) yield request('logging/setLevel', { level: this.#logLevel })
     for (const uri of this.#subscriptions) yield request('resources/subscribe', { uri })
+  }
+
+  // A level that the server refuses leaves the last one as it was.
+  #changeLogLevel (level: string | undefined): boolean {
+    if (level === this.#logLevel || !LoggingLevelSchema.safeParse(level).success) return false
+    this.#logLevel = level
+    return true
   }
 
   #changeSubscription (params: unknown, subscribe: boolean): boolean {

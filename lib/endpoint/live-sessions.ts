@@ -125,6 +125,8 @@ export class LiveSessions {
       return live
     } catch (error) {
       this.#close(session)
+      // It may have failed because the session has moved: that is no 404.
+      await this.#layer.cluster?.barrier(session)
       throw error
     }
   }

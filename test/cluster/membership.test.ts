@@ -23,6 +23,7 @@ function scene (t: Test): Scene {
   const now = (): number => time
   const directory = new MemoryDirectory({ now })
   const node = new Membership({ directory, url: () => 'http://127.0.0.1:3000', lease: LEASE, now })
+  t.teardown(() => node.leave())
   const events: string[] = []
   for (const event of ['joined', 'lapsed', 'resumed', 'mail', 'unavailable'] as const) {
     node.on(event, () => { events.push(event) })
@@ -233,4 +234,61 @@ t.test('its own clock and lease are the default', async t => {
   t.equal(await node.join(), true)
   t.equal(node.isValid(), true)
   await node.leave()
+})
+
+t.test('a lease that started before there was a port is given up for one with the port', async t => {
+  const directory = new MemoryDirectory()
+  let url = 'http://localhost:0'
+  const node = new Membership({ directory, url: () => url })
+  t.teardown(() => node.leave())
+  const joined: unknown[] = []
+  node.on('joined', (...args) => { joined.push(args) })
+  t.equal(await node.whenValid(1000), true)
+  const first = node.incarnation
+  url = 'http://127.0.0.1:3000'
+  t.equal(await node.join(), true)
+  t.not(node.incarnation, first)
+  t.strictSame(await directory.peer(String(node.incarnation)), { node: node.incarnation, url })
+  t.strictSame(joined, [[first, undefined], [node.incarnation, first]])
+  await node.join()
+  t.equal(joined.length, 2, 'once')
+})
+
+t.test('joining again leaves one series of renewals', async t => {
+  const { directory, node, pass } = scene(t)
+  await node.whenValid(1000)
+  await node.join()
+  await node.join()
+  const before = Number(directory.calls.get('renew'))
+  await pass(10 * LEASE)
+  t.ok(Number(directory.calls.get('renew')) - before <= 31)
+})
+
+t.test('many requests can wait for a lease, without a warning', async t => {
+  const { directory, node, pass } = scene(t)
+  const warnings: unknown[] = []
+  const warn = (warning: unknown): void => { warnings.push(warning) }
+  process.on('warning', warn)
+  t.teardown(() => process.off('warning', warn))
+  directory.away = true
+  const inVain = Array.from({ length: 50 }, () => node.whenIncarnated(400))
+  const outcomes = Promise.allSettled(inVain)
+  await pass(500)
+  t.ok((await outcomes).every(({ status }) => status === 'rejected'))
+  const waiting = Array.from({ length: 50 }, () => node.whenIncarnated(1000))
+  directory.away = false
+  await pass(500)
+  t.strictSame(new Set(await Promise.all(waiting)), new Set([node.incarnation]))
+  t.equal(await node.whenIncarnated(0), node.incarnation)
+  await turn()
+  t.strictSame(warnings, [])
+  t.equal(node.listenerCount('resumed'), 1, 'that of this test')
+})
+
+t.test('nobody waits for the lease of a node that has left', async t => {
+  const { node } = scene(t)
+  await node.join()
+  await node.leave()
+  t.equal(await node.whenValid(60_000), false)
+  await t.rejects(node.whenIncarnated(60_000), { name: 'DirectoryUnavailableError' })
 })

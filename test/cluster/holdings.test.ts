@@ -1,0 +1,447 @@
+import t from 'tap'
+import { SessionLostError } from '../../lib/cluster/directory.js'
+import type { Session } from '../../lib/session/session.js'
+import { buildScene, LEASE, type SceneNode } from '../helpers/cluster-scene.js'
+import { createDeferred } from '../helpers/deferred.js'
+
+function open ({ sessions }: SceneNode, metadata = {}): Session {
+  const session = sessions.get(sessions.create(metadata, { principal: 'ann' }))
+  if (session === undefined) throw new Error('The session is not there')
+  return session
+}
+
+t.test('a session is in the directory a turn after it was opened, as it is then', async (t) => {
+  const { directory, addNode, settle } = buildScene(t)
+  const node = await addNode()
+  const session = open(node, { n: 1 })
+  node.holdings.saveState(session, { initialized: true })
+  t.equal(node.holdings.isCurrent(session), false)
+  t.equal(node.holdings.epochOf(session), 0)
+  await settle()
+  t.equal(node.holdings.isCurrent(session), true)
+  t.equal(node.holdings.isSettled(session), true)
+  t.match(await directory.get(session.id), {
+    record: { principal: 'ann', metadata: { n: 1 }, state: { initialized: true }, epoch: node.holdings.epochOf(session) },
+    owner: { node: node.membership.incarnation }
+  })
+  t.equal(directory.calls.get('create'), 1)
+  t.equal(directory.calls.get('update'), undefined)
+  t.strictSame(node.holdings.readState(session), { initialized: true })
+})
+
+t.test('what changes is written a turn later, in one write', async (t) => {
+  const { directory, addNode, settle } = buildScene(t)
+  const node = await addNode()
+  const session = open(node)
+  await settle()
+  node.sessions.update(session.id, { n: 1 })
+  node.sessions.update(session.id, { n: 2 })
+  t.equal(node.holdings.isSettled(session), false)
+  await settle()
+  t.equal(directory.calls.get('update'), 1)
+  t.match(await directory.get(session.id), { record: { metadata: { n: 2 } } })
+})
+
+t.test('what is being written is not settled, and neither is what changes meanwhile', async (t) => {
+  const { directory, addNode } = buildScene(t)
+  const node = await addNode()
+  const session = open(node)
+  await node.holdings.settle(session)
+  const gate = createDeferred()
+  const update = directory.update.bind(directory)
+  directory.update = async (...args) => {
+    await gate.promise
+    return update(...args)
+  }
+  node.sessions.update(session.id, { n: 1 })
+  const first = node.holdings.settle(session)
+  await Promise.resolve().then(() => {}).then(() => {})
+  t.equal(node.holdings.isSettled(session), false, 'an answer has to wait for the write')
+  node.sessions.update(session.id, { n: 2 })
+  const second = node.holdings.settle(session)
+  gate.resolve()
+  await Promise.all([first, second])
+  t.match(await directory.get(session.id), { record: { metadata: { n: 2 } } })
+  t.equal(node.holdings.isSettled(session), true)
+})
+
+t.test('what changes at the moment at which a write is over is written too', async (t) => {
+  const { directory, addNode } = buildScene(t)
+  const node = await addNode()
+  const session = open(node)
+  await node.holdings.settle(session)
+  const update = directory.update.bind(directory)
+  let late: Promise<void> | undefined
+  directory.update = async (...args) => {
+    const written = await update(...args)
+    // Two microtasks later the loop has seen that nothing is dirty any more.
+    queueMicrotask(() => queueMicrotask(() => queueMicrotask(() => queueMicrotask(() => {
+      if (late !== undefined) return
+      node.sessions.update(session.id, { n: 2 })
+      late = node.holdings.settle(session)
+    }))))
+    return written
+  }
+  node.sessions.update(session.id, { n: 1 })
+  await node.holdings.settle(session)
+  for (let i = 0; i < 20; i++) await Promise.resolve()
+  await late
+  t.match(await directory.get(session.id), { record: { metadata: { n: 2 } } })
+})
+
+t.test('settling what is settled asks nobody', async (t) => {
+  const { directory, addNode, settle } = buildScene(t)
+  const node = await addNode()
+  const session = open(node)
+  await settle()
+  const calls = new Map(directory.calls)
+  await node.holdings.settle(session)
+  await node.holdings.settleAll()
+  t.strictSame(directory.calls, calls)
+})
+
+t.test('a session that another node has claimed is closed as moved, and its state is not written', async (t) => {
+  const { directory, addNode, settle } = buildScene(t)
+  const node = await addNode()
+  const session = open(node, { by: 'old' })
+  await settle()
+  await directory.claim(session.id, node.holdings.epochOf(session), 'node-2', Date.now())
+  node.sessions.update(session.id, { by: 'ghost' })
+  await t.rejects(node.holdings.settle(session), SessionLostError)
+  t.strictSame(node.closed, ['moved'])
+  t.match(await directory.get(session.id), { record: { owner: 'node-2', metadata: { by: 'old' } } })
+  t.equal(node.holdings.isSettled(session), false, 'it may not answer any more')
+  await t.rejects(node.holdings.settle(session), SessionLostError)
+  t.strictSame(node.errors, [])
+  node.holdings.doubt(session)
+  node.holdings.saveState(session, {})
+  t.equal(node.holdings.readState(session), undefined)
+  t.equal(node.holdings.epochOf(session), 0)
+})
+
+t.test('a doubt that is unfounded costs a claim, and one that is not, the session', async (t) => {
+  const { directory, addNode, settle } = buildScene(t)
+  const node = await addNode()
+  const session = open(node)
+  await settle()
+  const before = node.holdings.epochOf(session)
+  node.holdings.doubt(session)
+  t.equal(node.holdings.isCurrent(session), false)
+  await settle()
+  t.equal(node.holdings.isCurrent(session), true)
+  t.ok(node.holdings.epochOf(session) > before)
+  await directory.remove(session.id)
+  node.holdings.doubt(session)
+  await settle()
+  t.strictSame(node.closed, ['moved'])
+})
+
+t.test('a write that was refused for nothing is made again under the new epoch', async (t) => {
+  const { directory, addNode, settle } = buildScene(t)
+  const node = await addNode()
+  const session = open(node)
+  await settle()
+  const update = directory.update.bind(directory)
+  directory.update = async () => {
+    directory.update = update
+    return false
+  }
+  node.sessions.update(session.id, { n: 1 })
+  await node.holdings.settle(session)
+  t.match(await directory.get(session.id), { record: { metadata: { n: 1 } } })
+})
+
+t.test('an outage loses no change, and the next renewal writes it', async (t) => {
+  const { directory, addNode, settle, pass } = buildScene(t)
+  const node = await addNode()
+  node.membership.on('renewed', () => { node.holdings.settleAll() })
+  const session = open(node)
+  await settle()
+  directory.away = true
+  node.sessions.update(session.id, { n: 1 })
+  node.holdings.saveState(session, { s: 1 })
+  await t.rejects(node.holdings.settle(session), { name: 'DirectoryUnavailableError' })
+  await settle()
+  t.ok(node.errors.length > 0)
+  t.equal(node.holdings.isSettled(session), false)
+  directory.away = false
+  await pass(LEASE / 2)
+  t.match(await directory.get(session.id), { record: { metadata: { n: 1 }, state: { s: 1 } } })
+  t.equal(node.holdings.isSettled(session), true)
+})
+
+t.test('sessions opened while the directory is away are recorded when it is back', async (t) => {
+  const { directory, addNode, pass } = buildScene(t)
+  directory.away = true
+  const node = await addNode()
+  node.membership.on('renewed', () => { node.holdings.settleAll() })
+  const ids = Array.from({ length: 150 }, () => open(node).id)
+  await pass(2000)
+  t.strictSame(node.closed, [])
+  directory.away = false
+  await pass(LEASE)
+  t.equal(await directory.count(), ids.length)
+})
+
+t.test('settling all stops at the first sign of an outage', async (t) => {
+  const { directory, addNode, settle, pass } = buildScene(t)
+  const node = await addNode()
+  for (let i = 0; i < 150; i++) open(node)
+  await settle()
+  directory.wipe()
+  await pass(LEASE / 2)
+  directory.claim = async () => { throw new Error('away') }
+  node.errors.length = 0
+  await node.holdings.settleAll()
+  t.equal(node.errors.length, 64, 'one batch')
+})
+
+t.test('a node that lost its lease claims its sessions again, and drops those that others have', async (t) => {
+  const { directory, addNode, settle, pass } = buildScene(t)
+  const node = await addNode()
+  node.membership.on('renewed', () => { node.holdings.settleAll() })
+  const [kept, lost] = [open(node), open(node)]
+  await settle()
+  directory.away = true
+  await pass(2 * LEASE)
+  t.equal(node.holdings.isCurrent(kept), false)
+  directory.away = false
+  await directory.claim(lost.id, node.holdings.epochOf(lost), 'node-2', Date.now())
+  await pass(LEASE / 2)
+  t.equal(node.holdings.isCurrent(kept), true)
+  t.match(await directory.get(kept.id), { owner: { node: node.membership.incarnation } })
+  t.strictSame(node.closed, ['moved'])
+  t.equal(node.sessions.get(lost.id), undefined)
+})
+
+t.test('a directory that has lost its data gets its sessions back from their owners', async (t) => {
+  const { directory, addNode, settle, pass } = buildScene(t)
+  const node = await addNode()
+  node.membership.on('renewed', () => { node.holdings.settleAll() })
+  const session = open(node, { n: 1 })
+  node.holdings.saveState(session, { s: 1 })
+  await settle()
+  directory.wipe()
+  await pass(LEASE)
+  t.match(await directory.get(session.id), { record: { metadata: { n: 1 }, state: { s: 1 } }, owner: { node: node.membership.incarnation } })
+  t.strictSame(node.closed, [])
+})
+
+t.test('a session that has ended leaves the directory, whatever ended it', async (t) => {
+  const { directory, addNode, settle } = buildScene(t)
+  const node = await addNode({ maxSessions: 3 })
+  const first = open(node)
+  const [second] = [open(node), open(node)]
+  await settle()
+  open(node)
+  await settle()
+  t.equal(await directory.get(first.id), undefined, 'evicted')
+  node.sessions.cleanup(second.id)
+  t.equal(node.holdings.isSettled(second), false, 'the answer to DELETE waits')
+  await node.holdings.settle(second)
+  t.equal(node.holdings.isSettled(second), true)
+  t.equal(await directory.get(second.id), undefined, 'deleted')
+  node.sessions.clearAll()
+  await node.holdings.whenAllLeft()
+  t.equal(await directory.count(), 0, 'cleared')
+})
+
+t.test('a session that ends while it is being recorded leaves nothing behind', async (t) => {
+  const { directory, addNode, settle } = buildScene(t)
+  const node = await addNode()
+  const early = open(node)
+  node.sessions.cleanup(early.id)
+  const late = open(node)
+  const settling = node.holdings.settle(late)
+  await Promise.resolve()
+  node.sessions.cleanup(late.id)
+  await settling.catch(() => {})
+  await settle()
+  t.equal(await directory.count(), 0)
+  t.strictSame(node.errors, [])
+})
+
+t.test('a session whose changes never stop ends all the same', async (t) => {
+  const { directory, addNode } = buildScene(t)
+  const node = await addNode()
+  const session = open(node)
+  await node.holdings.settle(session)
+  const update = directory.update.bind(directory)
+  directory.update = async (...args) => {
+    node.sessions.update(session.id, { again: true })
+    node.sessions.cleanup(session.id)
+    return update(...args)
+  }
+  node.sessions.update(session.id, { n: 1 })
+  await t.rejects(node.holdings.settle(session), SessionLostError)
+  t.strictSame(node.closed, ['deleted'])
+})
+
+t.test('an id that is registered again follows the session that had it', async (t) => {
+  const { directory, addNode, settle } = buildScene(t)
+  const node = await addNode()
+  node.sessions.register('same', { n: 1 }, { principal: 'ann' })
+  await settle()
+  node.sessions.register('same', { n: 2 }, { principal: 'bob' })
+  await settle()
+  t.strictSame(node.closed, ['replaced'])
+  t.match(await directory.get('same'), { record: { principal: 'bob', metadata: { n: 2 } } })
+
+  t.comment('also when the directory hears of it late')
+  directory.away = true
+  node.sessions.register('same', { n: 3 }, { principal: 'cat' })
+  node.sessions.register('same', { n: 4 }, { principal: 'dan' })
+  await settle()
+  t.equal(node.holdings.isOver('same'), true)
+  directory.away = false
+  const remove = directory.remove.bind(directory)
+  directory.remove = async () => { throw new Error('away') }
+  await node.holdings.settleAll()
+  t.match(await directory.get('same'), { record: { principal: 'bob' } }, 'not over the other one')
+  directory.remove = remove
+  await node.endings.flush()
+  await node.holdings.settleAll()
+  t.match(await directory.get('same'), { record: { principal: 'dan', metadata: { n: 4 } } })
+})
+
+t.test('an id that another node has is not for this one', async (t) => {
+  const { addNode, settle, directory } = buildScene(t)
+  const [one, two] = [await addNode(), await addNode()]
+  one.sessions.register('same', { n: 1 })
+  await settle()
+  two.sessions.register('same', { n: 2 })
+  await settle()
+  t.strictSame(two.closed, ['moved'])
+  t.match(await directory.get('same'), { record: { metadata: { n: 1 } } })
+})
+
+t.test('shutdown leaves the session to others, with all that it has become', async (t) => {
+  const { directory, addNode, settle } = buildScene(t)
+  const [one, two] = [await addNode(), await addNode()]
+  const session = open(one, { n: 1 })
+  await settle()
+  one.sessions.update(session.id, { n: 2 })
+  one.holdings.saveState(session, { s: 1 })
+  const fresh = open(one, { fresh: true })
+  one.sessions.clearAll('shutdown')
+  await one.holdings.whenAllLeft()
+  const { record, owner } = await directory.get(session.id) ?? {}
+  t.equal(owner, undefined)
+  t.match(record, { owner: undefined, metadata: { n: 2 }, state: { s: 1 } })
+  t.match(await directory.get(fresh.id), { record: { owner: undefined, metadata: { fresh: true } } }, 'one that is not recorded yet, too')
+
+  const claimed = await directory.claim(session.id, Number(record?.epoch), String(two.membership.incarnation), Date.now())
+  if (claimed === undefined) throw new Error('It could not be claimed')
+  const adopted = two.holdings.adopt(claimed)
+  t.match(adopted, { id: session.id, principal: 'ann', metadata: { n: 2 }, createdAt: session.createdAt })
+  t.equal(two.holdings.isCurrent(adopted ?? session), true)
+  t.strictSame(two.holdings.readState(adopted ?? session), record?.state)
+  t.strictSame(one.errors, [])
+})
+
+t.test('shutdown while the directory is away says what is not handed over, and goes on', async (t) => {
+  const { directory, addNode, settle, pass } = buildScene(t)
+  const node = await addNode()
+  const session = open(node)
+  await settle()
+  directory.away = true
+  node.sessions.update(session.id, { n: 2 })
+  node.sessions.clearAll('shutdown')
+  await node.holdings.whenAllLeft()
+  t.strictSame(node.errors, [
+    'A session is handed over without its latest changes',
+    'Sessions that have ended are still in the directory; this is tried again'
+  ])
+  open(node)
+  await pass(2 * LEASE)
+  node.errors.length = 0
+  node.sessions.clearAll('shutdown')
+  await node.holdings.whenAllLeft()
+  t.strictSame(node.errors, [], 'without a lease it does not even try')
+})
+
+t.test('a claimed session for which there is no room is let go of', async (t) => {
+  const { directory, addNode, settle } = buildScene(t)
+  const [one, two] = [await addNode(), await addNode({ maxSessions: 1 })]
+  const busy = open(two)
+  two.sessions.acquire(busy.id)
+  const session = open(one)
+  await settle()
+  const claimed = await directory.claim(session.id, one.holdings.epochOf(session), String(two.membership.incarnation), Date.now())
+  if (claimed === undefined) throw new Error('It could not be claimed')
+  t.throws(() => two.holdings.adopt(claimed), { code: 'FST_ERR_MCP_SESSION_LIMIT' })
+  await two.endings.flush()
+  t.match(await directory.get(session.id), { record: { owner: undefined } })
+})
+
+t.test('a listener that closes an adopted session at once leaves none', async (t) => {
+  const { directory, addNode, settle } = buildScene(t)
+  const [one, two] = [await addNode(), await addNode()]
+  const session = open(one)
+  await settle()
+  two.sessions.on('created', ({ id }) => { two.sessions.cleanup(id) })
+  const claimed = await directory.claim(session.id, one.holdings.epochOf(session), String(two.membership.incarnation), Date.now())
+  if (claimed === undefined) throw new Error('It could not be claimed')
+  t.equal(two.holdings.adopt(claimed), undefined)
+  await two.holdings.whenAllLeft()
+  t.equal(await directory.get(session.id), undefined)
+})
+
+t.test('metadata that are not JSON are logged, and stay here', async (t) => {
+  const { directory, addNode, settle } = buildScene(t)
+  const node = await addNode()
+  const session = open(node, { big: 1n })
+  await settle()
+  t.strictSame(node.errors, ['The metadata of a session is not JSON, and will not be there on another node'])
+  t.equal((await directory.get(session.id))?.record.metadata, undefined)
+  t.equal(session.metadata?.['big'], 1n)
+  t.equal(node.holdings.isSettled(session), true)
+})
+
+t.test('the last use of sessions is written, once for each time that they were used', async (t) => {
+  const { directory, addNode, settle, pass } = buildScene(t)
+  const node = await addNode()
+  const [idle, used, active] = [open(node), open(node), open(node)]
+  await settle()
+  await node.holdings.writeLiveness()
+  t.equal(directory.calls.get('touch'), undefined, 'nothing was used')
+  await pass(1000)
+  node.sessions.touch(used.id)
+  node.sessions.acquire(active.id)
+  await pass(500)
+  await node.holdings.writeLiveness()
+  const at = async ({ id }: Session): Promise<number | undefined> => (await directory.get(id))?.record.lastAccessedAt
+  t.equal(await at(idle), idle.createdAt)
+  t.equal(await at(used), used.lastAccessedAt)
+  t.equal(await at(active), Date.now(), 'a request that runs is a use')
+  await node.holdings.writeLiveness()
+  t.equal(directory.calls.get('touch'), 1)
+  await pass(500)
+  await node.holdings.writeLiveness()
+  t.equal(await at(active), Date.now())
+})
+
+t.test('a session found lost as its last use is written is closed', async (t) => {
+  const { directory, addNode, settle, pass } = buildScene(t)
+  const node = await addNode()
+  const session = open(node)
+  await settle()
+  await directory.remove(session.id)
+  await pass(100)
+  node.sessions.touch(session.id)
+  await node.holdings.writeLiveness()
+  await settle()
+  t.strictSame(node.closed, ['moved'])
+})
+
+t.test('without a lease no last use is written', async (t) => {
+  const { directory, addNode, settle, pass } = buildScene(t)
+  const node = await addNode()
+  const session = open(node)
+  await settle()
+  directory.away = true
+  await pass(2 * LEASE)
+  node.sessions.touch(session.id)
+  await node.holdings.writeLiveness()
+  t.equal(directory.calls.get('touch'), undefined)
+})
