@@ -1,8 +1,8 @@
 import type { FastifyInstance, onRequestHookHandler } from 'fastify'
-import { setTimeout } from 'node:timers/promises'
 import { asError } from '../run-guarded.js'
 import { createSessionHook } from '../session/session-hook.js'
 import { requireSessionLayer } from '../session/session-layer.js'
+import { atMost } from './at-most.js'
 import { createErrorHandler } from './error-handler.js'
 import { LiveSessions } from './live-sessions.js'
 import { isModern, ModernRequests } from './modern.js'
@@ -28,7 +28,7 @@ export async function mcpEndpoint (fastify: FastifyInstance, options: McpEndpoin
   const resolved = resolveEndpointOptions(options)
   const { sessions, identify, reject, shutdown, enabled } = layer
   const live = new LiveSessions(layer, resolved, fastify.log)
-  const modern = new ModernRequests(resolved)
+  const modern = new ModernRequests(layer, resolved)
   const running = new RunningReplies()
 
   shutdown.add({
@@ -38,7 +38,7 @@ export async function mcpEndpoint (fastify: FastifyInstance, options: McpEndpoin
       await running.whenEmpty(timeout)
     },
     async settle () {
-      await Promise.race([live.settle(), setTimeout(SETTLE_TIMEOUT, undefined, { ref: false })])
+      await atMost(SETTLE_TIMEOUT, live.settle())
       await running.whenEmpty(SETTLE_TIMEOUT)
       running.destroy()
     }
@@ -64,9 +64,10 @@ export async function mcpEndpoint (fastify: FastifyInstance, options: McpEndpoin
       url: resolved.path,
       exposeHeadRoute: false,
       config: { mcpSession: 'ignore' },
-      onRequest,
+      // A copy: other plugins add hooks of their own to a route that they see.
+      onRequest: [...onRequest],
       async handler (request, reply) {
-        running.add(reply)
+        running.add(request, reply)
         try {
           return await (request.mcpSession === null && isModern(request) ? modern.handle(request, reply) : handle(request, reply))
         } catch (reason) {

@@ -1,4 +1,5 @@
 import type { EventStore } from '@modelcontextprotocol/sdk/server/webStandardStreamableHttp.js'
+import { randomBytes } from 'node:crypto'
 import { isJSONRPCErrorResponse, isJSONRPCResultResponse, type JSONRPCMessage } from '@modelcontextprotocol/sdk/types.js'
 
 interface BufferedEvent {
@@ -14,11 +15,16 @@ interface BufferedStream {
   complete: boolean
 }
 
+const EVENT_ID = /^(.+)_([0-9a-f]{8})_(\d+)$/
+const nowhere = { streamId: '', sequence: 0 }
+
 export type SendEvent = (eventId: string, message: JSONRPCMessage) => Promise<void>
 
 /** Keeps the last events of one session, for clients that come back with `Last-Event-ID`. */
 export class EventBuffer implements EventStore {
   readonly #maxEvents: number
+  // The GET stream has the same name in every session, and a client may come with an id of an older one.
+  readonly #mark = randomBytes(4).toString('hex')
   readonly #events: BufferedEvent[] = []
   readonly #streams = new Map<string, BufferedStream>()
   #sequence = 0
@@ -34,22 +40,22 @@ export class EventBuffer implements EventStore {
     stream.complete = isJSONRPCResultResponse(message) || isJSONRPCErrorResponse(message)
     this.#events.push({ sequence: ++this.#sequence, streamId, message })
     if (this.#events.length > this.#maxEvents) this.#dropOldest()
-    return toEventId(streamId, this.#sequence)
+    return this.#toEventId(streamId, this.#sequence)
   }
 
   async replayEventsAfter (lastEventId: string, { send }: { send: SendEvent }): Promise<string> {
-    const { streamId, sequence } = parseEventId(lastEventId)
+    const { streamId, sequence } = this.#parse(lastEventId)
     for (const event of this.#events.slice()) {
       if (event.streamId !== streamId || event.sequence <= sequence) continue
       // A priming event has no message: it only gives the client an id to come back with.
-      if ('jsonrpc' in event.message) await send(toEventId(streamId, event.sequence), event.message)
+      if ('jsonrpc' in event.message) await send(this.#toEventId(streamId, event.sequence), event.message)
     }
     return streamId
   }
 
   /** What is known of the stream that the event belongs to; undefined: nothing, so it cannot be resumed. */
   findStream (eventId: string): Readonly<BufferedStream> | undefined {
-    return this.#streams.get(parseEventId(eventId).streamId)
+    return this.#streams.get(this.#parse(eventId).streamId)
   }
 
   #dropOldest (): void {
@@ -57,15 +63,17 @@ export class EventBuffer implements EventStore {
     const stream = oldest && this.#streams.get(oldest.streamId)
     if (oldest === undefined || stream === undefined) return
     stream.events--
-    if (stream.events === 0 && stream.complete) this.#streams.delete(oldest.streamId)
+    // A call that is running can be resumed without its events; one that was cancelled never ends.
+    if (stream.events === 0 && (stream.complete || this.#streams.size > this.#maxEvents)) this.#streams.delete(oldest.streamId)
   }
-}
 
-function toEventId (streamId: string, sequence: number): string {
-  return `${streamId}_${sequence}`
-}
+  #toEventId (streamId: string, sequence: number): string {
+    return `${streamId}_${this.#mark}_${sequence}`
+  }
 
-function parseEventId (eventId: string): { streamId: string, sequence: number } {
-  const end = eventId.lastIndexOf('_')
-  return { streamId: eventId.slice(0, end), sequence: Number(eventId.slice(end + 1)) }
+  #parse (eventId: string): { streamId: string, sequence: number } {
+    const [, streamId = '', mark, digits] = EVENT_ID.exec(eventId) ?? []
+    const sequence = Number(digits)
+    return mark === this.#mark && sequence <= this.#sequence ? { streamId, sequence } : nowhere
+  }
 }

@@ -7,6 +7,10 @@ export type ByteRead = Promise<ReadableStreamReadResult<Uint8Array>>
 // A line that starts with a colon is a comment: https://html.spec.whatwg.org/multipage/server-sent-events.html
 const COMMENT = Buffer.from(':\n\n')
 
+// A chunk goes to the socket in one write, and nothing is seen of it until all is taken.
+// In pieces, a slow client can be told from one that takes nothing.
+const LARGEST_PIECE = 65_536
+
 /**
  * An SSE stream of the SDK's transport, on its way to a client.
  *
@@ -18,20 +22,22 @@ const COMMENT = Buffer.from(':\n\n')
 export class EventStream extends Readable {
   readonly #reader: ByteReader
   readonly #heartbeat: NodeJS.Timeout | undefined
-  #next: ByteRead
+  // A read that nobody waits for would be an unhandled rejection if the source failed, so there is only this one.
+  #begun: ByteRead | undefined
   #reading = false
+  #ended = false
   #pushed = 0
   #takenAtLastBeat = -1
 
   /**
    * @param chunks what has been read already
-   * @param next the read that has been begun
+   * @param begun the read that has been begun
    * @param heartbeatInterval milliseconds; 0: no heartbeats
    */
-  constructor (reader: ByteReader, chunks: Uint8Array[], next: ByteRead, heartbeatInterval: number) {
+  constructor (reader: ByteReader, chunks: Uint8Array[], begun: ByteRead, heartbeatInterval: number) {
     super()
     this.#reader = reader
-    this.#next = next
+    this.#begun = begun
     this.#pass(COMMENT)
     for (const chunk of chunks) this.#pass(chunk)
     if (heartbeatInterval > 0) {
@@ -44,7 +50,9 @@ export class EventStream extends Readable {
     // A heartbeat makes Node.js ask again while a read is under way.
     if (this.#reading) return
     this.#reading = true
-    this.#next.then(
+    const next = this.#begun ?? this.#reader.read()
+    this.#begun = undefined
+    next.then(
       ({ done, value }) => this.#take(done ? null : value),
       (reason: Error) => this.destroy(reason)
     )
@@ -59,23 +67,25 @@ export class EventStream extends Readable {
   #take (chunk: Uint8Array | null): void {
     this.#reading = false
     if (this.destroyed) return
-    if (chunk === null) {
-      clearInterval(this.#heartbeat)
-      this.push(null)
+    if (chunk !== null) {
+      this.#pass(chunk)
       return
     }
-    this.#next = this.#reader.read()
-    this.#pass(chunk)
+    this.#ended = true
+    this.push(null)
   }
 
   #pass (chunk: Uint8Array): void {
     this.#pushed += chunk.byteLength
-    this.push(chunk)
+    let start = 0
+    do {
+      this.push(chunk.subarray(start, start += LARGEST_PIECE))
+    } while (start < chunk.byteLength)
   }
 
   #beat (): void {
     if (this.readableLength === 0) {
-      this.#pass(COMMENT)
+      if (!this.#ended) this.#pass(COMMENT)
       return
     }
     const taken = this.#pushed - this.readableLength

@@ -94,7 +94,7 @@ export class LiveSessions {
     const server = await this.#makeServer({ session, request, restored: false })
     // It may have ended while its server was being made.
     if (!this.#live.has(session)) {
-      runGuarded(() => server.close(), (error) => this.#logCloseFailure(error, session))
+      runGuarded(() => server.close(), (error) => this.#logFailedClose(error, session))
       throw new SessionNotFoundError()
     }
     await live.connect(server)
@@ -110,12 +110,12 @@ export class LiveSessions {
     if (live === undefined) return
     this.#live.delete(session)
     const closing = live.close()
-      .catch((error: unknown) => this.#logCloseFailure(asError(error), session))
+      .catch((error: unknown) => this.#logFailedClose(error, session))
       .finally(() => this.#closing.delete(closing))
     this.#closing.add(closing)
   }
 
-  #logCloseFailure (error: Error, session: Session): void {
-    this.#log.error(error, `Closing the MCP server of session ${hashSessionId(session.id)} failed`)
+  #logFailedClose (error: unknown, session: Session): void {
+    this.#log.error(asError(error), `Closing the MCP server of session ${hashSessionId(session.id)} failed`)
   }
 }

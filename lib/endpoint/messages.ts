@@ -1,6 +1,6 @@
 import {
-  isInitializeRequest, isJSONRPCRequest, JSONRPCMessageSchema, LATEST_PROTOCOL_VERSION, SUPPORTED_PROTOCOL_VERSIONS,
-  type InitializeRequest, type RequestId
+  CancelledNotificationSchema, isInitializeRequest, isJSONRPCRequest, JSONRPCMessageSchema, LATEST_PROTOCOL_VERSION,
+  SUPPORTED_PROTOCOL_VERSIONS, type InitializeRequest, type RequestId
 } from '@modelcontextprotocol/sdk/types.js'
 import type { FastifyRequest } from 'fastify'
 import { InvalidRequestError, MissingSessionIdError, type SessionError } from '../errors.js'
@@ -19,6 +19,23 @@ export function readRequestIds (body: unknown): RequestId[] {
 /** Whether a body opens a session. One without an id would be a notification, and open a session that nobody hears of. */
 export function isOpening (body: unknown): body is InitializeRequest {
   return isJSONRPCRequest(body) && isInitializeRequest(body)
+}
+
+/** The ids of the requests that a body, one message or a batch, says are cancelled. */
+export function readCancelledIds (body: unknown): RequestId[] {
+  const messages: unknown[] = Array.isArray(body) ? body : [body]
+  return messages.flatMap((message) => {
+    const { data } = CancelledNotificationSchema.safeParse(message)
+    return data?.params.requestId ?? []
+  })
+}
+
+/** The JSON of the responses among the messages of an SSE stream. */
+export function readAnswers (events: string): string[] {
+  return events.split('\n')
+    .filter((line) => line.startsWith('data: {'))
+    .map((line) => line.slice('data: '.length))
+    .filter((message) => !('method' in JSON.parse(message)))
 }
 
 // Well-formed or not.

@@ -1,6 +1,9 @@
 import { SUPPORTED_PROTOCOL_VERSIONS } from '@modelcontextprotocol/sdk/types.js'
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import { ShuttingDownError } from '../errors.js'
 import { hasSessions } from '../session/protocol-revision.js'
+import { onResponseOver } from '../session/response-over.js'
+import type { SessionLayer } from '../session/session-layer.js'
 import { readAuthInfo } from './auth-info.js'
 import type { ModernFetch, ResolvedEndpointOptions } from './options.js'
 import { toWebRequest } from './web-request.js'
@@ -18,18 +21,21 @@ export function isModern (request: FastifyRequest): boolean {
 
 /** The requests of an endpoint that are of revision 2026-07-28 or later, which has no sessions. */
 export class ModernRequests {
+  readonly #layer: SessionLayer
   readonly #fetch: ModernFetch | undefined
   readonly #heartbeatInterval: number
-  // The streams that have no end of their own.
   readonly #listening = new Set<AbortController>()
 
-  constructor ({ modern, heartbeatInterval }: ResolvedEndpointOptions) {
+  constructor (layer: SessionLayer, { modern, heartbeatInterval }: ResolvedEndpointOptions) {
+    this.#layer = layer
     this.#fetch = modern
     this.#heartbeatInterval = heartbeatInterval
   }
 
   async handle (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
     if (this.#fetch === undefined) return reply.code(400).send(toUnsupportedRevision(request))
+    const { reject, shutdown } = this.#layer
+    if (shutdown.hasStarted && isListen(request)) return reject(request, reply, new ShuttingDownError())
     const authInfo = readAuthInfo(request)
     const abort = this.#abortWith(request, reply)
     const response = await this.#fetch(toWebRequest(request, abort.signal), {
@@ -45,8 +51,8 @@ export class ModernRequests {
 
   #abortWith (request: FastifyRequest, reply: FastifyReply): AbortController {
     const abort = new AbortController()
-    if (readKey(request.body, 'method') === LISTEN) this.#listening.add(abort)
-    reply.raw.on('close', () => {
+    if (isListen(request)) this.#listening.add(abort)
+    onResponseOver(request, reply, () => {
       this.#listening.delete(abort)
       if (!reply.raw.writableEnded) abort.abort()
     })
@@ -68,6 +74,11 @@ function toUnsupportedRevision ({ body, headers }: FastifyRequest): object {
     },
     id: readId(body)
   }
+}
+
+// Its stream has no end of its own.
+function isListen ({ body }: FastifyRequest): boolean {
+  return readKey(body, 'method') === LISTEN
 }
 
 function readClaim (body: unknown): unknown {

@@ -1,15 +1,15 @@
-import type { FastifyReply } from 'fastify'
-import { setTimeout } from 'node:timers/promises'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { onResponseOver } from '../session/response-over.js'
+import { atMost } from './at-most.js'
 
 /** The replies of an endpoint that are under way. */
 export class RunningReplies {
   readonly #replies = new Set<FastifyReply>()
   #onEmpty: (() => void) | undefined
 
-  add (reply: FastifyReply): void {
-    if (reply.raw.destroyed) return
+  add (request: FastifyRequest, reply: FastifyReply): void {
     this.#replies.add(reply)
-    reply.raw.on('close', () => {
+    onResponseOver(request, reply, () => {
       this.#replies.delete(reply)
       if (this.#replies.size === 0) this.#onEmpty?.()
     })
@@ -18,10 +18,7 @@ export class RunningReplies {
   /** Resolves when no reply is under way, or after `timeout` milliseconds. */
   async whenEmpty (timeout: number): Promise<void> {
     if (this.#replies.size === 0) return
-    const timer = new AbortController()
-    const empty = new Promise<void>((resolve) => { this.#onEmpty = resolve })
-    await Promise.race([empty, setTimeout(timeout, undefined, { signal: timer.signal })])
-    timer.abort()
+    await atMost(timeout, new Promise<void>((resolve) => { this.#onEmpty = resolve }))
   }
 
   /** Ends what is left, for close() waits for every connection. */

@@ -6,7 +6,7 @@ import type { LiveSessions } from './live-sessions.js'
 import { accepts, explainMissingSession, isOpening } from './messages.js'
 import type { ResolvedEndpointOptions } from './options.js'
 import { replayToEnd } from './resume.js'
-import { sendWebResponse } from './web-response.js'
+import { sendAnswer, sendWebResponse } from './web-response.js'
 
 export type EndpointHandler = (request: FastifyRequest, reply: FastifyReply) => Promise<FastifyReply>
 
@@ -31,14 +31,16 @@ export function createSessionHandlers (layer: SessionLayer, options: ResolvedEnd
     if (!isOpening(body)) return reject(request, reply, explainMissingSession(body))
     if (!accepts(request, 'application/json', 'text/event-stream')) return reject(request, reply, new NotAcceptableError())
     if (shutdown.hasStarted) return reject(request, reply, new ShuttingDownError())
-    return sendWebResponse(reply, await liveSessions.open(request, reply, body.params), heartbeatInterval)
+    return sendAnswer(request, reply, await liveSessions.open(request, reply, body.params), options)
   }
 
   async function handleStream (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
     const live = findLive(request)
     if (live instanceof Error) return reject(request, reply, live)
+    // Its stream has just been ended, and it must not come back for another one.
+    if (shutdown.hasStarted) return reject(request, reply, new ShuttingDownError())
     const lastEventId = request.headers['last-event-id']
-    if (live.events !== undefined && typeof lastEventId === 'string' && accepts(request, 'text/event-stream')) {
+    if (live.events !== undefined && typeof lastEventId === 'string' && lastEventId !== '' && accepts(request, 'text/event-stream')) {
       const stream = live.events.findStream(lastEventId)
       if (stream === undefined) return reject(request, reply, new InvalidRequestError('nothing is known of the stream of this Last-Event-ID any more'))
       if (stream.complete) return replayToEnd(live.events, lastEventId, live.session.id, reply)
@@ -49,7 +51,7 @@ export function createSessionHandlers (layer: SessionLayer, options: ResolvedEnd
   async function handleInSession (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
     const live = findLive(request)
     if (live instanceof Error) return reject(request, reply, live)
-    return sendWebResponse(reply, await live.handle(request, reply), heartbeatInterval)
+    return sendAnswer(request, reply, await live.handle(request, reply), options)
   }
 
   // A session can be of another endpoint, or of the app's own making.

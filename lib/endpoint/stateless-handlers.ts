@@ -11,14 +11,13 @@ import { createMakeServer } from './make-server.js'
 import type { ResolvedEndpointOptions } from './options.js'
 import type { EndpointHandlers } from './session-handlers.js'
 import { toTransportRequest } from './web-request.js'
-import { sendWebResponse } from './web-response.js'
+import { sendAnswer } from './web-response.js'
 
 /**
  * The handlers of an endpoint that keeps no sessions: each request gets a
  * server of its own, whose session ends with the response and is in no list.
  */
 export function createStatelessHandlers ({ identify, reject }: SessionLayer, options: ResolvedEndpointOptions): EndpointHandlers {
-  const { enableJsonResponse, heartbeatInterval } = options
   const makeServer = createMakeServer(options.createServer)
 
   return { POST: handleMessage, GET: refuse, DELETE: refuse }
@@ -33,10 +32,10 @@ export function createStatelessHandlers ({ identify, reject }: SessionLayer, opt
       runGuarded(() => server.close(), (error) => request.log.error(error, 'Closing the MCP server failed'))
     })
     if (isResponseOver(request, reply)) throw new InvalidRequestError('the client has gone')
-    const transport = new WebStandardStreamableHTTPServerTransport({ enableJsonResponse, keepAliveMs: 0 })
+    const transport = new WebStandardStreamableHTTPServerTransport({ keepAliveMs: 0 })
     await server.connect(transport)
     const response = await transport.handleRequest(toTransportRequest(request), { parsedBody: body, ...(authInfo && { authInfo }) })
-    return sendWebResponse(reply, response, heartbeatInterval)
+    return sendAnswer(request, reply, response, options)
   }
 
   async function refuse (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {

@@ -1,7 +1,10 @@
-import type { FastifyReply } from 'fastify'
+import type { FastifyReply, FastifyRequest } from 'fastify'
 import { setImmediate } from 'node:timers/promises'
 import type { ReadableStream } from 'node:stream/web'
+import { onResponseOver } from '../session/response-over.js'
 import { EventStream } from './event-stream.js'
+import { readAnswers } from './messages.js'
+import type { ResolvedEndpointOptions } from './options.js'
 
 /**
  * Answers with a web `Response` as an ordinary Fastify reply, so that hooks run
@@ -16,10 +19,43 @@ export async function sendWebResponse (reply: FastifyReply, response: Response, 
     if (name !== 'connection') reply.header(name, value)
   }
   if (response.body === null) return reply.send()
-  if (response.headers.get('content-type') !== 'text/event-stream') {
+  if (!isEventStream(response)) {
     return reply.send(Buffer.from(await response.arrayBuffer()))
   }
   return sendEvents(reply, response.body, heartbeatInterval)
+}
+
+/** Answers a POST, with JSON instead of a stream if the endpoint is to. */
+export async function sendAnswer (request: FastifyRequest, reply: FastifyReply, response: Response, options: ResolvedEndpointOptions): Promise<FastifyReply> {
+  const { enableJsonResponse, heartbeatInterval } = options
+  if (!enableJsonResponse || response.body === null || !isEventStream(response)) {
+    return sendWebResponse(reply, response, heartbeatInterval)
+  }
+  const events = await readToEnd(request, reply, response.body)
+  const answers = readAnswers(events.toString())
+  // Without an answer its tool has let go of the stream, and the client is to come back for the rest.
+  if (answers.length === 0) return sendWebResponse(reply, new Response(events, response), heartbeatInterval)
+  const sessionId = response.headers.get('mcp-session-id')
+  if (sessionId !== null) reply.header('mcp-session-id', sessionId)
+  return reply.type('application/json').send(answers.length === 1 ? answers[0] : `[${answers.join()}]`)
+}
+
+function isEventStream ({ headers }: Response): boolean {
+  return headers.get('content-type') === 'text/event-stream'
+}
+
+// The transport's own JSON mode leaves a call without an answer when its session
+// ends, and forgets none that it has answered: typescript-sdk issue 2559.
+async function readToEnd (request: FastifyRequest, reply: FastifyReply, body: ReadableStream<Uint8Array>): Promise<Buffer<ArrayBuffer>> {
+  const reader = body.getReader()
+  // This is how the transport learns that the client has gone.
+  onResponseOver(request, reply, () => { reader.cancel().catch(() => {}) })
+  const chunks: Uint8Array[] = []
+  for (;;) {
+    const { done, value } = await reader.read()
+    if (done) return Buffer.concat(chunks)
+    chunks.push(value)
+  }
 }
 
 // Most calls are answered before the event loop turns: they need no stream, and cost half without one.

@@ -82,7 +82,7 @@ function checkMode (mode: unknown, method: string, url: string): SessionMode {
   throw new RouteConfigError(method, url, JSON.stringify(mode))
 }
 
-/** Holds the session until the response closes, however it ends: sent, aborted, streamed, hijacked, injected. */
+/** Keeps the session from ageing until the response is over. */
 export function holdUntilOver (sessions: SessionManager, session: Session, request: FastifyRequest, reply: FastifyReply): void {
   if (sessions.acquire(session.id) === undefined) return
   onResponseOver(request, reply, () => sessions.release(session))

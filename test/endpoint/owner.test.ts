@@ -10,7 +10,7 @@ import {
 
 declare module 'fastify' {
   interface FastifyRequest {
-    user?: { sub: string } | undefined
+    caller?: { sub: string } | undefined
   }
 }
 
@@ -227,14 +227,14 @@ t.test('an identify whose result is a promise of another realm is awaited', asyn
 t.test('the hooks of a scope run before identify: they say who the user is', async (t) => {
   const app = Fastify()
   t.teardown(() => app.close())
-  await app.register(mcpSessions, { identify: (request) => request.user?.sub })
+  await app.register(mcpSessions, { identify: (request) => request.caller?.sub })
   const mounted: string[] = []
   await app.register(async (scope) => {
-    scope.decorateRequest('user', undefined)
+    scope.decorateRequest('caller', undefined)
     scope.addHook('onRequest', async (request, reply) => {
       const token = request.headers.authorization
       if (token === undefined) return reply.code(401).header('www-authenticate', 'Bearer').send({ message: 'No token' })
-      request.user = { sub: token.replace('Bearer ', '').split('.')[0] ?? '' }
+      request.caller = { sub: token.replace('Bearer ', '').split('.')[0] ?? '' }
     })
     await scope.register(mcpEndpoint, {
       createServer ({ session }) {

@@ -1,0 +1,59 @@
+import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
+import type { Test } from 'tap'
+import mcpSessions, { mcpEndpoint, type McpSessionsOptions } from '../../index.js'
+import type { CreateServer, McpEndpointOptions } from '../../lib/endpoint/options.js'
+import { listen } from './app.js'
+import { ToolServer } from './tool-server.js'
+
+export interface EndpointSetup {
+  sessions?: McpSessionsOptions
+  endpoint?: Partial<McpEndpointOptions>
+  server?: FastifyServerOptions
+  /** Registers what stands in front of the endpoint. */
+  before?: (app: FastifyInstance) => void | Promise<void>
+}
+
+export interface EndpointApp {
+  readonly app: FastifyInstance
+  /** The servers that have been made, in their order. */
+  readonly servers: ToolServer[]
+  /** The last one. */
+  server (): ToolServer
+  /** Listens on a free port; the URL of the endpoint. */
+  listen (): Promise<URL>
+}
+
+/** An app with an endpoint of tool servers, closed when the test is over. */
+export async function buildEndpoint (t: Test, setup: EndpointSetup = {}): Promise<EndpointApp> {
+  const app = Fastify(setup.server ?? {})
+  const { servers, createServer } = recordServers()
+  t.teardown(() => app.close())
+  await app.register(mcpSessions, { drainTimeout: 100, ...setup.sessions })
+  await setup.before?.(app)
+  await app.register(mcpEndpoint, { createServer, ...setup.endpoint })
+  return {
+    app,
+    servers,
+    server () {
+      const last = servers.at(-1)
+      if (last === undefined) throw new Error('No server has been made')
+      return last
+    },
+    async listen () {
+      return new URL(`http://127.0.0.1:${await listen(app)}/mcp`)
+    }
+  }
+}
+
+/** A `createServer` that makes tool servers and keeps them. */
+export function recordServers (): { servers: ToolServer[], createServer: CreateServer } {
+  const servers: ToolServer[] = []
+  return {
+    servers,
+    createServer () {
+      const server = new ToolServer()
+      servers.push(server)
+      return server.mcp
+    }
+  }
+}

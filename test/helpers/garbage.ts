@@ -1,0 +1,33 @@
+import { setImmediate as turn } from 'node:timers/promises'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
+
+setFlagsFromString('--expose-gc')
+const gc: () => void = runInNewContext('gc')
+
+/** Collects what is garbage, in rounds: what a finalizer or a job lets go of is garbage in the next one. */
+export async function collectGarbage (): Promise<void> {
+  for (let round = 0; round < 5; round++) {
+    await turn()
+    gc()
+  }
+}
+
+/** Counts objects that are still in memory. */
+export class Census {
+  readonly #all: Array<WeakRef<object>> = []
+
+  add (object: object): void {
+    this.#all.push(new WeakRef(object))
+  }
+
+  get seen (): number {
+    return this.#all.length
+  }
+
+  /** How many are left after a collection. */
+  async countLive (): Promise<number> {
+    await collectGarbage()
+    return this.#all.filter((reference) => reference.deref() !== undefined).length
+  }
+}

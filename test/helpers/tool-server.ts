@@ -1,0 +1,110 @@
+import { McpServer } from '@modelcontextprotocol/sdk/server/mcp.js'
+import { SubscribeRequestSchema, UnsubscribeRequestSchema, type CallToolResult } from '@modelcontextprotocol/sdk/types.js'
+import { z } from 'zod'
+import { createDeferred, type Deferred } from './deferred.js'
+
+export const NOTE_URI = 'note://1'
+
+/** An MCP server whose tools do what a test asks for, when it asks for it. */
+export class ToolServer {
+  readonly mcp = new McpServer({ name: 'tools', version: '1.0.0' }, {
+    capabilities: { logging: {}, resources: { subscribe: true, listChanged: true } }
+  })
+
+  /** Calls of `wait` and `poll` that have come, in their order. Resolve one, and it is answered. */
+  readonly waiting: Deferred<string>[] = []
+  /** Calls of `wait` that were cancelled, or whose session ended. */
+  aborted = 0
+  closed = 0
+
+  constructor () {
+    this.#addQuickTools()
+    this.#addWaitingTools()
+    this.#addClientTools()
+    this.#addResource()
+    this.mcp.server.onclose = () => { this.closed++ }
+  }
+
+  answer (text: string): void {
+    const next = this.waiting.shift()
+    if (next === undefined) throw new Error('No call is waiting')
+    next.resolve(text)
+  }
+
+  async noteHasChanged (): Promise<void> {
+    await this.mcp.server.sendResourceUpdated({ uri: NOTE_URI })
+  }
+
+  #addQuickTools (): void {
+    this.mcp.registerTool('echo', { inputSchema: { text: z.string() } }, async ({ text }) => toResult(text))
+    this.mcp.registerTool('big', { inputSchema: { bytes: z.number() } }, async ({ bytes }) => toResult('x'.repeat(bytes)))
+    this.mcp.registerTool('who', {}, async ({ authInfo }) => toResult(authInfo?.clientId ?? 'nobody'))
+    this.mcp.registerTool('grow', {}, async () => {
+      this.mcp.registerTool('grown', {}, async () => toResult('grown'))
+      return toResult('ok')
+    })
+    this.mcp.registerTool('report', {}, async ({ _meta, sendNotification }) => {
+      const progressToken = _meta?.progressToken
+      for (const progress of progressToken === undefined ? [] : [1, 2]) {
+        await sendNotification({ method: 'notifications/progress', params: { progressToken: progressToken ?? '', progress, total: 2 } })
+      }
+      await sendNotification({ method: 'notifications/message', params: { level: 'warning', data: 'reported' } })
+      return toResult('done')
+    })
+    this.mcp.registerTool('end', {}, async () => {
+      await this.mcp.close()
+      return toResult('ended')
+    })
+  }
+
+  #addWaitingTools (): void {
+    this.mcp.registerTool('wait', {}, async ({ signal }) => {
+      signal.addEventListener('abort', () => { this.aborted++ })
+      return toResult(await this.#wait())
+    })
+    this.mcp.registerTool('tell', {}, async ({ sendNotification }) => {
+      await sendNotification({ method: 'notifications/message', params: { level: 'info', data: 'first' } })
+      const told = await this.#wait()
+      await sendNotification({ method: 'notifications/message', params: { level: 'info', data: told } })
+      return toResult(await this.#wait())
+    })
+    this.mcp.registerTool('poll', {}, async ({ closeSSEStream }) => {
+      closeSSEStream?.()
+      return toResult(await this.#wait())
+    })
+  }
+
+  #addClientTools (): void {
+    this.mcp.registerTool('ask', {}, async ({ requestId }) => {
+      const { action, content } = await this.mcp.server.elicitInput({
+        message: 'Your name?',
+        requestedSchema: { type: 'object', properties: { name: { type: 'string' } } }
+      }, { relatedRequestId: requestId })
+      return toResult(`${action} ${content?.['name']}`)
+    })
+    this.mcp.registerTool('sample', {}, async () => {
+      // Not of the call: it goes out on the GET stream.
+      const { content } = await this.mcp.server.createMessage({
+        messages: [{ role: 'user', content: { type: 'text', text: 'Say hello' } }],
+        maxTokens: 10
+      })
+      return toResult('text' in content ? content.text : 'no text')
+    })
+  }
+
+  #addResource (): void {
+    this.mcp.registerResource('note', NOTE_URI, {}, async () => ({ contents: [{ uri: NOTE_URI, text: 'A note' }] }))
+    this.mcp.server.setRequestHandler(SubscribeRequestSchema, async () => ({}))
+    this.mcp.server.setRequestHandler(UnsubscribeRequestSchema, async () => ({}))
+  }
+
+  async #wait (): Promise<string> {
+    const deferred = createDeferred<string>()
+    this.waiting.push(deferred)
+    return deferred.promise
+  }
+}
+
+function toResult (text: string): CallToolResult {
+  return { content: [{ type: 'text', text }] }
+}
