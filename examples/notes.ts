@@ -5,8 +5,13 @@ import { z } from 'zod'
 
 const notes: string[] = ['Sessions end when nobody uses them.']
 
+export interface NotesApiOptions {
+  /** False: a load balancer should send no more requests. Default: always true. */
+  isReady?: () => boolean
+}
+
 /** The REST API that was there before MCP came. */
-export async function notesApi (app: FastifyInstance): Promise<void> {
+export async function notesApi (app: FastifyInstance, { isReady = () => true }: NotesApiOptions): Promise<void> {
   app.get('/notes', async () => notes)
 
   app.get<{ Params: { index: number } }>('/notes/:index', {
@@ -22,7 +27,10 @@ export async function notesApi (app: FastifyInstance): Promise<void> {
     return reply.code(201).send({ index: notes.length - 1 })
   })
 
-  app.get('/health', async () => ({ status: 'ok', activeSessions: app.sessionManager.getActiveSessionCount() }))
+  app.get('/health', { logLevel: 'warn' }, async (_request, reply) => {
+    const activeSessions = app.sessionManager.getActiveSessionCount()
+    return isReady() ? { status: 'ok', activeSessions } : reply.code(503).send({ status: 'stopping', activeSessions })
+  })
 }
 
 /** The same notes for MCP clients: one server for each session. */

@@ -1,34 +1,77 @@
-import { createServer, request, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { createServer, request, type IncomingHttpHeaders, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { setTimeout as wait } from 'node:timers/promises'
 
-/** A load balancer without a memory: each request goes to the next node, and to the one after it when that one takes no connection. */
+interface Node {
+  readonly port: number
+  isReady: boolean
+}
+
+const CHECK_INTERVAL = 100
+const CHECK_TIMEOUT = 1000
+
+/**
+ * A load balancer without a memory: each request goes to the next node that says it is ready, and to the
+ * one after it when that one takes no connection.
+ */
 export function createRoundRobinProxy (ports: readonly number[]): Server {
-  let next = 0
+  const nodes: Node[] = ports.map((port) => ({ port, isReady: true }))
+  let turn = 0
 
-  return createServer(function passOn (incoming, outgoing) {
-    attempt(incoming, outgoing, next++, ports.length)
+  const server = createServer(function passOn (incoming, outgoing) {
+    const first = turn++ % nodes.length
+    const inTurn = [...nodes.slice(first), ...nodes.slice(0, first)]
+    // Those that seem to be away come last: better than no answer at all.
+    attempt(incoming, outgoing, [...inTurn.filter((node) => node.isReady), ...inTurn.filter((node) => !node.isReady)])
   })
+  server.once('listening', () => {
+    for (const node of nodes) watch(node)
+  })
+  return server
 
-  function attempt (incoming: IncomingMessage, outgoing: ServerResponse, turn: number, left: number): void {
-    const { method, url, headers } = incoming
-    // A connection of its own for each request: one that is kept may be closed by a node that stops.
-    const upstream = request({ host: '127.0.0.1', port: ports[turn % ports.length], method, path: url, headers, agent: false })
-    let connected = false
-
-    upstream.on('socket', (socket) => socket.once('connect', () => {
-      connected = true
-      incoming.pipe(upstream)
-    }))
-    upstream.on('response', (response) => {
-      outgoing.writeHead(response.statusCode ?? 502, response.headers)
-      outgoing.flushHeaders()
-      response.pipe(outgoing)
-      response.on('error', () => outgoing.destroy())
-    })
-    upstream.on('error', () => {
-      if (!connected && left > 1) attempt(incoming, outgoing, turn + 1, left - 1)
-      else if (outgoing.headersSent) outgoing.destroy()
-      else outgoing.writeHead(502).end('No node has answered\n')
-    })
-    outgoing.on('close', () => upstream.destroy())
+  async function watch (node: Node): Promise<void> {
+    while (server.listening) {
+      node.isReady = await isReady(node.port)
+      await wait(CHECK_INTERVAL, undefined, { ref: false })
+    }
   }
+}
+
+async function isReady (port: number): Promise<boolean> {
+  try {
+    const response = await fetch(`http://127.0.0.1:${port}/health`, { signal: AbortSignal.timeout(CHECK_TIMEOUT) })
+    await response.body?.cancel()
+    return response.ok
+  } catch {
+    return false
+  }
+}
+
+function attempt (incoming: IncomingMessage, outgoing: ServerResponse, [node, ...others]: Node[]): void {
+  const { method, url } = incoming
+  const headers = endToEnd(incoming.headers)
+  // A connection of its own for each request: one that is kept may be closed by a node that stops.
+  const upstream = request({ host: '127.0.0.1', port: node?.port, method, path: url, headers, agent: false })
+  let connected = false
+
+  upstream.on('socket', (socket) => socket.once('connect', () => {
+    connected = true
+    incoming.pipe(upstream)
+  }))
+  upstream.on('response', (response) => {
+    outgoing.writeHead(response.statusCode ?? 502, endToEnd(response.headers))
+    outgoing.flushHeaders()
+    response.pipe(outgoing)
+    response.on('error', () => outgoing.destroy())
+  })
+  upstream.on('error', () => {
+    if (!connected && others.length > 0) attempt(incoming, outgoing, others)
+    else if (outgoing.headersSent) outgoing.destroy()
+    else outgoing.writeHead(502).end('No node has answered\n')
+  })
+  outgoing.on('close', () => upstream.destroy())
+}
+
+// How long a connection is kept is between its two ends.
+function endToEnd ({ connection, 'keep-alive': keepAlive, ...headers }: IncomingHttpHeaders): IncomingHttpHeaders {
+  return headers
 }

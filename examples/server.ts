@@ -1,21 +1,27 @@
+import { setTimeout as wait } from 'node:timers/promises'
 import { connectionHelp } from './connection-help.js'
 import { buildApp } from './endpoint.js'
 import { buildHandWiredApp } from './hand-wired.js'
 import { connectRedis } from './redis.js'
 
+// How long a load balancer may take to see that this node is not ready any more, in milliseconds.
+const NOTICE = 500
+
 const port = Number(process.env['PORT'] ?? 3000)
 const redis = connectRedis(process.env['REDIS_URL'])
+let stopping: Promise<void> | undefined
 const app = process.argv[2] === 'hand-wired'
   ? await buildHandWiredApp({}, true)
   : await buildApp(
     redis === undefined ? {} : { cluster: { redis } },
     // A node of a cluster goes on serving while it hands its sessions over.
-    { logger: true, return503OnClosing: redis === undefined }
+    { logger: true, return503OnClosing: redis === undefined },
+    { isReady: () => stopping === undefined }
   )
 
 // Again and again: Ctrl-C reaches a process more than once when a package runner passes it on.
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-  process.on(signal, stop)
+  process.on(signal, () => { stopping ??= stop() })
 }
 
 try {
@@ -29,6 +35,8 @@ try {
 }
 
 async function stop (): Promise<void> {
+  // The others of the cluster go on: first the load balancer learns that this one does not.
+  if (redis !== undefined && app.server.listening) await wait(NOTICE)
   await app.close()
   redis?.disconnect()
 }

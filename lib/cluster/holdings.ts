@@ -137,8 +137,11 @@ export class Holdings {
     return this.#sessions.get(stored.id)
   }
 
-  epochOf (session: Session): number {
-    return this.#held.get(session)?.epoch ?? 0
+  /** The epoch at which this node holds the session: 0 if it does not. A new session is written to the directory first. Rejects as `settle` does. */
+  async epochOf (session: Session): Promise<number> {
+    const holding = this.#held.get(session)
+    if (holding?.epoch === 0) await this.settle(session)
+    return holding?.epoch ?? 0
   }
 
   /** Has it checked whether the session is still this node's. */

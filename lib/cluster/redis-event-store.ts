@@ -35,7 +35,7 @@ export interface RedisEventStoreOptions {
   /** The session. */
   id: string
   /** The epoch at which this node holds the session now. */
-  epoch: () => number
+  epoch: () => number | Promise<number>
   /** How many events of the session are kept. */
   maxEvents: number
   /** Called with every `DirectoryUnavailableError`: those events are sent, but cannot be replayed. */
@@ -152,7 +152,7 @@ export class RedisEventStore implements ResumableEvents {
     const requests = streamId === STANDALONE_STREAM ? undefined : requestsInProgress.getStore()
     const fields = ['stream', streamId, 'message', JSON.stringify(message), 'writer', this.#writer]
     if (requests !== undefined) fields.push('requests', JSON.stringify(requests))
-    const reply = await commands.run('store', commands.sessionKeys(id), [epoch(), maxEvents, ...fields])
+    const reply = await commands.run('store', commands.sessionKeys(id), [await epoch(), maxEvents, ...fields])
     if (reply == null) throw new SessionLostError('The session has moved to another node or is gone')
     return String(reply)
   }

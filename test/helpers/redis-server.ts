@@ -177,7 +177,7 @@ export class RedisClusterServers {
 }
 
 /** No exit hook runs in a test process that is killed itself; the end of a pipe is seen whatever happens. */
-function killWithThisProcess (child: ChildProcess): ChildProcess {
+export function killWithThisProcess (child: ChildProcess): ChildProcess {
   const guard = spawn('sh', ['-c', `cat; kill -9 ${child.pid}`], { stdio: ['pipe', 'ignore', 'ignore'], detached: true })
   guard.unref()
   return guard
