@@ -72,6 +72,8 @@ export class SessionLocator {
     if (owner !== undefined && owner.node !== this.#membership.incarnation) {
       return await this.#forward(request, reply, owner, principal) ? 'answered' : undefined
     }
+    // It may have come here while the directory was asked: it must not be claimed from ourselves.
+    if (!this.#takeovers.has(id) && this.#find(id) !== undefined) return this.#tryOnce(request, reply, id, principal)
     const taken = await this.#takeOver(located.record)
     // The lease under which it was claimed can be over already.
     if (taken === undefined || taken instanceof Error || this.#holdings.isCurrent(taken)) return taken

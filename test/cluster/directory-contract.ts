@@ -22,6 +22,8 @@ export const realTime = {
 /** What every directory must do. `ttl` is short enough to wait for. */
 export function testDirectory (t: Test, open: StoreFactory): void {
   const ttl = 400
+  // For what is not about time: a slow machine must not lose sessions on the way.
+  const LONG = 60_000
 
   function session (store: Store, changes: Partial<NewSession> = {}): NewSession {
     const now = store.now()
@@ -43,7 +45,7 @@ export function testDirectory (t: Test, open: StoreFactory): void {
   }
 
   t.test('returns what was recorded', async t => {
-    const store = await open(t, ttl)
+    const store = await open(t, LONG)
     const record = await created(store, {
       principal: '',
       metadata: { cart: ['€', { n: 1.5 }], empty: [], none: null },
@@ -55,7 +57,7 @@ export function testDirectory (t: Test, open: StoreFactory): void {
   })
 
   t.test('knows nothing of a session that was never created', async t => {
-    const { one } = await open(t, ttl)
+    const { one } = await open(t, LONG)
     t.equal(await one.get('nobody'), undefined)
     t.equal(await one.claim('nobody', 1, 'node-1', Date.now()), undefined)
     t.strictSame(await one.touch([{ id: 'nobody', epoch: 1, lastAccessedAt: Date.now() }]), ['nobody'])
@@ -66,7 +68,7 @@ export function testDirectory (t: Test, open: StoreFactory): void {
   })
 
   t.test('creates an id only once', async t => {
-    const store = await open(t, ttl)
+    const store = await open(t, LONG)
     const first = session(store)
     const epochs = await Promise.all([
       store.one.create(first), store.two.create({ ...first, owner: 'node-2' }), store.one.create(first)
@@ -75,7 +77,7 @@ export function testDirectory (t: Test, open: StoreFactory): void {
   })
 
   t.test('starts an id that is used again above every epoch it had', async t => {
-    const store = await open(t, ttl)
+    const store = await open(t, LONG)
     const first = await created(store)
     const claimed = await store.two.claim(first.id, first.epoch, 'node-2', store.now())
     await store.one.remove(first.id)
@@ -85,7 +87,7 @@ export function testDirectory (t: Test, open: StoreFactory): void {
   })
 
   t.test('takes any visible ASCII characters as an id', async t => {
-    const store = await open(t, ttl)
+    const store = await open(t, LONG)
     const all = Array.from({ length: 94 }, (_, i) => String.fromCharCode(33 + i)).join('')
     const ids = [all, '{', '}', '{}', '{a}b', '{a}c', '*', '?', '[a-z]', '\\', ':', '!'.repeat(256), 'a', 'A']
     for (const id of ids) {
@@ -115,7 +117,7 @@ export function testDirectory (t: Test, open: StoreFactory): void {
   })
 
   t.test('lets exactly one of many claims win', async t => {
-    const store = await open(t, ttl)
+    const store = await open(t, LONG)
     const { id, epoch } = await created(store)
     const claims = await Promise.all(Array.from({ length: 20 }, (_, i) => {
       return (i % 2 ? store.one : store.two).claim(id, epoch, `node-${i}`, store.now())
@@ -128,7 +130,7 @@ export function testDirectory (t: Test, open: StoreFactory): void {
   })
 
   t.test('refuses every write of an owner that was replaced', async t => {
-    const store = await open(t, ttl)
+    const store = await open(t, LONG)
     const old = await created(store, { metadata: { by: 'old' } })
     const now = await store.two.claim(old.id, old.epoch, 'node-2', store.now())
     t.strictSame(await store.one.touch([{ ...old, lastAccessedAt: 1 }]), [old.id])
@@ -139,7 +141,7 @@ export function testDirectory (t: Test, open: StoreFactory): void {
   })
 
   t.test('updates what it is told to and nothing else', async t => {
-    const store = await open(t, ttl)
+    const store = await open(t, LONG)
     const record = await created(store, { metadata: { a: 1 }, state: { level: 'info' } })
     t.ok(await store.one.update(record.id, record.epoch, { state: { level: 'debug' } }))
     t.strictSame((await store.two.get(record.id))?.record, { ...record, state: { level: 'debug' } })
@@ -200,7 +202,7 @@ export function testDirectory (t: Test, open: StoreFactory): void {
   })
 
   t.test('hands sessions over', async t => {
-    const store = await open(t, ttl)
+    const store = await open(t, LONG)
     t.ok(await store.one.announce({ node: 'node-1', url: 'http://127.0.0.1:1' }, 5000))
     const mine = await created(store, { metadata: { a: 1 } })
     const foreign = await created(store)
@@ -226,7 +228,7 @@ export function testDirectory (t: Test, open: StoreFactory): void {
   })
 
   t.test('removes a session whoever owns it, and says who that was', async t => {
-    const store = await open(t, ttl)
+    const store = await open(t, LONG)
     const record = await created(store)
     t.strictSame(await store.two.remove(record.id), record)
     t.equal(await store.one.get(record.id), undefined)
@@ -246,7 +248,7 @@ export function testDirectory (t: Test, open: StoreFactory): void {
   })
 
   t.test('ends a lease that is not renewed, for good', async t => {
-    const store = await open(t, ttl)
+    const store = await open(t, LONG)
     const peer = { node: 'node-1', url: 'http://127.0.0.1:1' }
     t.equal(await store.one.renew('node-1', 200), undefined)
     t.ok(await store.one.announce(peer, 200))
@@ -261,7 +263,7 @@ export function testDirectory (t: Test, open: StoreFactory): void {
   })
 
   t.test('ends a lease on request', async t => {
-    const store = await open(t, ttl)
+    const store = await open(t, LONG)
     await store.one.announce({ node: 'node-1', url: 'http://127.0.0.1:1' }, 5000)
     await store.two.send('node-1', { late: true })
     await store.one.withdraw('node-1')
@@ -271,7 +273,7 @@ export function testDirectory (t: Test, open: StoreFactory): void {
   })
 
   t.test('carries messages to living nodes', async t => {
-    const store = await open(t, ttl)
+    const store = await open(t, LONG)
     t.equal(await store.two.send('node-1', { n: 0 }), false)
     await store.one.announce({ node: 'node-1', url: 'http://127.0.0.1:1' }, 5000)
     t.ok(await store.two.send('node-1', { n: 1, text: '€' }))
@@ -281,7 +283,7 @@ export function testDirectory (t: Test, open: StoreFactory): void {
   })
 
   t.test('bounds the mailbox of a node that does not read it', async t => {
-    const store = await open(t, ttl)
+    const store = await open(t, LONG)
     await store.one.announce({ node: 'node-1', url: 'http://127.0.0.1:1' }, 60_000)
     await Promise.all(Array.from({ length: 1030 }, (_, n) => store.two.send('node-1', { n })))
     const messages = await store.one.renew('node-1', 60_000)
@@ -290,7 +292,7 @@ export function testDirectory (t: Test, open: StoreFactory): void {
   })
 
   t.test('gives every node the same secret', async t => {
-    const { one, two } = await open(t, ttl)
+    const { one, two } = await open(t, LONG)
     const [a, b] = await Promise.all([one.secret(), two.secret()])
     t.equal(a, b)
     t.ok(a.length >= 32)

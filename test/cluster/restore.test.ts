@@ -1,0 +1,237 @@
+// A session with a live MCP server that comes to another node: endpoints of several apps over one Redis.
+import { Server } from '@modelcontextprotocol/sdk/server/index.js'
+import {
+  CallToolRequestSchema, SetLevelRequestSchema, SubscribeRequestSchema, UnsubscribeRequestSchema
+} from '@modelcontextprotocol/sdk/types.js'
+import type { FastifyInstance } from 'fastify'
+import { setTimeout as sleep } from 'node:timers/promises'
+import t, { type Test } from 'tap'
+import { mcpEndpoint } from '../../index.js'
+import type { CreateServerContext, McpEndpointOptions } from '../../lib/endpoint/options.js'
+import { createCluster, type ClusterApp, type ClusterAppOptions } from '../helpers/cluster-apps.js'
+import { needsRedis, startRedis } from '../helpers/redis-server.js'
+
+t.setTimeout(120_000)
+
+interface Built {
+  restored: boolean
+  /** What the client has said to this server, or another one for it. */
+  heard: string[]
+  server: Server
+}
+
+interface Node extends ClusterApp {
+  built: Built[]
+}
+
+const INITIALIZE = {
+  protocolVersion: '2025-06-18',
+  capabilities: { elicitation: { form: {} }, roots: { listChanged: true } },
+  clientInfo: { name: 'tester', version: '1.2.3' }
+}
+
+function buildServer (app: FastifyInstance, { session, restored }: CreateServerContext): Built {
+  const server = new Server({ name: 'counter', version: '1' }, { capabilities: { tools: {}, logging: {}, resources: { subscribe: true } } })
+  const heard: string[] = []
+  server.oninitialized = () => { heard.push('initialized') }
+  server.setRequestHandler(SetLevelRequestSchema, ({ params }) => {
+    heard.push(params.level)
+    return {}
+  })
+  server.setRequestHandler(SubscribeRequestSchema, ({ params }) => {
+    heard.push(`+${params.uri}`)
+    return {}
+  })
+  server.setRequestHandler(UnsubscribeRequestSchema, ({ params }) => {
+    heard.push(`-${params.uri}`)
+    return {}
+  })
+  server.setRequestHandler(CallToolRequestSchema, async (request, { sendNotification }) => {
+    if (request.params.name === 'slow') await sleep(60_000, undefined, { ref: false })
+    const count = Number(session.metadata?.['count'] ?? 0) + 1
+    app.sessionManager.update(session.id, { count })
+    await sendNotification({ method: 'notifications/message', params: { level: 'emergency', data: count } })
+    return { content: [{ type: 'text', text: `${count} ${JSON.stringify(server.getClientCapabilities())} ${server.getClientVersion()?.name}` }] }
+  })
+  return { restored, heard, server }
+}
+
+function createNodes (t: Test, redisUrl: string): (endpoint?: Partial<McpEndpointOptions>, options?: ClusterAppOptions) => Promise<Node> {
+  const addNode = createCluster(t, redisUrl)
+  return async (endpoint = {}, options = {}) => {
+    const built: Built[] = []
+    const node = await addNode({
+      ...options,
+      async routes (app) {
+        await app.register(mcpEndpoint, {
+          createServer (context) {
+            const one = buildServer(app, context)
+            built.push(one)
+            return one.server
+          },
+          ...endpoint
+        })
+      }
+    })
+    return { ...node, built }
+  }
+}
+
+function send ({ url }: Node, id: string | null, message: object, init: RequestInit = {}): Promise<Response> {
+  return fetch(`${url}/mcp`, {
+    method: 'POST',
+    body: JSON.stringify({ jsonrpc: '2.0', ...message }),
+    ...init,
+    headers: {
+      ...(init.body !== null && { 'content-type': 'application/json' }),
+      accept: 'application/json, text/event-stream',
+      authorization: 'ann',
+      ...(id !== null && { 'mcp-session-id': id }),
+      ...init.headers
+    }
+  })
+}
+
+async function initialize (node: Node): Promise<string> {
+  const response = await send(node, null, { id: 1, method: 'initialize', params: INITIALIZE })
+  await response.text()
+  return String(response.headers.get('mcp-session-id'))
+}
+
+async function count (node: Node, id: string, requestId: number | string = 7): Promise<string> {
+  const response = await send(node, id, { id: requestId, method: 'tools/call', params: { name: 'count', arguments: {} } })
+  const body = await response.text()
+  return /"text":"(.*?)"\}\]/.exec(body)?.[1]?.replaceAll('\\"', '"') ?? `${response.status} ${body}`
+}
+
+async function shakeHands (node: Node): Promise<string> {
+  const id = await initialize(node)
+  for (const message of [
+    { method: 'notifications/initialized' },
+    { id: 2, method: 'logging/setLevel', params: { level: 'warning' } },
+    { id: 3, method: 'logging/setLevel', params: { level: 'no level' } },
+    { id: 4, method: 'resources/subscribe', params: { uri: 'a:1' } },
+    { id: 5, method: 'resources/subscribe', params: { uri: 'a:2' } },
+    { id: 6, method: 'resources/unsubscribe', params: { uri: 'a:1' } }
+  ]) await (await send(node, id, message)).text()
+  return id
+}
+
+t.test('on one Redis', needsRedis(), async (t) => {
+  const { url: redisUrl, stop } = await startRedis()
+  t.teardown(stop)
+
+  for (const enableJsonResponse of [false, true]) {
+    t.test(`the new owner hears all that the client had said, once: ${enableJsonResponse ? 'JSON' : 'SSE'}`, async (t) => {
+      const addNode = createNodes(t, redisUrl)
+      const [one, two] = [await addNode({ enableJsonResponse }), await addNode({ enableJsonResponse })]
+      const id = await shakeHands(one)
+      const capabilities = JSON.stringify(INITIALIZE.capabilities)
+      t.equal(await count(one, id), `1 ${capabilities} tester`)
+      t.equal(await count(two, id), `2 ${capabilities} tester`, 'passed on')
+      t.equal(two.built.length, 0)
+      await one.app.close()
+
+      const counts = await Promise.all(Array.from({ length: 8 }, (_, i) => count(two, id, `c${i}`)))
+      t.strictSame(counts.sort(), Array.from({ length: 8 }, (_, i) => `${i + 3} ${capabilities} tester`).sort())
+      t.equal(two.built.length, 1)
+      t.match(two.built[0], { restored: true, heard: ['initialized', 'warning', '+a:2'] })
+      t.match(two.app.sessionManager.get(id), { principal: 'ann', clientInfo: INITIALIZE.clientInfo, protocolVersion: '2025-06-18', metadata: { count: 10 } })
+    })
+  }
+
+  t.test('a server that cannot be made leaves the session for the next try', async (t) => {
+    const addNode = createNodes(t, redisUrl)
+    const one = await addNode()
+    let failures = 2
+    const servers: Built[] = []
+    const two: Node = await addNode({
+      async createServer (context) {
+        if (failures-- > 0) throw new Error('no server today')
+        const built = buildServer(two.app, context)
+        servers.push(built)
+        return built.server
+      }
+    })
+    const id = await shakeHands(one)
+    await one.app.close()
+    t.match(await count(two, id), /^500/)
+    t.match(await count(two, id), /^500/)
+    t.equal(two.app.sessionManager.getActiveSessionCount(), 1)
+    t.match(await count(two, id), /^1 /)
+    t.match(servers[0], { restored: true, heard: ['initialized', 'warning', '+a:2'] })
+  })
+
+  t.test('a session that moves on while it is brought back is no 404', async (t) => {
+    const addNode = createNodes(t, redisUrl)
+    const [one, three] = [await addNode(), await addNode()]
+    const two: Node = await addNode({
+      async createServer (context) {
+        two.app.sessionManager.cleanup(context.session.id, 'moved')
+        return buildServer(two.app, context).server
+      }
+    })
+    const id = await shakeHands(one)
+    await one.app.close()
+    t.match(await count(two, id), /^502/)
+    await two.app.close()
+    await sleep(1500)
+    t.match(await count(three, id), /^1 /)
+  })
+
+  t.test('a session of another endpoint, or of none, is not found at this one', async (t) => {
+    const addNode = createNodes(t, redisUrl)
+    const [one, other] = [await addNode(), await addNode({ path: '/other' })]
+    const id = await shakeHands(one)
+    const bare = one.app.sessionManager.create({}, { principal: 'ann' })
+    await count(one, bare)
+    await one.app.close()
+    const ask = (asked: string): Promise<Response> => send({ ...other, url: `${other.url}/other#` }, asked, { id: 1, method: 'ping' })
+    t.equal((await ask(id)).status, 404)
+    t.equal((await ask(bare)).status, 404)
+  })
+
+  t.test('DELETE ends the session for the whole cluster, by the time that it is answered', async (t) => {
+    const addNode = createNodes(t, redisUrl)
+    const [one, two] = [await addNode(), await addNode()]
+    for (const through of [one, two]) {
+      const id = await shakeHands(one)
+      t.equal((await send(through, id, {}, { method: 'DELETE', body: null })).status, 200)
+      t.equal(await one.app.sessionDirectory.count(), 0)
+      t.match(await count(two, id), /^404/)
+    }
+  })
+
+  t.test('an owner that was replaced in the middle of a call does not answer it', async (t) => {
+    const addNode = createNodes(t, redisUrl)
+    const one = await addNode({ enableJsonResponse: true })
+    const id = await shakeHands(one)
+    const running = send(one, id, { id: 9, method: 'tools/call', params: { name: 'slow', arguments: {} } })
+    while (one.app.sessionManager.get(id)?.activeRequests !== 1) await sleep(5)
+    one.app.sessionManager.cleanup(id, 'moved')
+    t.equal((await running).status, 502)
+    const streaming = await addNode()
+    const id2 = await shakeHands(streaming)
+    const stream = await send(streaming, id2, { id: 9, method: 'tools/call', params: { name: 'slow', arguments: {} } })
+    streaming.app.sessionManager.cleanup(id2, 'moved')
+    await t.rejects(stream.text(), 'cut off')
+  })
+
+  t.test('Last-Event-ID works on another node, also when the one that sent the events is gone', async (t) => {
+    const addNode = createNodes(t, redisUrl)
+    const resumable = { maxEvents: 100 }
+    const [one, two] = [await addNode({ resumable }), await addNode({ resumable })]
+    const id = await shakeHands(one)
+    const response = await send(one, id, { id: 9, method: 'tools/call', params: { name: 'count', arguments: {} } })
+    const body = await response.text()
+    const [first] = [...body.matchAll(/^id: (.+)$/gm)].map(([, eventId]) => eventId)
+    t.ok(first, body)
+    const resume = (node: Node, eventId: string): Promise<Response> => send(node, id, {}, {
+      method: 'GET', body: null, headers: { accept: 'text/event-stream', 'last-event-id': eventId }
+    })
+    t.match(await (await resume(two, String(first))).text(), /"text":"1 [^]*"id":9/)
+    await one.app.close()
+    t.match(await (await resume(two, String(first))).text(), /"text":"1 [^]*"id":9/)
+    t.equal((await resume(two, '99999999999999-1/x')).status, 400)
+  })
+})
