@@ -46,6 +46,10 @@ export const RouteConfigError = createError<[string, string, string]>(
 export const PrincipalError = createError<[string]>(
   'FST_ERR_MCP_SESSION_PRINCIPAL', 'Option "identify" must return a string or undefined, got %s', 500)
 
+/** `createServer` gave something else than a new MCP server. */
+export const ServerError = createError<[string]>(
+  'FST_ERR_MCP_SESSION_SERVER', 'Option "createServer" must return a new MCP server each time, got %s', 500)
+
 /** `mcpEndpoint` was registered where there are no sessions. Thrown at boot. */
 export const MissingPluginError = createError(
   'FST_ERR_MCP_SESSION_PLUGIN_MISSING', 'Register mcpSessions before mcpEndpoint, on the same instance or one that encloses it', 500)

@@ -1,4 +1,5 @@
 import type { FastifyInstance, onRequestHookHandler } from 'fastify'
+import { asError } from '../run-guarded.js'
 import { createSessionHook } from '../session/session-hook.js'
 import { requireSessionLayer } from '../session/session-layer.js'
 import { atMost } from './at-most.js'
@@ -45,7 +46,12 @@ export async function mcpEndpoint (fastify: FastifyInstance, options: McpEndpoin
 
   fastify.setErrorHandler(createErrorHandler(reject))
   fastify.removeAllContentTypeParsers()
-  fastify.addContentTypeParser('application/json', { parseAs: 'string' }, fastify.getDefaultJsonParser('error', 'error'))
+  const parseJson = fastify.getDefaultJsonParser('error', 'error')
+  fastify.addContentTypeParser<string>('application/json', { parseAs: 'string' }, function parseBody (request, body, done) {
+    // Some clients put a content type on every request, those without a body among them.
+    if (body === '' && request.method === 'DELETE') done(null)
+    else parseJson(request, body, done)
+  })
 
   // On the routes themselves, so that they run after the hooks of the scope, such as its authentication.
   const onRequest: onRequestHookHandler[] = [createRebindingGuard(resolved, reject)]
@@ -62,7 +68,12 @@ export async function mcpEndpoint (fastify: FastifyInstance, options: McpEndpoin
       onRequest: [...onRequest],
       async handler (request, reply) {
         running.add(request, reply)
-        return request.mcpSession === null && isModern(request) ? modern.handle(request, reply) : handle(request, reply)
+        try {
+          return await (request.mcpSession === null && isModern(request) ? modern.handle(request, reply) : handle(request, reply))
+        } catch (reason) {
+          // Anything else that is thrown, Fastify takes for an answer.
+          throw asError(reason)
+        }
       }
     })
   }

@@ -1,4 +1,3 @@
-import { WebStandardStreamableHTTPServerTransport } from '@modelcontextprotocol/sdk/server/webStandardStreamableHttp.js'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { onResponseOver } from '../session/response-over.js'
 import type { Session } from '../session/session.js'
@@ -6,13 +5,14 @@ import { readAuthInfo } from './auth-info.js'
 import { EventBuffer } from './event-buffer.js'
 import { readCancelledIds, readRequestIds } from './messages.js'
 import type { ResolvedEndpointOptions, SessionServer } from './options.js'
+import { SessionTransport } from './session-transport.js'
 import { toTransportRequest } from './web-request.js'
 
 /** A session that lives in this process: a transport, and the MCP server behind it. */
 export class LiveSession {
   readonly session: Session
   readonly events: EventBuffer | undefined
-  readonly #transport: WebStandardStreamableHTTPServerTransport
+  readonly #transport: SessionTransport
   // Replies under way, with the messages that they answer.
   readonly #running = new Map<FastifyReply, unknown>()
   #server: SessionServer | undefined
@@ -21,14 +21,13 @@ export class LiveSession {
   constructor (session: Session, { resumable }: ResolvedEndpointOptions, onClosed: () => void) {
     this.session = session
     this.events = resumable && new EventBuffer(resumable.maxEvents)
-    this.#transport = new WebStandardStreamableHTTPServerTransport({
+    this.#transport = new SessionTransport({
       sessionIdGenerator: () => session.id,
-      onsessionclosed: () => this.#answerRunning(),
       // Heartbeats are the business of EventStream, which also knows when nobody reads them.
       keepAliveMs: 0,
       ...(this.events && { eventStore: this.events }),
       ...(resumable && { retryInterval: resumable.retryInterval })
-    })
+    }, () => this.#answerRunning())
     this.#transport.onclose = onClosed
   }
 
@@ -65,7 +64,6 @@ export class LiveSession {
 
   /** Answers what the client still waits for, ends all streams and closes the server. */
   async close (): Promise<void> {
-    await this.#answerRunning()
     await this.#transport.close()
     await this.#server?.close()
   }

@@ -1,13 +1,14 @@
 import type { InitializeRequest } from '@modelcontextprotocol/sdk/types.js'
 import type { FastifyBaseLogger, FastifyReply, FastifyRequest } from 'fastify'
 import { InvalidRequestError, SessionNotFoundError } from '../errors.js'
-import { runGuarded } from '../run-guarded.js'
-import { onResponseOver } from '../session/response-over.js'
+import { asError, runGuarded } from '../run-guarded.js'
+import { isResponseOver, onResponseOver } from '../session/response-over.js'
 import { holdUntilOver } from '../session/session-hook.js'
 import { hashSessionId } from '../session/session-id.js'
 import type { SessionLayer } from '../session/session-layer.js'
 import type { SessionOrigin, Session } from '../session/session.js'
 import { LiveSession } from './live-session.js'
+import { createMakeServer, type MakeServer } from './make-server.js'
 import { negotiateRevision } from './messages.js'
 import type { ResolvedEndpointOptions } from './options.js'
 
@@ -15,6 +16,7 @@ import type { ResolvedEndpointOptions } from './options.js'
 export class LiveSessions {
   readonly #layer: SessionLayer
   readonly #options: ResolvedEndpointOptions
+  readonly #makeServer: MakeServer
   readonly #log: FastifyBaseLogger
   readonly #live = new Map<Session, LiveSession>()
   readonly #closing = new Set<Promise<void>>()
@@ -22,8 +24,10 @@ export class LiveSessions {
   constructor (layer: SessionLayer, options: ResolvedEndpointOptions, log: FastifyBaseLogger) {
     this.#layer = layer
     this.#options = options
+    this.#makeServer = createMakeServer(options.createServer)
     this.#log = log
     // Whatever ends a session ends its transport and its server.
+    layer.sessions.setMaxListeners(layer.sessions.getMaxListeners() + 1)
     layer.sessions.on('closed', (session) => this.#close(session))
   }
 
@@ -39,7 +43,7 @@ export class LiveSessions {
    */
   async open (request: FastifyRequest, reply: FastifyReply, params: InitializeRequest['params']): Promise<Response> {
     const principal = await this.#layer.identify(request)
-    if (reply.raw.destroyed || request.raw.socket.destroyed) throw new InvalidRequestError('the client has gone')
+    if (isResponseOver(request, reply)) throw new InvalidRequestError('the client has gone')
     const session = this.#create({
       principal,
       clientInfo: { name: params.clientInfo.name, version: params.clientInfo.version },
@@ -47,9 +51,13 @@ export class LiveSessions {
     })
     request.mcpSession = session
     holdUntilOver(this.#layer.sessions, session, request, reply)
-    // A client that has not got its answer does not know the id.
+    // A client that has got no answer, or an error, does not know the id.
+    const { raw } = reply
+    let isSent = false
+    // In a pipeline a response can have ended and never be sent; in HTTP/2, be finished and not have ended.
+    raw.once('finish', () => { isSent = raw.writableEnded })
     onResponseOver(request, reply, () => {
-      if (!reply.raw.writableEnded) this.#discard(session)
+      if (!isSent || raw.statusCode >= 400) this.#discard(session)
     })
     try {
       const live = await this.#start(session, request)
@@ -83,7 +91,7 @@ export class LiveSessions {
   async #start (session: Session, request: FastifyRequest): Promise<LiveSession> {
     const live = new LiveSession(session, this.#options, () => this.#discard(session))
     this.#live.set(session, live)
-    const server = await this.#options.createServer({ session, request, restored: false })
+    const server = await this.#makeServer({ session, request, restored: false })
     // It may have ended while its server was being made.
     if (!this.#live.has(session)) {
       runGuarded(() => server.close(), (error) => this.#logFailedClose(error, session))
@@ -108,6 +116,6 @@ export class LiveSessions {
   }
 
   #logFailedClose (error: unknown, session: Session): void {
-    this.#log.error(error, `Closing the MCP server of session ${hashSessionId(session.id)} failed`)
+    this.#log.error(asError(error), `Closing the MCP server of session ${hashSessionId(session.id)} failed`)
   }
 }

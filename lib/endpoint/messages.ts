@@ -1,6 +1,9 @@
-import { CancelledNotificationSchema, JSONRPCMessageSchema, LATEST_PROTOCOL_VERSION, SUPPORTED_PROTOCOL_VERSIONS, type RequestId } from '@modelcontextprotocol/sdk/types.js'
+import {
+  CancelledNotificationSchema, isInitializeRequest, isJSONRPCRequest, JSONRPCMessageSchema, LATEST_PROTOCOL_VERSION,
+  SUPPORTED_PROTOCOL_VERSIONS, type InitializeRequest, type RequestId
+} from '@modelcontextprotocol/sdk/types.js'
 import type { FastifyRequest } from 'fastify'
-import { InvalidRequestError, MissingSessionIdError, ParseError, type SessionError } from '../errors.js'
+import { InvalidRequestError, MissingSessionIdError, type SessionError } from '../errors.js'
 
 /** The ids of the requests in a body: one message, or a batch of them. */
 export function readRequestIds (body: unknown): RequestId[] {
@@ -11,6 +14,11 @@ export function readRequestIds (body: unknown): RequestId[] {
     if (typeof message.id === 'string' || typeof message.id === 'number') ids.push(message.id)
   }
   return ids
+}
+
+/** Whether a body opens a session. One without an id would be a notification, and open a session that nobody hears of. */
+export function isOpening (body: unknown): body is InitializeRequest {
+  return isJSONRPCRequest(body) && isInitializeRequest(body)
 }
 
 /** The ids of the requests that a body, one message or a batch, says are cancelled. */
@@ -49,11 +57,10 @@ export function negotiateRevision (requested: string): string {
 
 /** What is wrong with a body that comes without a session and does not open one. */
 export function explainMissingSession (body: unknown): SessionError {
-  if (body === undefined || body === null) return new ParseError('the body is empty')
   if (hasMethod(body, 'initialize')) {
     return new InvalidRequestError(Array.isArray(body)
       ? 'initialize must be sent on its own'
-      : 'initialize needs protocolVersion, capabilities and clientInfo')
+      : 'initialize needs an id, protocolVersion, capabilities and clientInfo')
   }
   const messages: unknown[] = Array.isArray(body) ? body : [body]
   return messages.length > 0 && messages.every((message) => JSONRPCMessageSchema.safeParse(message).success)

@@ -13,7 +13,9 @@ export interface AllowedNames {
  *
  * @see https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#security-warning
  */
-export function createRebindingGuard (allowed: AllowedNames, reject: Reject): onRequestHookHandler {
+export function createRebindingGuard ({ allowedHosts, allowedOrigins }: AllowedNames, reject: Reject): onRequestHookHandler {
+  const allowed = { allowedHosts: allowedHosts?.map((host) => host.toLowerCase()), allowedOrigins }
+
   return function checkNames (request, reply, done) {
     const error = findForbidden(request, allowed)
     if (error === undefined) {
@@ -34,7 +36,7 @@ function findForbidden (request: FastifyRequest, { allowedHosts, allowedOrigins 
 
   function isAllowedHost (host: string): boolean {
     const { hostname } = toUrl(`http://${host}`)
-    if (allowedHosts !== undefined) return allowedHosts.includes(host) || allowedHosts.includes(hostname)
+    if (allowedHosts !== undefined) return allowedHosts.includes(host.toLowerCase()) || allowedHosts.includes(hostname)
     return !isLocal || isLoopback(hostname)
   }
 

@@ -1,10 +1,9 @@
-import { isInitializeRequest } from '@modelcontextprotocol/sdk/types.js'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { InvalidRequestError, MissingSessionIdError, NotAcceptableError, SessionNotFoundError, ShuttingDownError, type SessionError } from '../errors.js'
+import { InvalidRequestError, MissingSessionIdError, NotAcceptableError, ParseError, SessionNotFoundError, ShuttingDownError, type SessionError } from '../errors.js'
 import type { SessionLayer } from '../session/session-layer.js'
 import type { LiveSession } from './live-session.js'
 import type { LiveSessions } from './live-sessions.js'
-import { accepts, explainMissingSession } from './messages.js'
+import { accepts, explainMissingSession, isOpening } from './messages.js'
 import type { ResolvedEndpointOptions } from './options.js'
 import { replayToEnd } from './resume.js'
 import { sendAnswer, sendWebResponse } from './web-response.js'
@@ -26,9 +25,10 @@ export function createSessionHandlers (layer: SessionLayer, options: ResolvedEnd
   return { POST: handleMessage, GET: handleStream, DELETE: handleInSession }
 
   async function handleMessage (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
-    if (request.mcpSession !== null) return handleInSession(request, reply)
     const { body } = request
-    if (!isInitializeRequest(body)) return reject(request, reply, explainMissingSession(body))
+    if (body === undefined || body === null) return reject(request, reply, new ParseError('the body is empty'))
+    if (request.mcpSession !== null) return handleInSession(request, reply)
+    if (!isOpening(body)) return reject(request, reply, explainMissingSession(body))
     if (!accepts(request, 'application/json', 'text/event-stream')) return reject(request, reply, new NotAcceptableError())
     if (shutdown.hasStarted) return reject(request, reply, new ShuttingDownError())
     return sendAnswer(request, reply, await liveSessions.open(request, reply, body.params), options)

@@ -1,13 +1,14 @@
 import { WebStandardStreamableHTTPServerTransport } from '@modelcontextprotocol/sdk/server/webStandardStreamableHttp.js'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { randomUUID } from 'node:crypto'
-import { MethodNotAllowedError, ParseError } from '../errors.js'
+import { InvalidRequestError, MethodNotAllowedError, ParseError } from '../errors.js'
 import { runGuarded } from '../run-guarded.js'
-import { onResponseOver } from '../session/response-over.js'
+import { isResponseOver, onResponseOver } from '../session/response-over.js'
 import type { SessionLayer } from '../session/session-layer.js'
 import { SessionRecord } from '../session/session-record.js'
 import { readAuthInfo } from './auth-info.js'
-import type { ResolvedEndpointOptions, SessionServer } from './options.js'
+import { createMakeServer } from './make-server.js'
+import type { ResolvedEndpointOptions } from './options.js'
 import type { EndpointHandlers } from './session-handlers.js'
 import { toTransportRequest } from './web-request.js'
 import { sendAnswer } from './web-response.js'
@@ -17,7 +18,7 @@ import { sendAnswer } from './web-response.js'
  * server of its own, whose session ends with the response and is in no list.
  */
 export function createStatelessHandlers ({ identify, reject }: SessionLayer, options: ResolvedEndpointOptions): EndpointHandlers {
-  const { createServer } = options
+  const makeServer = createMakeServer(options.createServer)
 
   return { POST: handleMessage, GET: refuse, DELETE: refuse }
 
@@ -26,8 +27,11 @@ export function createStatelessHandlers ({ identify, reject }: SessionLayer, opt
     if (body === undefined || body === null) return reject(request, reply, new ParseError('the body is empty'))
     const authInfo = readAuthInfo(request)
     const session = new SessionRecord(randomUUID(), Date.now(), undefined, { principal: await identify(request) })
-    const server = await createServer({ session, request, restored: false })
-    closeWith(request, reply, server)
+    const server = await makeServer({ session, request, restored: false })
+    onResponseOver(request, reply, () => {
+      runGuarded(() => server.close(), (error) => request.log.error(error, 'Closing the MCP server failed'))
+    })
+    if (isResponseOver(request, reply)) throw new InvalidRequestError('the client has gone')
     const transport = new WebStandardStreamableHTTPServerTransport({ keepAliveMs: 0 })
     await server.connect(transport)
     const response = await transport.handleRequest(toTransportRequest(request), { parsedBody: body, ...(authInfo && { authInfo }) })
@@ -38,10 +42,4 @@ export function createStatelessHandlers ({ identify, reject }: SessionLayer, opt
     reply.header('allow', 'POST')
     return reject(request, reply, new MethodNotAllowedError())
   }
-}
-
-function closeWith (request: FastifyRequest, reply: FastifyReply, server: SessionServer): void {
-  onResponseOver(request, reply, () => {
-    runGuarded(() => server.close(), (error) => request.log.error(error, 'Closing the MCP server failed'))
-  })
 }

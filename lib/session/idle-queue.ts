@@ -71,7 +71,8 @@ export class IdleQueue {
     for (let slot = this.#slots[0]; slot !== undefined; slot = this.#slots[0]) {
       const session = this.#settle(slot)
       if (session !== undefined) return session
-      this.#slots.shift()
+      // Moving its last session on can have made the queue clear it out.
+      if (this.#slots[0] === slot) this.#slots.shift()
     }
     return undefined
   }

@@ -1,5 +1,6 @@
 import type { FastifyRequest } from 'fastify'
 import { PrincipalError } from '../errors.js'
+import { asError } from '../run-guarded.js'
 
 /**
  * Says who is calling: something that stays the same when a token is refreshed,
@@ -13,14 +14,27 @@ export function createIdentify (identify: Identify | undefined): Identify {
   if (identify === undefined) return anonymous
 
   return function checkedIdentify (request) {
-    const principal = identify(request)
+    const principal = call(identify, request)
     return typeof principal === 'object' && principal !== null
-      ? Promise.resolve(principal).then(checkPrincipal)
+      ? Promise.resolve(principal).then(checkPrincipal, rethrow)
       : checkPrincipal(principal)
   }
 }
 
 function anonymous (): undefined {}
+
+// To Fastify, a hook that throws undefined has not failed.
+function call (identify: Identify, request: FastifyRequest): unknown {
+  try {
+    return identify(request)
+  } catch (reason) {
+    rethrow(reason)
+  }
+}
+
+function rethrow (reason: unknown): never {
+  throw asError(reason)
+}
 
 function checkPrincipal (principal: unknown): string | undefined {
   if (typeof principal === 'string') return principal

@@ -11,8 +11,7 @@ const pipelines = new WeakMap<Socket, Set<() => void>>()
 export function onResponseOver (request: FastifyRequest, reply: FastifyReply, callback: () => void): void {
   const response = reply.raw
   const { socket } = request.raw
-  // A response of HTTP/2 does not say that it is destroyed; its socket does.
-  if (response.destroyed || socket.destroyed) {
+  if (isResponseOver(request, reply)) {
     callback()
   } else if (response.socket !== null) {
     response.once('close', callback)
@@ -23,6 +22,12 @@ export function onResponseOver (request: FastifyRequest, reply: FastifyReply, ca
       if (pipeline.delete(callback)) callback()
     })
   }
+}
+
+/** Whether nobody waits for the response any more. */
+export function isResponseOver (request: FastifyRequest, reply: FastifyReply): boolean {
+  // A response of HTTP/2 does not say that it is destroyed; its socket does.
+  return reply.raw.destroyed || request.raw.socket.destroyed
 }
 
 // Node.js gives a pipelined response its socket when the one before it is over.

@@ -1,0 +1,186 @@
+import Fastify from 'fastify'
+import t from 'tap'
+import mcpSessions, { mcpEndpoint, type McpSessionsOptions } from '../../index.js'
+import { checkCount, checkList } from '../../lib/option-checks.js'
+import { resolveEndpointOptions } from '../../lib/endpoint/options.js'
+import { CountedServer } from '../helpers/endpoint-stage.js'
+
+const createServer = (): CountedServer => new CountedServer()
+
+// What a user without types can write.
+const wrongForEndpoint: { [option: string]: unknown[] } = {
+  createServer: [undefined, null, 'server', {}, 1],
+  path: [null, '', 'mcp', 'http://localhost/mcp', 1, /mcp/, ['/mcp']],
+  enableJsonResponse: [null, 0, 'true', {}],
+  resumable: [null, true, 'yes', 100, {}, { maxEvents: '100' }, { maxEvents: null }, { max: 100 }, []],
+  allowedHosts: [null, 'localhost', [undefined], ['localhost', 1], { 0: 'localhost' }, new Set(['localhost'])],
+  allowedOrigins: [null, 'http://localhost', [/localhost/], true],
+  heartbeatInterval: [null, -1, NaN, Infinity, '15000', 2 ** 31],
+  modern: [null, {}, 'fetch', { fetch () {} }]
+}
+
+const wrongForSessions: { [option: string]: unknown[] } = {
+  maxSessions: [null, 0, -1, 1.5, NaN, Infinity, '10', 10n, true],
+  maxSessionsPerPrincipal: [null, 0, -1, 1.5, NaN, Infinity, '10', {}],
+  identify: [null, 'sub', {}, true],
+  drainTimeout: [null, -1, NaN, Infinity, '10000', 2 ** 31, {}]
+}
+
+for (const [option, values] of Object.entries(wrongForEndpoint)) {
+  for (const value of values) {
+    t.test(`endpoint ${option}: ${typeof value} ${JSON.stringify(value)} fails at register, with a TypeError that names it`, async (t) => {
+      const app = Fastify()
+      t.teardown(() => app.close())
+      await app.register(mcpSessions)
+      const error = await rejectionOf(app.register(mcpEndpoint, { createServer, [option]: value }))
+      t.type(error, TypeError)
+      t.match(error, { message: `Option "${option}" must be ` })
+      t.notOk(app.hasRoute({ method: 'POST', url: '/mcp' }))
+    })
+  }
+}
+
+for (const [option, values] of Object.entries(wrongForSessions)) {
+  for (const value of values) {
+    t.test(`sessions ${option}: ${typeof value} ${String(value)} fails at register, with a TypeError that names it`, async (t) => {
+      const app = Fastify()
+      t.teardown(() => app.close())
+      const error = await rejectionOf(app.register(mcpSessions, { [option]: value }))
+      t.type(error, TypeError)
+      t.match(error, { message: `Option "${option}" must be ` })
+      t.notOk(app.hasDecorator('sessionManager'))
+    })
+  }
+}
+
+for (const [json, message] of [
+  ['{"maxEvents":0}', 'Option "resumable.maxEvents" must be a whole number > 0, got 0 (number)'],
+  ['{"maxEvents":1.5}', 'Option "resumable.maxEvents" must be a whole number > 0, got 1.5 (number)'],
+  ['{"maxEvents":1,"retryInterval":"1"}', 'Option "resumable.retryInterval" must be a number of milliseconds >= 0 (0: at once), got "1" (string)'],
+  ['{"maxEvents":1,"retryInterval":null}', 'Option "resumable.retryInterval" must be a number of milliseconds >= 0 (0: at once), got null (object)']
+] as const) {
+  t.test(`what is wrong within resumable is named: ${json}`, async (t) => {
+    const app = Fastify()
+    t.teardown(() => app.close())
+    await app.register(mcpSessions)
+    const error = await rejectionOf(app.register(mcpEndpoint, { createServer, resumable: JSON.parse(json) }))
+    t.strictSame(error, new TypeError(message))
+  })
+}
+
+t.test('the endpoint without mcpSessions says what to register', async (t) => {
+  const app = Fastify()
+  t.teardown(() => app.close())
+  t.match(await rejectionOf(app.register(mcpEndpoint, { createServer })), {
+    code: 'FST_ERR_MCP_SESSION_PLUGIN_MISSING',
+    message: 'Register mcpSessions before mcpEndpoint, on the same instance or one that encloses it'
+  })
+})
+
+t.test('mcpSessions in a scope of its own is not there for an endpoint outside', async (t) => {
+  const app = Fastify()
+  t.teardown(() => app.close())
+  await app.register(async (scope) => { await scope.register(mcpSessions) })
+  t.match(await rejectionOf(app.register(mcpEndpoint, { createServer })), { code: 'FST_ERR_MCP_SESSION_PLUGIN_MISSING' })
+})
+
+t.test('undefined is the default, for every option', async (t) => {
+  const defaults = resolveEndpointOptions({ createServer })
+  t.strictSame(defaults, {
+    createServer,
+    path: '/mcp',
+    enableJsonResponse: false,
+    resumable: undefined,
+    allowedHosts: undefined,
+    allowedOrigins: undefined,
+    heartbeatInterval: 15_000,
+    modern: undefined
+  })
+  t.strictSame(resolveEndpointOptions({
+    createServer,
+    path: undefined,
+    enableJsonResponse: undefined,
+    resumable: undefined,
+    allowedHosts: undefined,
+    allowedOrigins: undefined,
+    heartbeatInterval: undefined,
+    modern: undefined
+  }), defaults)
+})
+
+t.test('good values are taken as they are', async (t) => {
+  const modern = async (): Promise<Response> => new Response()
+  t.strictSame(resolveEndpointOptions({
+    createServer,
+    path: '/',
+    enableJsonResponse: true,
+    resumable: { maxEvents: 1, retryInterval: 0 },
+    allowedHosts: [],
+    allowedOrigins: ['https://example.com'],
+    heartbeatInterval: 0,
+    modern
+  }), {
+    createServer,
+    path: '/',
+    enableJsonResponse: true,
+    resumable: { maxEvents: 1, retryInterval: 0 },
+    allowedHosts: [],
+    allowedOrigins: ['https://example.com'],
+    heartbeatInterval: 0,
+    modern
+  })
+  t.equal(resolveEndpointOptions({ createServer, resumable: false }).resumable, undefined)
+  t.strictSame(resolveEndpointOptions({ createServer, resumable: { maxEvents: 5, retryInterval: undefined } }).resumable,
+    { maxEvents: 5, retryInterval: 1000 })
+})
+
+t.test('options are never written, and a list that changes later changes nothing', async (t) => {
+  const allowedHosts = ['localhost']
+  const resolved = resolveEndpointOptions(Object.freeze({ createServer, allowedHosts }))
+  allowedHosts.push('evil.example')
+  t.strictSame(resolved.allowedHosts, ['localhost'])
+})
+
+t.test('all new options of mcpSessions may be set', async (t) => {
+  const app = Fastify()
+  t.teardown(() => app.close())
+  const options: McpSessionsOptions = { maxSessions: 1, maxSessionsPerPrincipal: 1, identify: () => 'ada', drainTimeout: 0 }
+  await app.register(mcpSessions, Object.freeze(options))
+  app.sessionManager.create()
+  app.sessionManager.create()
+  t.equal(app.sessionManager.getActiveSessionCount(), 1)
+})
+
+t.test('there are 10,000 sessions at most unless the app says otherwise', async (t) => {
+  const app = Fastify()
+  t.teardown(() => app.close())
+  await app.register(mcpSessions)
+  for (let index = 0; index <= 10_000; index++) app.sessionManager.create()
+  t.equal(app.sessionManager.getActiveSessionCount(), 10_000)
+})
+
+t.test('a count is a positive whole number, or left out', async (t) => {
+  t.equal(checkCount('max', 1), 1)
+  t.equal(checkCount('max', Number.MAX_SAFE_INTEGER), Number.MAX_SAFE_INTEGER)
+  t.equal(checkCount('max', undefined), undefined)
+  t.throws(() => checkCount('max', 0), new TypeError('Option "max" must be a whole number > 0, got 0 (number)'))
+  t.throws(() => checkCount('max', 2 ** 53), { name: 'TypeError' })
+})
+
+t.test('a list is an array of strings, or left out', async (t) => {
+  const list = ['a', 'b']
+  t.strictSame(checkList('names', list), list)
+  t.not(checkList('names', list), list, 'it is a copy')
+  t.strictSame(checkList('names', []), [])
+  t.equal(checkList('names', undefined), undefined)
+  t.throws(() => checkList('names', JSON.parse('[1]')), new TypeError('Option "names" must be an array of strings, got 1 (object)'))
+})
+
+async function rejectionOf (promise: PromiseLike<unknown>): Promise<unknown> {
+  try {
+    await promise
+  } catch (error) {
+    return error
+  }
+  throw new Error('It was not rejected')
+}
