@@ -11,7 +11,7 @@ import type { ModernFetch } from '../../lib/endpoint/options.js'
 import { activeRequests } from '../helpers/app.js'
 import { buildEndpoint } from '../helpers/endpoint-app.js'
 import { call, HttpClient, initialize, openSession } from '../helpers/http-client.js'
-import { NOTE_URI } from '../helpers/tool-server.js'
+import { NOTE_URI, ToolServer } from '../helpers/tool-server.js'
 import { until } from '../helpers/until.js'
 
 const INFO = { name: 'test', version: '1.0.0' }
@@ -62,6 +62,26 @@ t.test('SDK 1: a session from its opening to its DELETE', async (t) => {
   await client.transport.terminateSession()
   t.strictSame(reasons, ['deleted'])
   await t.rejects(client.ping())
+})
+
+t.test('a server is closed with its session, whatever it makes of the end of its transport', async (t) => {
+  const ends: string[] = []
+  const { listen } = await buildEndpoint(t, {
+    endpoint: {
+      createServer () {
+        const { mcp } = new ToolServer()
+        mcp.server.onclose = () => { ends.push('transport') }
+        return {
+          connect: (transport) => mcp.connect(transport),
+          async close () { ends.push('server') }
+        }
+      }
+    }
+  })
+  const client = await openSession(t, await listen())
+  await client.delete()
+  await until(() => ends.length === 2, 'both have ended')
+  t.strictSame(ends, ['transport', 'server'])
 })
 
 t.test('SDK 1: the server asks the client, on the stream of the call and on the GET stream', async (t) => {

@@ -111,6 +111,10 @@ t.test('a client that vanishes is noticed', async (t) => {
   client.agent.destroy()
   await t.rejects(pending)
   await until(() => activeRequests(app, client.sessionId) === 0, 'the client has gone')
+  const errors: Error[] = []
+  server().mcp.server.onerror = (error) => { errors.push(error) }
+  server().answer('nobody listens')
+  await until(() => errors.length > 0, 'the transport knows that nobody listens')
 })
 
 t.test('calls that have been answered leave nothing behind', async (t) => {

@@ -200,6 +200,7 @@ t.test('a session whose server is still being made when the app closes leaves no
   const client = new HttpClient(t, await listen())
   const pending = client.post(initialize()).then((answer) => answer.end()).catch(() => {})
   await until(() => app.sessionManager.getActiveSessionCount() === 1, 'the session is there')
+  t.match(app.sessionManager.list(), [{ activeRequests: 1 }], 'and in use, so that it is not evicted')
   t.ok(await timed(app.close()) < PROMPT)
   const server = new ToolServer()
   const closed = t.capture(server.mcp, 'close', server.mcp.close)
