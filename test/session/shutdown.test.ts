@@ -11,13 +11,14 @@ t.test('drains, then closes all sessions, then waits for what belonged to them',
   order.length = 0
   manager.on('closed', (_session, reason) => { order.push(`closed ${reason}`) })
   const drained = createDeferred()
-  const shutdown = new Shutdown(manager, 1234)
+  const shutdown = new Shutdown(manager, { drainTimeout: 1234, handsOver: false })
   for (const name of ['a', 'b']) {
     shutdown.add({
       async drain (timeout) {
         order.push(`${name} drains for ${timeout}`)
         await drained.promise
       },
+      countStreams: () => 0,
       async settle () { order.push(`${name} settles`) }
     })
   }
@@ -36,9 +37,10 @@ t.test('runs once, however often it is called', async (t) => {
   const calls: string[] = []
   const drainer: Drainer = {
     async drain () { calls.push('drain') },
+    countStreams: () => 0,
     async settle () { calls.push('settle') }
   }
-  const shutdown = new Shutdown(new SessionManager(), 0)
+  const shutdown = new Shutdown(new SessionManager(), { drainTimeout: 0, handsOver: false })
   shutdown.add(drainer)
   await Promise.all([shutdown.run(), shutdown.run()])
   await shutdown.run()
