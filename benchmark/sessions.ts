@@ -46,6 +46,7 @@ async function compareBurst (): Promise<void> {
   console.log(`  CPU time, full scan:           ${describe(column(plain, 'longestCpu'), 1, ' ms')}`)
   console.log(`  wall clock:                    ${describe(column(managed, 'longest'), 1, ' ms')}`)
   console.log(`  wall clock, full scan:         ${describe(column(plain, 'longest'), 1, ' ms')}`)
+  console.log(`  wall clock, nothing to do:     ${describe(column(managed, 'longestIdle'), 1, ' ms')}`)
   console.log(`  until all are gone:            ${describe(column(managed, 'total'), 0, ' ms')}`)
 }
 
