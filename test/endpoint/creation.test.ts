@@ -270,6 +270,12 @@ for (const [json, shown] of [['null', 'null'], ['{}', 'object'], ['"server"', 's
   failing[`that resolves to ${json}`] = [async () => JSON.parse(json), new RegExp(`"createServer" must return a new MCP server each time, got ${shown}`)]
 }
 
+for (const method of ['connect', 'close']) {
+  const half = JSON.parse('{}')
+  failing[`that returns an object with no method but ${method}`] =
+    [() => Object.assign(half, { [method]: async () => {} }), /"createServer" must return a new MCP server each time, got object/]
+}
+
 for (const enabled of [true, false]) {
   for (const [name, [createServer, message]] of Object.entries(failing)) {
     t.test(`500 for a createServer ${name}, with sessions ${enabled}`, async (t) => {
@@ -309,6 +315,15 @@ t.test('what createServer throws goes to the error handler of the app, status an
   const response = await post(app, INITIALIZE)
   t.equal(response.statusCode, 418)
   t.strictSame(response.json(), { mine: 'Error: no server today' })
+})
+
+t.test('no session is left even if the error handler of the app says that all is well', async (t) => {
+  const stage = await stageEndpoint(t, {
+    before (app) { app.setErrorHandler(() => 'all is well') },
+    endpoint: { createServer: () => { throw new Error('no server today') } }
+  })
+  t.equal((await post(stage.app, INITIALIZE)).statusCode, 200)
+  await nothingIsLeft(t, stage)
 })
 
 for (const enabled of [true, false]) {

@@ -276,6 +276,29 @@ t.test('calls that run into a DELETE are all answered', async (t) => {
   for (const response of responses) t.ok([200, 404].includes(response.statusCode))
 })
 
+t.test('a server that does not close its transport keeps no call and no stream', async (t) => {
+  const called = createDeferred()
+  const stage = await stageEndpoint(t, {
+    equip (server) {
+      server.close = async () => {}
+      server.registerTool('wait', {}, () => {
+        called.resolve()
+        return new Promise(() => {})
+      })
+    }
+  })
+  const port = await listen(stage.app)
+  const id = await open(stage.app)
+  const client = await connectRaw(t, port)
+  client.get('/mcp', `mcp-session-id: ${id}`, 'accept: text/event-stream')
+  await client.see(':\n\n')
+  const call = callTool(stage.app, id, 'wait')
+  await called.promise
+  stage.app.sessionManager.cleanup(id)
+  t.match(parseMessage(await call), { id: 7, error: { code: -32001 } })
+  await client.see('\r\n0\r\n\r\n')
+})
+
 t.test('a server that cannot be closed is logged, by the hash of its session', async (t) => {
   for (const close of [
     async () => { throw new Error('it will not close') },

@@ -1,3 +1,5 @@
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import t from 'tap'
 import { PrincipalSessions } from '../../lib/session/principal-sessions.js'
 import { SessionRecord } from '../../lib/session/session-record.js'
@@ -93,4 +95,21 @@ t.test('deleting what is not there changes nothing', async (t) => {
   sessions.add(session)
   sessions.delete(record('2', 'ada'))
   t.ok(sessions.isFull('ada'))
+})
+
+t.test('a principal without sessions costs nothing', async (t) => {
+  setFlagsFromString('--expose-gc')
+  const collect: unknown = runInNewContext('gc')
+  if (typeof collect !== 'function') throw new Error('Garbage cannot be collected')
+  const sessions = new PrincipalSessions(1)
+  collect()
+  const before = process.memoryUsage().heapUsed
+  for (let index = 0; index < 50_000; index++) {
+    const session = record('1', `principal ${index}`)
+    sessions.add(session)
+    sessions.delete(session)
+  }
+  collect()
+  t.ok(process.memoryUsage().heapUsed - before < 1_000_000)
+  t.notOk(sessions.isFull('principal 1'))
 })
