@@ -116,16 +116,16 @@ t.test('on one Redis', needsRedisServer(), async t => {
   })
 
   t.test('is bounded, and gone with its session', async t => {
-    const { store, directory, redis, id, epoch } = await scene(t, { ttl: 300 })
+    const { store, directory, redis, id, epoch } = await scene(t, { ttl: 2000 })
     const [, key] = directory.commands.sessionKeys(id)
     const events = store({ maxEvents: 10 })
     for (let n = 0; n < 30; n++) await events.storeEvent(STREAM, notification(n))
     t.equal(await redis.xlen(key), 10)
-    await sleep(150)
+    await sleep(1200)
     await directory.touch([{ id, epoch, lastAccessedAt: Date.now() }])
-    await sleep(200)
+    await sleep(1000)
     t.equal(await redis.xlen(key), 10, 'lives as long as the session')
-    await sleep(150)
+    await sleep(1050)
     t.equal(await redis.exists(key), 0, 'expires with it')
     const other = await newSession(directory)
     await new RedisEventStore({
