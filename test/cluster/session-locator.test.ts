@@ -179,7 +179,7 @@ t.test('a copy that is not this node\'s any more is dropped, and its owner asked
   const session = node.sessions.get(id)
   if (session === undefined) throw new Error('The session is not there')
   await directory.announce({ node: 'other', url: 'http://127.0.0.1:1' }, 10 * LEASE)
-  await directory.claim(id, node.holdings.epochOf(session), 'other', Date.now())
+  await directory.claim(id, await node.holdings.epochOf(session), 'other', Date.now())
   mock.timers.tick(2 * LEASE)
   await settle()
   t.equal(await locate(id), 'from the owner')
