@@ -3,6 +3,7 @@ import { setTimeout } from 'node:timers/promises'
 import { ClusterUnavailableError, OwnerFailedError, SessionNotFoundError, type SessionError } from '../errors.js'
 import type { Session } from '../session/session.js'
 import { DirectoryUnavailableError, SessionLostError, type Directory, type Located, type Peer, type StoredSession } from './directory.js'
+import type { RunningReplies } from '../endpoint/running-replies.js'
 import { ForwardError, type Forwarder } from './forward.js'
 import type { Holdings } from './holdings.js'
 import type { Membership } from './membership.js'
@@ -15,6 +16,8 @@ export interface SessionLocatorOptions {
   membership: Membership
   holdings: Holdings
   forwarder: Forwarder
+  /** Where the replies are noted that other nodes give. */
+  passing: RunningReplies
   /** Milliseconds to wait for this node's lease. */
   patience: number
   /** The session of that id in this process. */
@@ -27,16 +30,18 @@ export class SessionLocator {
   readonly #membership: Membership
   readonly #holdings: Holdings
   readonly #forwarder: Forwarder
+  readonly #passing: RunningReplies
   readonly #patience: number
   readonly #find: (id: string) => Session | undefined
   // One at a time for each session, however many requests arrive together.
   readonly #takeovers = new Map<string, Promise<Session | undefined>>()
 
-  constructor ({ directory, membership, holdings, forwarder, patience, find }: SessionLocatorOptions) {
+  constructor ({ directory, membership, holdings, forwarder, passing, patience, find }: SessionLocatorOptions) {
     this.#directory = directory
     this.#membership = membership
     this.#holdings = holdings
     this.#forwarder = forwarder
+    this.#passing = passing
     this.#patience = patience
     this.#find = find
   }
@@ -85,7 +90,11 @@ export class SessionLocator {
     const watch = this.#watch(to)
     reply.raw.once('close', watch.end)
     const answered = await this.#forwarder.forward(request, reply, { from: incarnation, principal, to, secret, signal: watch.signal })
-    if (answered) return true
+    if (answered) {
+      if (request.method === 'GET') this.#passing.addStream(reply)
+      else this.#passing.addCall(reply)
+      return true
+    }
     reply.raw.off('close', watch.end)
     watch.end()
     return false
@@ -111,8 +120,9 @@ export class SessionLocator {
 
   // Undefined: another node was faster, or this one has no lease to claim under.
   async #claim ({ id, epoch }: StoredSession): Promise<Session | undefined> {
+    const isValid = await this.#membership.whenValid(this.#patience)
     const { incarnation } = this.#membership
-    if (incarnation === undefined || !await this.#membership.whenValid(this.#patience)) throw new DirectoryUnavailableError('This node has no lease')
+    if (incarnation === undefined || !isValid) throw new DirectoryUnavailableError('This node has no lease')
     const claimed = await this.#directory.claim(id, epoch, incarnation, Date.now())
     return claimed && this.#holdings.adopt(claimed)
   }

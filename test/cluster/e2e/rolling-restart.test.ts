@@ -15,10 +15,10 @@ t.test('a rolling restart loses no session and fails no request', needsRedisServ
   const pids = cluster.nodes.map(({ pid }) => pid)
   const failures: unknown[] = []
 
-  let deployed = false
-  t.teardown(() => { deployed = true })
+  const deployed = new AbortController()
+  t.teardown(() => deployed.abort())
   const load = Promise.all(clients.map(async (client, c) => {
-    while (!deployed) {
+    while (!deployed.signal.aborted) {
       try {
         const count = Number(await client.call('count'))
         // A stateless load balancer never sends a call twice, so not one may be missing.
@@ -35,7 +35,7 @@ t.test('a rolling restart loses no session and fails no request', needsRedisServ
     const before = counts.slice()
     await eventually('every client has been served since', async () => counts.every((count, c) => count > Number(before[c]) + 2))
   }
-  deployed = true
+  deployed.abort()
   await load
 
   t.strictSame(failures, [])
