@@ -69,12 +69,21 @@ export class SessionLocator {
     const local = await this.#findLocal(id)
     if (local !== undefined) return local.principal === principal ? local : new SessionNotFoundError()
     const located = await this.#directory.get(id)
+    if (located === undefined && await this.#isRebuilding()) return undefined
     if (located === undefined || located.record.principal !== principal) return new SessionNotFoundError()
     const { owner } = located
     if (owner !== undefined && owner.node !== this.#membership.incarnation) {
       return await this.#forward(request, reply, owner, principal) ? 'answered' : undefined
     }
     return this.#takeOver(located)
+  }
+
+  // A directory that has lost its data has lost the lease of this node too. Until the owners have written their
+  // sessions again, one that is not in there need not be gone.
+  async #isRebuilding (): Promise<boolean> {
+    const { incarnation } = this.#membership
+    if (incarnation === undefined) return false
+    return this.#membership.isRebuilding() || await this.#directory.peer(incarnation) === undefined
   }
 
   // A copy that is here counts if it is still ours.
