@@ -21,6 +21,7 @@ async function mcpSessionsPlugin (fastify: FastifyInstance, options: McpSessions
   })
   const node = options.cluster === undefined ? undefined : await joinCluster(fastify, sessions, ttl, options.cluster)
   const shutdown = new Shutdown(sessions, { drainTimeout, handsOver: node !== undefined })
+  if (node !== undefined) shutdown.add(node)
   const layer: SessionLayer = { ...resolved, sessions, shutdown, cluster: node }
 
   fastify.decorate('sessionManager', sessions)

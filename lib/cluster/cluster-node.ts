@@ -1,8 +1,10 @@
 import type { FastifyBaseLogger, FastifyReply, FastifyRequest } from 'fastify'
+import { RunningReplies } from '../session/running-replies.js'
 import { ClusterUnavailableError, OwnerFailedError, type SessionError } from '../errors.js'
 import type { ResumableEvents, SessionCluster, SessionState } from '../session/session-cluster.js'
 import type { SessionManager } from '../session/session-manager.js'
 import type { Session } from '../session/session.js'
+import type { Drainer } from '../session/shutdown.js'
 import { SessionLostError, type JsonObject } from './directory.js'
 import { Endings } from './endings.js'
 import { Forwarder, verifyForwarded } from './forward.js'
@@ -42,13 +44,14 @@ export function createClusterNode ({ sessions, ttl, options, findOwnUrl, log }: 
 }
 
 /** This process as a node of the cluster. */
-export class ClusterNode implements SessionCluster {
+export class ClusterNode implements SessionCluster, Drainer {
   readonly directory: SessionDirectory
   readonly #membership: Membership
   readonly #endings: Endings
   readonly #holdings: Holdings
   readonly #locator: SessionLocator
   readonly #forwarder = new Forwarder()
+  readonly #passing = new RunningReplies()
   readonly #commands: RedisCommands
   readonly #onError: (message: string, error: unknown) => void
   readonly #liveness: NodeJS.Timeout | undefined
@@ -62,7 +65,7 @@ export class ClusterNode implements SessionCluster {
     this.#onError = onError
     this.#endings = new Endings({ directory, onError })
     this.#holdings = new Holdings({ sessions, directory, membership, endings: this.#endings, patience: PATIENCE, onError })
-    this.#locator = new SessionLocator({ directory, membership, holdings: this.#holdings, forwarder: this.#forwarder, patience: PATIENCE, find })
+    this.#locator = new SessionLocator({ directory, membership, holdings: this.#holdings, forwarder: this.#forwarder, passing: this.#passing, patience: PATIENCE, find })
     this.directory = new SessionDirectory(directory, (id) => sessions.cleanup(id).success)
 
     membership.on('renewed', () => this.#catchUp())
@@ -74,6 +77,23 @@ export class ClusterNode implements SessionCluster {
   /** Asks for a lease. Never rejects. */
   async join (): Promise<void> {
     await this.#membership.join()
+  }
+
+  /** Ends the streams that come from other nodes, and waits for their answers. */
+  async drain (timeout: number): Promise<void> {
+    this.#passing.destroyStreams()
+    await this.#passing.whenAnswered(timeout)
+  }
+
+  countStreams (): number {
+    return 0
+  }
+
+  /** Resolves when the directory says of the sessions which have been handed over that they have no owner. Never rejects. */
+  async settle (): Promise<void> {
+    this.#passing.destroyStreams()
+    await this.#holdings.whenAllLeft()
+    await this.#endings.flush()
   }
 
   /** Lets go of what is left, so that the others need not wait for the lease to end. Never rejects. */

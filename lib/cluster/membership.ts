@@ -46,6 +46,7 @@ export class Membership extends EventEmitter<MembershipEvents> {
   #announced: string | undefined
   #secret = ''
   #validUntil = -Infinity
+  #rebuiltAt = -Infinity
   #lapsed = true
   #timer: NodeJS.Timeout | undefined
   #lapseTimer: NodeJS.Timeout | undefined
@@ -76,6 +77,11 @@ export class Membership extends EventEmitter<MembershipEvents> {
   /** Whether the lease runs. Costs a look at the clock: ask before every request. */
   isValid (): boolean {
     return this.#now() < this.#validUntil
+  }
+
+  /** Whether the directory has lost its data so lately that other nodes may not have noticed yet. */
+  isRebuilding (): boolean {
+    return this.#now() < this.#rebuiltAt
   }
 
   /**
@@ -179,7 +185,9 @@ export class Membership extends EventEmitter<MembershipEvents> {
   }
 
   async #learnSecret (): Promise<void> {
-    this.#secret = await this.#directory.secret()
+    const secret = await this.#directory.secret()
+    if (this.#secret !== '' && secret !== this.#secret) this.#rebuiltAt = this.#now() + this.lease
+    this.#secret = secret
   }
 
   #runs (sent: number): void {

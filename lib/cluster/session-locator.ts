@@ -2,6 +2,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import { setTimeout } from 'node:timers/promises'
 import { ClusterUnavailableError, OwnerFailedError, SessionLimitError, SessionNotFoundError, type SessionError } from '../errors.js'
 import type { Session } from '../session/session.js'
+import type { RunningReplies } from '../session/running-replies.js'
 import { DirectoryUnavailableError, SessionLostError, type Directory, type Peer, type StoredSession } from './directory.js'
 import { ForwardError, type Forwarder } from './forward.js'
 import type { Holdings } from './holdings.js'
@@ -15,6 +16,8 @@ export interface SessionLocatorOptions {
   membership: Membership
   holdings: Holdings
   forwarder: Forwarder
+  /** Where the replies are noted that other nodes give. */
+  passing: RunningReplies
   /** Milliseconds to wait for this node's lease. */
   patience: number
   /** The session of that id in this process. */
@@ -27,16 +30,18 @@ export class SessionLocator {
   readonly #membership: Membership
   readonly #holdings: Holdings
   readonly #forwarder: Forwarder
+  readonly #passing: RunningReplies
   readonly #patience: number
   readonly #find: (id: string) => Session | undefined
   // One at a time for each session, however many requests arrive together.
   readonly #takeovers = new Map<string, Promise<Session | SessionError | undefined>>()
 
-  constructor ({ directory, membership, holdings, forwarder, patience, find }: SessionLocatorOptions) {
+  constructor ({ directory, membership, holdings, forwarder, passing, patience, find }: SessionLocatorOptions) {
     this.#directory = directory
     this.#membership = membership
     this.#holdings = holdings
     this.#forwarder = forwarder
+    this.#passing = passing
     this.#patience = patience
     this.#find = find
   }
@@ -67,6 +72,7 @@ export class SessionLocator {
     const local = await this.#findLocal(id)
     if (local !== undefined) return local.principal === principal ? local : new SessionNotFoundError()
     const located = await this.#directory.get(id)
+    if (located === undefined && await this.#isRebuilding()) return undefined
     if (located === undefined || located.record.principal !== principal) return new SessionNotFoundError()
     const { owner } = located
     if (owner !== undefined && owner.node !== this.#membership.incarnation) {
@@ -78,6 +84,14 @@ export class SessionLocator {
     // The lease under which it was claimed can be over already.
     if (taken === undefined || taken instanceof Error || this.#holdings.isCurrent(taken)) return taken
     return undefined
+  }
+
+  // A directory that has lost its data has lost the lease of this node too. Until the owners have written their
+  // sessions again, one that is not in there need not be gone.
+  async #isRebuilding (): Promise<boolean> {
+    const { incarnation } = this.#membership
+    if (incarnation === undefined) return false
+    return this.#membership.isRebuilding() || await this.#directory.peer(incarnation) === undefined
   }
 
   // A copy that is here counts if it is still ours.
@@ -97,6 +111,8 @@ export class SessionLocator {
     let answered = false
     try {
       answered = await this.#forwarder.forward(request, reply, { from, principal, to, secret: this.#membership.secret, signal: watch.signal })
+      if (answered && request.method === 'GET') this.#passing.addStream(request, reply)
+      else if (answered) this.#passing.addCall(request, reply)
       return answered
     } finally {
       if (!answered) {

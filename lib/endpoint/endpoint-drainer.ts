@@ -1,10 +1,10 @@
 import type { SessionLayer } from '../session/session-layer.js'
 import type { Session } from '../session/session.js'
 import type { Drainer } from '../session/shutdown.js'
-import { atMost } from './at-most.js'
+import { atMost } from '../session/at-most.js'
 import type { LiveSessions } from './live-sessions.js'
 import type { ModernRequests } from './modern.js'
-import type { RunningReplies } from './running-replies.js'
+import type { RunningReplies } from '../session/running-replies.js'
 
 // How long close() waits for last answers to reach their clients, and for the app's servers to close.
 const SETTLE_TIMEOUT = 1000

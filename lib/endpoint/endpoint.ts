@@ -8,7 +8,7 @@ import { LiveSessions } from './live-sessions.js'
 import { isListening, isModern, ModernRequests } from './modern.js'
 import { resolveEndpointOptions, type McpEndpointOptions } from './options.js'
 import { createRebindingGuard } from './rebinding-guard.js'
-import { RunningReplies } from './running-replies.js'
+import { RunningReplies } from '../session/running-replies.js'
 import { createSessionHandlers } from './session-handlers.js'
 import { createStatelessHandlers } from './stateless-handlers.js'
 

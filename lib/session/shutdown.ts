@@ -1,3 +1,4 @@
+import { setTimeout as wait } from 'node:timers/promises'
 import type { SessionManager } from './session-manager.js'
 import type { Session } from './session.js'
 
@@ -20,6 +21,8 @@ export interface ShutdownOptions {
 
 // How soon a session is handed over after its last request, in milliseconds.
 const HAND_OVER_INTERVAL = 50
+// How long other nodes may take to act on what they knew of a session before it was handed over, in milliseconds.
+const NOTICE = 100
 
 /** The orderly end of all sessions of this process. */
 export class Shutdown {
@@ -60,8 +63,16 @@ export class Shutdown {
   async #handOver (): Promise<void> {
     this.#handOverIdle()
     const timer = setInterval(() => this.#handOverIdle(), HAND_OVER_INTERVAL)
-    await this.#drain()
+    await this.#drainAndSettle()
+    // Before the server stops listening: what others had begun to pass on is still on its way here.
+    await wait(NOTICE)
+    await this.#drainAndSettle()
     clearInterval(timer)
+  }
+
+  async #drainAndSettle (): Promise<void> {
+    await this.#drain()
+    this.#handOverIdle()
     await this.#settle()
   }
 

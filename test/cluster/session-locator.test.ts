@@ -4,6 +4,7 @@ import t, { type Test } from 'tap'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { NewSession } from '../../lib/cluster/directory.js'
 import { ForwardError, Forwarder, type Hop } from '../../lib/cluster/forward.js'
+import { RunningReplies } from '../../lib/session/running-replies.js'
 import { SessionLocator } from '../../lib/cluster/session-locator.js'
 import type { SessionManagerOptions } from '../../lib/session/session-manager.js'
 import { buildScene, LEASE, type Scene, type SceneNode } from '../helpers/cluster-scene.js'
@@ -36,7 +37,7 @@ async function scene (t: Test, options: SessionManagerOptions = {}): Promise<Loc
   const node = await base.addNode(options)
   const forwarder = new FakeForwarder()
   const locator = new SessionLocator({
-    ...node, directory: base.directory, forwarder, patience: 1000, find: (id) => node.sessions.get(id)
+    ...node, directory: base.directory, forwarder, passing: new RunningReplies(), patience: 1000, find: (id) => node.sessions.get(id)
   })
   const app = Fastify()
   t.teardown(() => app.close())

@@ -1,5 +1,5 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { onResponseOver } from '../session/response-over.js'
+import { onResponseOver } from './response-over.js'
 import { atMost } from './at-most.js'
 
 interface Running {
@@ -22,14 +22,20 @@ export class RunningReplies {
     track(this.#streams, request, reply)
   }
 
-  /** Resolves when the calls that are under way now have been answered, or after `timeout` milliseconds. */
+  /** Resolves when no call is under way, those included that come in meanwhile, or after `timeout` milliseconds. */
   async whenAnswered (timeout: number): Promise<void> {
-    await whenOver(this.#calls, timeout)
+    const end = performance.now() + timeout
+    while (this.#calls.size > 0 && performance.now() < end) await whenOver(this.#calls, end - performance.now())
   }
 
   /** Resolves when all replies that are under way now are over, or after `timeout` milliseconds. */
   async whenClosed (timeout: number): Promise<void> {
     await whenOver([...this.#calls, ...this.#streams], timeout)
+  }
+
+  /** Cuts off the replies that would stay open. */
+  destroyStreams (): void {
+    for (const { reply } of this.#streams) reply.raw.destroy()
   }
 
   /** Cuts off what is left, for close() waits for every connection. */
