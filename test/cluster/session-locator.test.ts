@@ -111,16 +111,16 @@ t.test('nothing is done for a stranger', async (t) => {
 })
 
 t.test('a living owner answers, and is asked again while it cannot be reached', async (t) => {
-  const { locate, record, forwarder, directory, node, pass } = await scene(t)
+  const { locate, record, forwarder, directory, node } = await scene(t)
   const id = await record({ principal: 'ann' })
   await directory.announce({ node: 'other', url: 'http://127.0.0.1:1' }, 60_000)
   t.equal(await locate(id, 'ann'), 'from the owner')
   t.match(forwarder.hops[0], { from: node.membership.incarnation, principal: 'ann', to: { node: 'other' }, secret: node.membership.secret })
   forwarder.answer = async () => false
-  const { mock: clock } = mock.method(performance, 'now', () => Date.now())
-  t.teardown(() => clock.restore())
-  t.equal(await during(pass, locate(id, 'ann')), '503', 'for a lease and a second, no longer')
-  t.ok(forwarder.hops.length > 10)
+  const started = performance.now()
+  t.equal(await locate(id, 'ann'), '503')
+  t.ok(performance.now() - started >= LEASE + 1000, 'for a lease and a second')
+  t.ok(forwarder.hops.length > 5)
 })
 
 t.test('a request that its owner may have begun is nobody else\'s', async (t) => {
