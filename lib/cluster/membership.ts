@@ -28,6 +28,10 @@ export interface MembershipEvents {
   unavailable: [error: unknown]
 }
 
+// How much later than this one other nodes may find the directory back, in milliseconds: by default ioredis
+// waits for up to two seconds between two attempts to connect.
+const RECONNECT_TIME = 3000
+
 /**
  * This node's lease: what lets it serve sessions, and the others leave them alone.
  *
@@ -46,7 +50,7 @@ export class Membership extends EventEmitter<MembershipEvents> {
   #announced: string | undefined
   #secret = ''
   #validUntil = -Infinity
-  #rebuiltAt = -Infinity
+  #rebuiltUntil = -Infinity
   #lapsed = true
   #timer: NodeJS.Timeout | undefined
   #lapseTimer: NodeJS.Timeout | undefined
@@ -81,7 +85,7 @@ export class Membership extends EventEmitter<MembershipEvents> {
 
   /** Whether the directory has lost its data so lately that other nodes may not have noticed yet. */
   isRebuilding (): boolean {
-    return this.#now() < this.#rebuiltAt
+    return this.#now() < this.#rebuiltUntil
   }
 
   /**
@@ -186,7 +190,7 @@ export class Membership extends EventEmitter<MembershipEvents> {
 
   async #learnSecret (): Promise<void> {
     const secret = await this.#directory.secret()
-    if (this.#secret !== '' && secret !== this.#secret) this.#rebuiltAt = this.#now() + this.lease
+    if (this.#secret !== '' && secret !== this.#secret) this.#rebuiltUntil = this.#now() + this.lease + RECONNECT_TIME
     this.#secret = secret
   }
 
