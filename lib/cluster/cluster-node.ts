@@ -85,6 +85,10 @@ export class ClusterNode implements SessionCluster, Drainer {
     await this.#passing.whenAnswered(timeout)
   }
 
+  has (): boolean {
+    return false
+  }
+
   countStreams (): number {
     return 0
   }

@@ -37,6 +37,10 @@ export class EndpointDrainer implements Drainer {
     await this.#running.whenAnswered(timeout)
   }
 
+  has (session: Session): boolean {
+    return this.#live.has(session)
+  }
+
   countStreams (session: Session): number {
     return this.#live.countStreams(session)
   }

@@ -50,6 +50,10 @@ export class LiveSessions {
     return restoring
   }
 
+  has (session: Session): boolean {
+    return this.#live.has(session)
+  }
+
   /** How many streams of the session are open that have no end of their own. */
   countStreams (session: Session): number {
     return this.#live.get(session)?.streams ?? 0

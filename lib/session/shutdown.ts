@@ -6,6 +6,8 @@ import type { Session } from './session.js'
 export interface Drainer {
   /** Ends what has no end of its own, and resolves when nothing runs any more that ran before, or after `timeout` milliseconds. */
   drain (timeout: number): Promise<void>
+  /** Whether the session lives here, so that nothing of it goes on when it is closed. */
+  has (session: Session): boolean
   /** How many streams of the session are open that have no end of their own. */
   countStreams (session: Session): number
   /** Resolves when what belonged to closed sessions has been closed too. */
@@ -55,7 +57,8 @@ export class Shutdown {
   async #close (): Promise<void> {
     await this.#drain()
     this.#sessions.stopTTLCleanup()
-    this.#sessions.clearAll('shutdown')
+    // A request of the app's own routes keeps its session; Fastify waits for it, and what is left is closed after that.
+    this.#sessions.clearAll('shutdown', (session) => session.activeRequests === 0 || this.#isDrained(session))
     await this.#settle()
   }
 
@@ -78,6 +81,11 @@ export class Shutdown {
 
   #handOverIdle (): void {
     this.#sessions.clearAll('shutdown', (session) => session.activeRequests <= this.#countStreams(session))
+  }
+
+  #isDrained (session: Session): boolean {
+    for (const drainer of this.#drainers) if (drainer.has(session)) return true
+    return false
   }
 
   #countStreams (session: Session): number {

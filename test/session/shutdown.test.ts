@@ -18,6 +18,7 @@ t.test('drains, then closes all sessions, then waits for what belonged to them',
         order.push(`${name} drains for ${timeout}`)
         await drained.promise
       },
+      has: () => false,
       countStreams: () => 0,
       async settle () { order.push(`${name} settles`) }
     })
@@ -37,6 +38,7 @@ t.test('runs once, however often it is called', async (t) => {
   const calls: string[] = []
   const drainer: Drainer = {
     async drain () { calls.push('drain') },
+    has: () => false,
     countStreams: () => 0,
     async settle () { calls.push('settle') }
   }
