@@ -19,6 +19,9 @@ test('a session is not written to', () => {
     readonly lastAccessedAt: number
     readonly metadata?: Session['metadata']
     readonly activeRequests: number
+    readonly principal?: Session['principal']
+    readonly clientInfo?: Session['clientInfo']
+    readonly protocolVersion?: Session['protocolVersion']
   }>()
 })
 
