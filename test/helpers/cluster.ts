@@ -174,8 +174,10 @@ export class TestClient {
 }
 
 /** Clients with a session each, opened on these nodes in turn. All that they send afterwards goes to the URL. */
-export function connectClients (t: Test, url: URL, count: number, nodes: readonly ClusterNode[]): Promise<TestClient[]> {
-  return Promise.all(Array.from({ length: count }, (_, i) => new TestClient(url, nodes[i % nodes.length]?.url ?? url).connect(t)))
+export async function connectClients (t: Test, url: URL, count: number, nodes: readonly ClusterNode[]): Promise<TestClient[]> {
+  const clients: TestClient[] = []
+  for (let i = 0; i < count; i++) clients.push(await new TestClient(url, nodes[i % nodes.length]?.url ?? url).connect(t))
+  return clients
 }
 
 export function idsOf (clients: readonly TestClient[]): string[] {
