@@ -7,9 +7,8 @@ import { InvalidRequestError, MissingSessionIdError, type SessionError } from '.
 
 /** The ids of the requests in a body: one message, or a batch of them. */
 export function readRequestIds (body: unknown): RequestId[] {
-  const messages: unknown[] = Array.isArray(body) ? body : [body]
   const ids: RequestId[] = []
-  for (const message of messages) {
+  for (const message of listMessages(body)) {
     if (typeof message !== 'object' || message === null || !('method' in message) || !('id' in message)) continue
     if (typeof message.id === 'string' || typeof message.id === 'number') ids.push(message.id)
   }
@@ -18,8 +17,7 @@ export function readRequestIds (body: unknown): RequestId[] {
 
 /** The ids of the requests that a body, one message or a batch, says are cancelled. */
 export function readCancelledIds (body: unknown): RequestId[] {
-  const messages: unknown[] = Array.isArray(body) ? body : [body]
-  return messages.flatMap((message) => {
+  return listMessages(body).flatMap((message) => {
     const { data } = CancelledNotificationSchema.safeParse(message)
     return data?.params.requestId ?? []
   })
@@ -40,8 +38,7 @@ export function isOpening (body: unknown): body is InitializeRequest {
 
 // Well-formed or not.
 function hasMethod (body: unknown, method: string): boolean {
-  const messages: unknown[] = Array.isArray(body) ? body : [body]
-  return messages.some((message) => (
+  return listMessages(body).some((message) => (
     typeof message === 'object' && message !== null && 'method' in message && message.method === method
   ))
 }
@@ -62,7 +59,7 @@ export function explainMissingSession (body: unknown): SessionError {
       ? 'initialize must be sent on its own'
       : 'initialize needs an id, protocolVersion, capabilities and clientInfo')
   }
-  const messages: unknown[] = Array.isArray(body) ? body : [body]
+  const messages = listMessages(body)
   return messages.length > 0 && messages.every((message) => JSONRPCMessageSchema.safeParse(message).success)
     ? new MissingSessionIdError()
     : new InvalidRequestError('not a JSON-RPC message')
@@ -71,4 +68,9 @@ export function explainMissingSession (body: unknown): SessionError {
 /** Whether the `Accept` header of a request names all of these media types, as the transport demands. */
 export function accepts ({ headers }: FastifyRequest, ...types: string[]): boolean {
   return types.every((type) => headers.accept?.includes(type))
+}
+
+// A body is one message, or a batch of them.
+function listMessages (body: unknown): unknown[] {
+  return Array.isArray(body) ? body : [body]
 }
