@@ -1,35 +1,8 @@
-import { spawn, type ChildProcess } from 'node:child_process'
-import { once } from 'node:events'
-import { fileURLToPath } from 'node:url'
-import t, { type Test } from 'tap'
+import t from 'tap'
 import { buildApp } from '../../examples/endpoint.js'
-import { call, openSession } from '../helpers/http-client.js'
 import { listen } from '../helpers/app.js'
-
-const SERVER = fileURLToPath(new URL('../../examples/server.ts', import.meta.url))
-
-interface Started {
-  readonly child: ChildProcess
-  readonly url: URL
-}
-
-/** The example as a process of its own, once it listens. */
-async function start (t: Test, ...args: string[]): Promise<Started> {
-  const child = spawn(process.execPath, ['--import', 'tsx', SERVER, ...args], {
-    env: { ...process.env, PORT: '0' }, stdio: ['ignore', 'pipe', 'inherit']
-  })
-  t.teardown(() => child.kill('SIGKILL'))
-  let output = ''
-  child.stdout.setEncoding('utf8')
-  for await (const chunk of child.stdout.iterator({ destroyOnReturn: false })) {
-    output += String(chunk)
-    const [, url] = /^MCP endpoint: (\S+)$/m.exec(output) ?? []
-    if (url === undefined) continue
-    child.stdout.resume()
-    return { child, url: new URL(url) }
-  }
-  throw new Error(`The example does not start: ${output}`)
-}
+import { start } from '../helpers/child.js'
+import { call, openSession } from '../helpers/http-client.js'
 
 t.setTimeout(120_000)
 
@@ -45,13 +18,15 @@ t.test('the notes can be read and written', async (t) => {
 
 t.test('Ctrl-C ends the example cleanly, with a stream open', { skip: process.platform === 'win32' && 'no SIGINT there' }, async (t) => {
   for (const args of [[], ['hand-wired']]) {
-    const { child, url } = await start(t, ...args)
-    const client = await openSession(t, url)
+    const server = start(t, process.execPath, ['--import', 'tsx', 'examples/server.ts', ...args], { PORT: '0' })
+    await server.says('curl -s -X DELETE')
+    const [, url] = /^MCP endpoint: (\S+)$/m.exec(server.stdout) ?? []
+    const client = await openSession(t, new URL(url ?? ''))
     const stream = await client.get()
-    const exited = once(child, 'exit')
-    child.kill('SIGINT')
+    server.process.kill('SIGINT')
     await stream.end()
     t.ok(stream.ended, 'the stream ends in good order')
-    t.strictSame(await exited, [0, null])
+    t.equal(await server.ended, 0)
+    t.equal(server.stderr, '')
   }
 })
