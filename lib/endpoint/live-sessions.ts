@@ -3,7 +3,6 @@ import type { FastifyBaseLogger, FastifyReply, FastifyRequest } from 'fastify'
 import { InvalidRequestError, SessionNotFoundError } from '../errors.js'
 import { asError, runGuarded } from '../run-guarded.js'
 import { isResponseOver, onResponseOver } from '../session/response-over.js'
-import { holdUntilOver } from '../session/session-hook.js'
 import { hashSessionId } from '../session/session-id.js'
 import type { ResumableEvents } from '../session/session-cluster.js'
 import type { SessionLayer } from '../session/session-layer.js'
@@ -74,13 +73,13 @@ export class LiveSessions {
       protocolVersion: negotiateRevision(params.protocolVersion)
     })
     request.mcpSession = session
-    holdUntilOver(this.#layer.sessions, session, request, reply)
     // A client that has got no answer, or an error, does not know the id.
     const { raw } = reply
     let isSent = false
     // In a pipeline a response can have ended and never be sent; in HTTP/2, be finished and not have ended.
     raw.once('finish', () => { isSent = raw.writableEnded })
     onResponseOver(request, reply, () => {
+      this.#layer.sessions.release(session)
       if (!isSent || raw.statusCode >= 400) this.#discard(session)
     })
     try {
@@ -107,7 +106,7 @@ export class LiveSessions {
 
   #create (origin: SessionOrigin): Session {
     const { sessions } = this.#layer
-    const session = sessions.get(sessions.create(undefined, origin))
+    const session = sessions.acquire(sessions.create(undefined, origin))
     // A listener of `created` may have closed it.
     if (session === undefined) throw new SessionNotFoundError()
     return session

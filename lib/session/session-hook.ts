@@ -49,26 +49,37 @@ export function createSessionHook ({ sessions, identify, reject, cluster }: Sess
   }
 
   function find (request: FastifyRequest, reply: FastifyReply, done: HookHandlerDoneFunction, id: string, principal: string | undefined): void {
+    if (cluster === undefined) {
+      admit(request, reply, done, sessions.acquireFor(id, principal))
+    } else {
+      findInCluster(cluster, request, reply, done, id, principal)
+    }
+  }
+
+  function findInCluster (cluster: SessionCluster, request: FastifyRequest, reply: FastifyReply, done: HookHandlerDoneFunction, id: string, principal: string | undefined): void {
     const session = sessions.get(id)
     // To a stranger the session does not exist, and a stranger does not keep it alive.
-    const isStranger = session !== undefined && session.principal !== principal
-    if (cluster === undefined || isStranger || (session !== undefined && cluster.isCurrent(session))) {
-      admit(request, reply, done, isStranger || session === undefined ? new SessionNotFoundError() : session)
+    if (session !== undefined && (session.principal !== principal || cluster.isCurrent(session))) {
+      admit(request, reply, done, sessions.acquireFor(id, principal))
       return
     }
     cluster.locate(request, reply, id, principal).then(
-      (outcome) => { if (outcome !== 'answered') admit(request, reply, done, outcome) },
+      (outcome) => {
+        if (outcome instanceof Error) reject(request, reply, outcome)
+        // It may have been closed, and opened anew, since.
+        else if (outcome !== 'answered') admit(request, reply, done, sessions.acquireFor(outcome.id, principal))
+      },
       (reason: unknown) => done(asError(reason))
     )
   }
 
-  function admit (request: FastifyRequest, reply: FastifyReply, done: HookHandlerDoneFunction, outcome: Session | SessionError): void {
-    if (outcome instanceof Error) {
-      reject(request, reply, outcome)
+  function admit (request: FastifyRequest, reply: FastifyReply, done: HookHandlerDoneFunction, session: Session | undefined): void {
+    if (session === undefined) {
+      reject(request, reply, new SessionNotFoundError())
       return
     }
-    request.mcpSession = outcome
-    holdUntilOver(sessions, outcome, request, reply)
+    request.mcpSession = session
+    onResponseOver(request, reply, () => sessions.release(session))
     done()
   }
 }
@@ -103,10 +114,4 @@ function checkMode (mode: unknown, method: string, url: string): SessionMode {
   if (mode === undefined) return 'optional'
   if (mode === 'required' || mode === 'optional' || mode === 'ignore') return mode
   throw new RouteConfigError(method, url, inspect(mode))
-}
-
-/** Holds the session until the response is over, however it ends: sent, aborted, streamed, hijacked, injected. */
-export function holdUntilOver (sessions: SessionManager, session: Session, request: FastifyRequest, reply: FastifyReply): void {
-  if (sessions.acquire(session.id) === undefined) return
-  onResponseOver(request, reply, () => sessions.release(session))
 }

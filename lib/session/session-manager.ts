@@ -159,11 +159,14 @@ export class SessionManager extends EventEmitter<SessionEvents> {
    */
   acquire (id: string): Session | undefined {
     const now = Date.now()
+    return this.#hold(this.#find(id, now), now)
+  }
+
+  /** The same for a request of `principal`: to anyone else the session does not exist. */
+  acquireFor (id: string, principal: string | undefined): Session | undefined {
+    const now = Date.now()
     const session = this.#find(id, now)
-    if (session === undefined) return undefined
-    session.activeRequests++
-    this.#restartIdleTime(session, now)
-    return session
+    return session?.principal === principal ? this.#hold(session, now) : undefined
   }
 
   /**
@@ -260,6 +263,13 @@ export class SessionManager extends EventEmitter<SessionEvents> {
     if (session === undefined || !this.#isExpired(session, now)) return session
     if (this.#expire(session)) this.#logExpired([id])
     return undefined
+  }
+
+  #hold (session: SessionRecord | undefined, now: number): SessionRecord | undefined {
+    if (session === undefined) return undefined
+    session.activeRequests++
+    this.#restartIdleTime(session, now)
+    return session
   }
 
   #restartIdleTime (session: SessionRecord, now: number): void {

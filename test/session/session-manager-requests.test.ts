@@ -50,6 +50,25 @@ t.test('a request of an unknown or expired session is not counted', async (t) =>
   t.strictSame(events, ['created a', 'closed a expired'])
 })
 
+t.test('a request of a stranger is not counted, and does not touch the session', async (t) => {
+  const timers = stopTime(t, 5000)
+  const { manager } = recordManager({ ttl: TTL })
+  manager.create(undefined, { principal: 'anna' })
+  manager.create()
+  const [named, anonymous] = manager.list()
+  timers.tick(10)
+  for (const [session, friend, strangers] of [[named, 'anna', ['bert', undefined]], [anonymous, undefined, ['anna', '']]] as const) {
+    if (session === undefined) throw new Error('There is no session')
+    for (const stranger of strangers) t.equal(manager.acquireFor(session.id, stranger), undefined)
+    t.equal(session.activeRequests, 0)
+    t.equal(session.lastAccessedAt, 5000)
+    t.equal(manager.acquireFor(session.id, friend), session)
+    t.equal(session.activeRequests, 1)
+    t.equal(session.lastAccessedAt, 5010)
+  }
+  t.equal(manager.acquireFor('nobody', undefined), undefined)
+})
+
 t.test('a request touches the session as it starts', async (t) => {
   const timers = stopTime(t, 5000)
   const { manager } = recordManager({ ttl: TTL })
