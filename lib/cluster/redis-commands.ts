@@ -41,7 +41,6 @@ export class RedisCommands {
   readonly timeout: number
   readonly #redis: RedisClient
   readonly #prefix: string
-  readonly #names: Record<ScriptName, string>
   #ready: Promise<void> | undefined
 
   constructor ({ redis, prefix = 'mcp:', timeout = 1000 }: RedisCommandsOptions) {
@@ -50,7 +49,7 @@ export class RedisCommands {
     this.timeout = timeout
     this.#redis = redis
     this.#prefix = prefix
-    this.#names = defineScripts(redis)
+    defineScripts(redis)
   }
 
   /** The record of a session and its events. Ids are hashed: any character may be in them. */
@@ -74,7 +73,7 @@ export class RedisCommands {
   run (
     script: ScriptName, keys: readonly string[], args: ReadonlyArray<string | number>, late?: (reply: Reply) => void
   ): Promise<Reply> {
-    const call: unknown = Reflect.get(this.#redis, this.#names[script])
+    const call: unknown = Reflect.get(this.#redis, scripts[script].command)
     if (typeof call !== 'function') throw new TypeError('the Redis client has lost its commands')
     return this.#bounded(async () => Reflect.apply(call, this.#redis, [keys.length, ...keys, ...args]), late)
   }
@@ -138,16 +137,10 @@ export class RedisCommands {
   }
 }
 
-/** Named after their text, so that two versions of this package can share a client. */
-function defineScripts (redis: RedisClient): Record<ScriptName, string> {
-  const names = { ...scripts }
-  for (const script of Object.keys(scripts) as ScriptName[]) {
-    const lua = scripts[script]
-    const name = `mcpSessions_${script}_${createHash('sha256').update(lua).digest('hex').slice(0, 8)}`
-    if (!(name in redis)) redis.defineCommand(name, { lua })
-    names[script] = name
+function defineScripts (redis: RedisClient): void {
+  for (const { command, lua } of Object.values(scripts)) {
+    if (!(command in redis)) redis.defineCommand(command, { lua })
   }
-  return names
 }
 
 function escapePattern (text: string): string {

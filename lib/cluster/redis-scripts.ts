@@ -1,3 +1,5 @@
+import { createHash } from 'node:crypto'
+
 /*
  * Every change of a session is one script on the keys of that session, so that nothing can come between a
  * check and the write that depends on it. Reads are scripts too: ioredis may send plain reads of a Redis
@@ -146,8 +148,31 @@ redis.call('SET', KEYS[1], ARGV[1], 'NX')
 return redis.call('GET', KEYS[1])
 `
 
+export interface Script {
+  /** The name of the client's method. Made from the text, so that two versions of this package can share a client. */
+  readonly command: string
+  readonly lua: string
+}
+
 export const scripts = {
-  create, read, claim, touch, update, remove, store, events, announce, renew, withdraw, peer, send, secret
+  create: defineScript('create', create),
+  read: defineScript('read', read),
+  claim: defineScript('claim', claim),
+  touch: defineScript('touch', touch),
+  update: defineScript('update', update),
+  remove: defineScript('remove', remove),
+  store: defineScript('store', store),
+  events: defineScript('events', events),
+  announce: defineScript('announce', announce),
+  renew: defineScript('renew', renew),
+  withdraw: defineScript('withdraw', withdraw),
+  peer: defineScript('peer', peer),
+  send: defineScript('send', send),
+  secret: defineScript('secret', secret)
 }
 
 export type ScriptName = keyof typeof scripts
+
+function defineScript (name: string, lua: string): Script {
+  return { command: `mcpSessions_${name}_${createHash('sha256').update(lua).digest('hex').slice(0, 8)}`, lua }
+}

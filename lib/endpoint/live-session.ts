@@ -1,9 +1,8 @@
-import type { HandleRequestOptions } from '@modelcontextprotocol/sdk/server/webStandardStreamableHttp.js'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { onResponseOver } from '../session/response-over.js'
 import type { ResumableEvents } from '../session/session-cluster.js'
 import type { Session } from '../session/session.js'
-import { readAuthInfo } from './auth-info.js'
+import { withAuthInfo } from './auth-info.js'
 import type { Handshake } from './handshake.js'
 import { readCancelledIds, readRequestIds } from './messages.js'
 import type { ResolvedEndpointOptions, SessionServer } from './options.js'
@@ -123,9 +122,4 @@ export class LiveSession {
       jsonrpc: '2.0', id, error: { code: -32001, message: 'Session closed' }
     })))
   }
-}
-
-function withAuthInfo (request: FastifyRequest, parsedBody: unknown): HandleRequestOptions {
-  const authInfo = readAuthInfo(request)
-  return authInfo === undefined ? { parsedBody } : { parsedBody, authInfo }
 }

@@ -4,7 +4,7 @@ import { ShuttingDownError } from '../errors.js'
 import { hasSessions } from '../session/protocol-revision.js'
 import { onResponseOver } from '../session/response-over.js'
 import type { SessionLayer } from '../session/session-layer.js'
-import { readAuthInfo } from './auth-info.js'
+import { withAuthInfo } from './auth-info.js'
 import type { ModernFetch, ResolvedEndpointOptions } from './options.js'
 import { toWebRequest } from './web-request.js'
 import { sendWebResponse } from './web-response.js'
@@ -42,12 +42,8 @@ export class ModernRequests {
     if (this.#fetch === undefined) return reply.code(400).send(toUnsupportedRevision(request))
     const { reject, shutdown } = this.#layer
     if (shutdown.hasStarted && isListening(request)) return reject(request, reply, new ShuttingDownError())
-    const authInfo = readAuthInfo(request)
     const abort = this.#abortWith(request, reply)
-    const response = await this.#fetch(toWebRequest(request, abort.signal), {
-      ...(request.body !== undefined && { parsedBody: request.body }),
-      ...(authInfo && { authInfo })
-    })
+    const response = await this.#fetch(toWebRequest(request, abort.signal), withAuthInfo(request, request.body))
     return sendWebResponse(reply, response, { heartbeatInterval: this.#heartbeatInterval })
   }
 

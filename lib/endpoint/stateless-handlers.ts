@@ -6,7 +6,7 @@ import { runGuarded } from '../run-guarded.js'
 import { isResponseOver, onResponseOver } from '../session/response-over.js'
 import type { SessionLayer } from '../session/session-layer.js'
 import { SessionRecord } from '../session/session-record.js'
-import { readAuthInfo } from './auth-info.js'
+import { withAuthInfo } from './auth-info.js'
 import { createMakeServer } from './make-server.js'
 import type { ResolvedEndpointOptions } from './options.js'
 import type { EndpointHandlers } from './session-handlers.js'
@@ -25,7 +25,6 @@ export function createStatelessHandlers ({ identify, reject }: SessionLayer, opt
   async function handleMessage (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
     const { body } = request
     if (body === undefined || body === null) return reject(request, reply, new ParseError('the body is empty'))
-    const authInfo = readAuthInfo(request)
     const session = new SessionRecord(randomUUID(), Date.now(), undefined, { principal: await identify(request) })
     const server = await makeServer({ session, request, restored: false })
     onResponseOver(request, reply, () => {
@@ -34,7 +33,7 @@ export function createStatelessHandlers ({ identify, reject }: SessionLayer, opt
     if (isResponseOver(request, reply)) throw new InvalidRequestError('the client has gone')
     const transport = new WebStandardStreamableHTTPServerTransport({ keepAliveMs: 0 })
     await server.connect(transport)
-    const response = await transport.handleRequest(toTransportRequest(request), { parsedBody: body, ...(authInfo && { authInfo }) })
+    const response = await transport.handleRequest(toTransportRequest(request), withAuthInfo(request, body))
     return sendAnswer(request, reply, response, options)
   }
 

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { IdleQueue } from '../../lib/session/idle-queue.js'
 import { SessionRecord } from '../../lib/session/session-record.js'
-import { collectGarbage } from '../helpers/collect-garbage.js'
+import { collectNow } from '../helpers/garbage.js'
 import { createRandom } from '../helpers/random.js'
 
 const TTL = 6400
@@ -190,7 +190,7 @@ t.test('sessions outlive the removal of empty slots', async (t) => {
 
 t.test('empty slots do not pile up', async (t) => {
   function heapUsed (): number {
-    collectGarbage()
+    collectNow()
     return process.memoryUsage().heapUsed
   }
   const queue = new IdleQueue(TTL)

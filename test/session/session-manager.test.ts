@@ -1,6 +1,6 @@
 import t from 'tap'
 import { SessionManager, type SessionManagerOptions } from '../../lib/session/session-manager.js'
-import { collectGarbage } from '../helpers/collect-garbage.js'
+import { collectNow } from '../helpers/garbage.js'
 import { nextTurn, recordManager, stopTime } from '../helpers/recorded-manager.js'
 
 const UUID_V4 = /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/
@@ -364,7 +364,7 @@ t.test('a session that has ended is not kept in memory', async (t) => {
   manager.get('expired')
   manager.clearAll()
   await nextTurn()
-  collectGarbage()
+  collectNow()
   t.strictSame(refs.map((ref) => ref.deref()), [undefined, undefined, undefined, undefined])
 })
 
