@@ -85,14 +85,6 @@ export class ClusterNode implements SessionCluster, Drainer {
     await this.#passing.whenAnswered(timeout)
   }
 
-  has (): boolean {
-    return false
-  }
-
-  countStreams (): number {
-    return 0
-  }
-
   /** Resolves when the directory says of the sessions which have been handed over that they have no owner. Never rejects. */
   async settle (): Promise<void> {
     this.#passing.destroyStreams()

@@ -177,6 +177,8 @@ export class Holdings {
   }
 
   #hold (session: Session): void {
+    // A listener that was called before this one may have closed it.
+    if (this.#sessions.get(session.id) !== session) return
     const stored = this.#adopting.get(session.id)
     this.#held.set(session, {
       session,

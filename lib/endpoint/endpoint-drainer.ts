@@ -1,5 +1,4 @@
 import type { SessionLayer } from '../session/session-layer.js'
-import type { Session } from '../session/session.js'
 import type { Drainer } from '../session/shutdown.js'
 import { atMost } from '../session/at-most.js'
 import type { LiveSessions } from './live-sessions.js'
@@ -35,14 +34,6 @@ export class EndpointDrainer implements Drainer {
     if (!this.#layer.shutdown.handsOver) this.#live.endStreams()
     this.#modern.endStreams()
     await this.#running.whenAnswered(timeout)
-  }
-
-  has (session: Session): boolean {
-    return this.#live.has(session)
-  }
-
-  countStreams (session: Session): number {
-    return this.#live.countStreams(session)
   }
 
   async settle (): Promise<void> {

@@ -27,7 +27,7 @@ export async function mcpEndpoint (fastify: FastifyInstance, options: McpEndpoin
   const live = new LiveSessions(layer, resolved, fastify.prefix + resolved.path, fastify.log)
   const modern = new ModernRequests(layer, resolved)
   const running = new RunningReplies()
-  shutdown.add(new EndpointDrainer({ live, modern, running, layer }))
+  shutdown.add(new EndpointDrainer({ live, modern, running, layer }), live)
 
   fastify.setErrorHandler(createErrorHandler(reject))
   fastify.removeAllContentTypeParsers()

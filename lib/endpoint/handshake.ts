@@ -2,6 +2,7 @@ import { isInitializedNotification, isInitializeRequest, LoggingLevelSchema, typ
 import type { SessionState } from '../session/session-cluster.js'
 
 type Message = JSONRPCMessage & { readonly method: string }
+type Params = Readonly<Record<string, unknown>> | undefined
 
 /**
  * What a client has said to set its session up, so that it can be said again to
@@ -83,7 +84,7 @@ export class Handshake {
     return true
   }
 
-  #changeSubscription (params: unknown, subscribe: boolean): boolean {
+  #changeSubscription (params: Params, subscribe: boolean): boolean {
     const uri = readString(params, 'uri')
     if (uri === undefined || this.#subscriptions.has(uri) === subscribe) return false
     if (subscribe) this.#subscriptions.add(uri)
@@ -97,8 +98,7 @@ function readParams (params: unknown): InitializeRequest['params'] | undefined {
   return isInitializeRequest(message) ? message.params : undefined
 }
 
-function readString (params: unknown, key: string): string | undefined {
-  if (typeof params !== 'object' || params === null) return undefined
-  const value: unknown = Reflect.get(params, key)
+function readString (params: Params, key: string): string | undefined {
+  const value = params?.[key]
   return typeof value === 'string' ? value : undefined
 }

@@ -1,3 +1,4 @@
+import type { JSONRPCMessage } from '@modelcontextprotocol/sdk/types.js'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { onResponseOver } from '../session/response-over.js'
 import type { ResumableEvents } from '../session/session-cluster.js'
@@ -26,7 +27,6 @@ export interface LiveSessionOptions {
 export class LiveSession {
   readonly session: Session
   readonly events: ResumableEvents | undefined
-  readonly #handshake: Handshake | undefined
   readonly #transport: SessionTransport
   // Replies under way, with the messages that they answer; streams answer none.
   readonly #running = new Map<FastifyReply, unknown>()
@@ -36,7 +36,6 @@ export class LiveSession {
     const { resumable } = endpoint
     this.session = session
     this.events = events
-    this.#handshake = handshake
     this.#transport = new SessionTransport({
       sessionIdGenerator: () => session.id,
       // Heartbeats are the business of EventStream, which also knows when nobody reads them.
@@ -65,9 +64,9 @@ export class LiveSession {
   }
 
   /** Says to a new server what the client had said to the last one. */
-  async replayHandshake (request: FastifyRequest): Promise<void> {
+  async replay (request: FastifyRequest, messages: Iterable<JSONRPCMessage>): Promise<void> {
     const webRequest = toReplayRequest(this.session)
-    for (const message of this.#handshake?.messages() ?? []) {
+    for (const message of messages) {
       const response = await this.#transport.handleRequest(webRequest, withAuthInfo(request, message))
       await response.text()
     }

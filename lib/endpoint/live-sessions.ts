@@ -6,6 +6,7 @@ import { isResponseOver, onResponseOver } from '../session/response-over.js'
 import { hashSessionId } from '../session/session-id.js'
 import type { ResumableEvents } from '../session/session-cluster.js'
 import type { SessionLayer } from '../session/session-layer.js'
+import type { SessionHolder } from '../session/shutdown.js'
 import type { SessionOrigin, Session } from '../session/session.js'
 import { EventBuffer } from './event-buffer.js'
 import { Handshake } from './handshake.js'
@@ -15,7 +16,7 @@ import { negotiateRevision } from './messages.js'
 import type { CreateServerContext, ResolvedEndpointOptions } from './options.js'
 
 /** The sessions of one endpoint that live in this process. */
-export class LiveSessions {
+export class LiveSessions implements SessionHolder {
   readonly #layer: SessionLayer
   readonly #options: ResolvedEndpointOptions
   readonly #path: string
@@ -124,7 +125,7 @@ export class LiveSessions {
   async #revive (session: Session, request: FastifyRequest, handshake: Handshake): Promise<LiveSession> {
     try {
       const live = await this.#start({ session, request, restored: true }, handshake)
-      await live.replayHandshake(request)
+      await live.replay(request, handshake.messages())
       return live
     } catch (error) {
       this.#close(session)

@@ -6,12 +6,16 @@ import type { Session } from './session.js'
 export interface Drainer {
   /** Ends what has no end of its own, and resolves when nothing runs any more that ran before, or after `timeout` milliseconds. */
   drain (timeout: number): Promise<void>
+  /** Resolves when what belonged to closed sessions has been closed too. */
+  settle (): Promise<void>
+}
+
+/** Part of the app that serves sessions. */
+export interface SessionHolder {
   /** Whether the session lives here, so that nothing of it goes on when it is closed. */
   has (session: Session): boolean
   /** How many streams of the session are open that have no end of their own. */
   countStreams (session: Session): number
-  /** Resolves when what belonged to closed sessions has been closed too. */
-  settle (): Promise<void>
 }
 
 export interface ShutdownOptions {
@@ -31,7 +35,8 @@ export class Shutdown {
   readonly handsOver: boolean
   readonly #sessions: SessionManager
   readonly #drainTimeout: number
-  readonly #drainers = new Set<Drainer>()
+  readonly #drainers: Drainer[] = []
+  readonly #holders: SessionHolder[] = []
   #end: Promise<void> | undefined
 
   constructor (sessions: SessionManager, { drainTimeout, handsOver }: ShutdownOptions) {
@@ -44,8 +49,10 @@ export class Shutdown {
     return this.#end !== undefined
   }
 
-  add (drainer: Drainer): void {
-    this.#drainers.add(drainer)
+  /** @param holder what the drainer drains, if it serves sessions */
+  add (drainer: Drainer, holder?: SessionHolder): void {
+    this.#drainers.push(drainer)
+    if (holder !== undefined) this.#holders.push(holder)
   }
 
   /** Lets running requests finish, then closes all sessions. Once, however often it is called. */
@@ -84,21 +91,18 @@ export class Shutdown {
   }
 
   #isDrained (session: Session): boolean {
-    for (const drainer of this.#drainers) if (drainer.has(session)) return true
-    return false
+    return this.#holders.some((holder) => holder.has(session))
   }
 
   #countStreams (session: Session): number {
-    let count = 0
-    for (const drainer of this.#drainers) count += drainer.countStreams(session)
-    return count
+    return this.#holders.reduce((count, holder) => count + holder.countStreams(session), 0)
   }
 
   async #drain (): Promise<void> {
-    await Promise.all(Array.from(this.#drainers, (drainer) => drainer.drain(this.#drainTimeout)))
+    await Promise.all(this.#drainers.map((drainer) => drainer.drain(this.#drainTimeout)))
   }
 
   async #settle (): Promise<void> {
-    await Promise.all(Array.from(this.#drainers, (drainer) => drainer.settle()))
+    await Promise.all(this.#drainers.map((drainer) => drainer.settle()))
   }
 }

@@ -1,5 +1,7 @@
 import Fastify from 'fastify'
-import { networkInterfaces } from 'node:os'
+import { syncBuiltinESMExports } from 'node:module'
+import os, { networkInterfaces } from 'node:os'
+import { mock } from 'node:test'
 import t from 'tap'
 import { findOwnUrl } from '../../lib/cluster/advertise.js'
 import { portOf } from '../helpers/app.js'
@@ -20,4 +22,28 @@ t.test('an app that listens everywhere is reached at an address of this machine'
   t.teardown(() => app.close())
   await app.listen({ port: 0, host: '0.0.0.0' })
   t.equal(findOwnUrl(app), `http://${own[0]?.address ?? '127.0.0.1'}:${portOf(app)}`)
+})
+
+t.test('an app that speaks TLS is reached by it', async (t) => {
+  const app = Fastify({ https: {} })
+  t.teardown(() => app.close())
+  await app.listen({ port: 0, host: '127.0.0.1' })
+  t.equal(findOwnUrl(app), `https://127.0.0.1:${portOf(app)}`)
+})
+
+t.test('a machine without a network reaches itself', async (t) => {
+  const { networkInterfaces: real } = os
+  t.teardown(() => {
+    mock.restoreAll()
+    syncBuiltinESMExports()
+  })
+  const internal = Object.values(real()).flatMap((list) => list ?? []).filter(({ internal }) => internal)
+  const app = Fastify()
+  t.teardown(() => app.close())
+  await app.listen({ port: 0, host: '0.0.0.0' })
+  for (const interfaces of [{ lo: internal }, { none: undefined }, {}]) {
+    mock.method(os, 'networkInterfaces', () => interfaces)
+    syncBuiltinESMExports()
+    t.equal(findOwnUrl(app), `http://127.0.0.1:${portOf(app)}`)
+  }
 })

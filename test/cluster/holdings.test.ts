@@ -444,3 +444,33 @@ t.test('without a lease no last use is written', async (t) => {
   await node.holdings.writeLiveness()
   t.equal(directory.calls.get('touch'), undefined)
 })
+
+t.test('a session that is closed before this node has heard of it is never in the directory', async (t) => {
+  const { directory, addNode, settle } = buildScene(t)
+  const node = await addNode()
+  node.sessions.prependListener('created', ({ id }) => { node.sessions.cleanup(id) })
+  node.sessions.register('short')
+  await settle()
+  t.equal(directory.calls.get('create'), undefined)
+  t.equal(await directory.get('short'), undefined)
+})
+
+t.test('what is said of a session before this node has heard of it is written with it', async (t) => {
+  const { directory, addNode, settle } = buildScene(t)
+  const node = await addNode()
+  node.sessions.prependListener('created', ({ id }) => { node.sessions.update(id, { early: true }) })
+  node.sessions.register('tagged')
+  await settle()
+  t.match(await directory.get('tagged'), { record: { metadata: { early: true } } })
+  t.equal(directory.calls.get('update'), undefined)
+})
+
+t.test('a session that this node does not hold has no epoch here', async (t) => {
+  const { addNode, settle } = buildScene(t)
+  const node = await addNode()
+  const session = open(node)
+  await settle()
+  t.not(await node.holdings.epochOf(session), 0)
+  node.sessions.cleanup(session.id)
+  t.equal(await node.holdings.epochOf(session), 0)
+})

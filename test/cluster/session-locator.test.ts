@@ -30,19 +30,25 @@ interface LocatorScene extends Scene {
   /** Asks for a session as a request does: to the id of the session, or what was answered. */
   locate: (id: string, principal?: string) => Promise<string>
   record: (changes?: Partial<NewSession>) => Promise<string>
+  /** The client that has asked last goes away. */
+  vanish: () => void
 }
 
-async function scene (t: Test, options: SessionManagerOptions = {}): Promise<LocatorScene> {
+async function scene (t: Test, options: SessionManagerOptions = {}, { isJoined = true } = {}): Promise<LocatorScene> {
   const base = buildScene(t)
+  base.directory.away = !isJoined
   const node = await base.addNode(options)
+  base.directory.away = false
   const forwarder = new FakeForwarder()
   const locator = new SessionLocator({
     ...node, directory: base.directory, forwarder, passing: new RunningReplies(), patience: 1000, find: (id) => node.sessions.get(id)
   })
+  const clients: FastifyReply[] = []
   const app = Fastify()
   t.teardown(() => app.close())
   app.get<{ Querystring: { id: string, principal?: string } }>('/', (request, reply) => {
     const { id, principal } = request.query
+    clients.push(reply)
     locator.locate(request, reply, id, principal).then((outcome) => {
       if (outcome === 'answered') return
       reply.send(outcome instanceof Error ? outcome : `here: ${outcome.id}`)
@@ -54,6 +60,7 @@ async function scene (t: Test, options: SessionManagerOptions = {}): Promise<Loc
     ...base,
     node,
     forwarder,
+    vanish: () => { clients.at(-1)?.raw.destroy() },
     async locate (id, principal) {
       const { statusCode, body } = await app.inject({ url: '/', query: { id, ...(principal !== undefined && { principal }) } })
       return statusCode === 200 ? body : String(statusCode)
@@ -228,4 +235,41 @@ t.test('without a lease and without a directory, it is not known where the sessi
   }
   t.equal(await during(pass, locate(id)), '503')
   t.equal(directory.calls.get('claim'), undefined)
+})
+
+t.test('a stranger does not find what lives here', async (t) => {
+  const { locate, node, settle } = await scene(t)
+  const id = node.sessions.create(undefined, { principal: 'ann' })
+  await settle()
+  t.equal(await locate(id, 'ann'), `here: ${id}`)
+  t.equal(await locate(id, 'bob'), '404')
+})
+
+t.test('a directory that has lost its data is given time to learn of its sessions again', async (t) => {
+  const { locate, record, directory, pass } = await scene(t)
+  const id = await record()
+  directory.wipe()
+  const found = locate(id)
+  await pass(LEASE / 2)
+  t.equal(await record({ id }), id)
+  t.equal(await during(pass, found), `here: ${id}`)
+})
+
+t.test('a node that never had a lease cannot tell that the directory has lost its data', async (t) => {
+  const { locate, node } = await scene(t, {}, { isJoined: false })
+  t.equal(node.membership.incarnation, undefined)
+  t.equal(await locate('none'), '404')
+})
+
+t.test('nothing is passed on for a client that has gone', async (t) => {
+  const { locate, record, forwarder, directory, vanish } = await scene(t)
+  const id = await record()
+  await directory.announce({ node: 'other', url: 'http://127.0.0.1:1' }, LEASE)
+  const get = directory.get.bind(directory)
+  directory.get = async (asked) => {
+    vanish()
+    return get(asked)
+  }
+  t.equal(await locate(id), '502')
+  t.equal(forwarder.hops.length, 0)
 })

@@ -2,8 +2,11 @@ import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/
 import { Client } from '@modelcontextprotocol/sdk/client/index.js'
 import { setImmediate as turn } from 'node:timers/promises'
 import t from 'tap'
+import { EventBuffer } from '../../lib/endpoint/event-buffer.js'
+import { replayToEnd } from '../../lib/endpoint/resume.js'
 import { activeRequests } from '../helpers/app.js'
 import { buildEndpoint } from '../helpers/endpoint-app.js'
+import { parseEvents } from '../helpers/endpoint-stage.js'
 import { call, openSession } from '../helpers/http-client.js'
 import { until } from '../helpers/until.js'
 
@@ -173,4 +176,17 @@ t.test('and finds it when the tool was faster', async (t) => {
   server().answer('polled')
   t.match(await result, { content: [{ text: 'polled' }] })
   await until(() => activeRequests(app, String(transport.sessionId)) === 1, 'no stream is left but the GET stream')
+})
+
+t.test('a request that died with its process is answered at the end of what was stored of it', async (t) => {
+  const events = new EventBuffer(10)
+  const first = await events.storeEvent('stream', { jsonrpc: '2.0', method: 'notifications/message', params: { data: 'seen' } })
+  await events.storeEvent('stream', { jsonrpc: '2.0', method: 'notifications/message', params: { data: 'missed' } })
+  const response = await replayToEnd({ events, lastEventId: first, sessionId: 'the-session', lost: [7, 'eight'] })
+  t.equal(response.headers.get('content-type'), 'text/event-stream')
+  t.equal(response.headers.get('mcp-session-id'), 'the-session')
+  t.match(parseEvents(await response.text()), [
+    { params: { data: 'missed' } },
+    ...[7, 'eight'].map((id) => ({ id, error: { code: -32000, message: 'The process that worked on this request has died' } }))
+  ])
 })

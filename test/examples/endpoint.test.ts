@@ -1,5 +1,8 @@
+import Fastify from 'fastify'
 import t from 'tap'
 import { buildApp } from '../../examples/endpoint.js'
+import { notesApi } from '../../examples/notes.js'
+import mcpSessions from '../../index.js'
 import { listen } from '../helpers/app.js'
 import { start } from '../helpers/child.js'
 import { call, openSession } from '../helpers/http-client.js'
@@ -14,6 +17,19 @@ t.test('the notes can be read and written', async (t) => {
   t.match((await (await client.post(call(3, 'list_notes'))).end()).text, 'from a test')
   t.match((await app.inject('/notes/1')).body, 'from a test')
   t.strictSame((await app.inject('/health')).json(), { status: 'ok', activeSessions: 1 })
+})
+
+t.test('an app that is about to stop says so to the load balancer', async (t) => {
+  const app = Fastify()
+  t.teardown(() => app.close())
+  let isReady = true
+  await app.register(mcpSessions)
+  await app.register(notesApi, { isReady: () => isReady })
+  t.equal((await app.inject('/health')).statusCode, 200)
+  isReady = false
+  const { statusCode, body } = await app.inject('/health')
+  t.equal(statusCode, 503)
+  t.strictSame(JSON.parse(body), { status: 'stopping', activeSessions: 0 })
 })
 
 t.test('Ctrl-C ends the example cleanly, with a stream open', { skip: process.platform === 'win32' && 'no SIGINT there' }, async (t) => {

@@ -1,3 +1,4 @@
+import { mock } from 'node:test'
 import t from 'tap'
 import { SessionManager } from '../../lib/session/session-manager.js'
 import { Shutdown, type Drainer } from '../../lib/session/shutdown.js'
@@ -18,8 +19,6 @@ t.test('drains, then closes all sessions, then waits for what belonged to them',
         order.push(`${name} drains for ${timeout}`)
         await drained.promise
       },
-      has: () => false,
-      countStreams: () => 0,
       async settle () { order.push(`${name} settles`) }
     })
   }
@@ -38,8 +37,6 @@ t.test('runs once, however often it is called', async (t) => {
   const calls: string[] = []
   const drainer: Drainer = {
     async drain () { calls.push('drain') },
-    has: () => false,
-    countStreams: () => 0,
     async settle () { calls.push('settle') }
   }
   const shutdown = new Shutdown(new SessionManager(), { drainTimeout: 0, handsOver: false })
@@ -47,4 +44,33 @@ t.test('runs once, however often it is called', async (t) => {
   await Promise.all([shutdown.run(), shutdown.run()])
   await shutdown.run()
   t.strictSame(calls, ['drain', 'settle'])
+})
+
+t.test('hands a session over as soon as nothing but its streams is open', async (t) => {
+  mock.timers.enable({ apis: ['setInterval'] })
+  t.teardown(() => mock.timers.reset())
+  const manager = new SessionManager()
+  const [idle, streaming, calling] = ['idle', 'streaming', 'calling'].map((id) => {
+    manager.register(id)
+    return manager.get(id)
+  })
+  if (idle === undefined || streaming === undefined || calling === undefined) throw new Error('There are no sessions')
+  for (const { id } of [streaming, calling, calling]) manager.acquire(id)
+  const closed: string[] = []
+  manager.on('closed', ({ id }, reason) => { closed.push(`${id} ${reason}`) })
+  const drained = createDeferred()
+  const shutdown = new Shutdown(manager, { drainTimeout: 0, handsOver: true })
+  shutdown.add({ drain: () => drained.promise, async settle () {} }, {
+    has: () => true,
+    countStreams: (session) => session === idle ? 0 : 1
+  })
+  const end = shutdown.run()
+  t.strictSame(closed, ['idle shutdown', 'streaming shutdown'])
+  mock.timers.tick(1000)
+  t.equal(closed.length, 2)
+  manager.release(calling)
+  mock.timers.tick(1000)
+  t.strictSame(closed.slice(2), ['calling shutdown'])
+  drained.resolve()
+  await end
 })

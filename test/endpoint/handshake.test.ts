@@ -1,0 +1,63 @@
+import type { JSONRPCMessage } from '@modelcontextprotocol/sdk/types.js'
+import t from 'tap'
+import { Handshake } from '../../lib/endpoint/handshake.js'
+import { INITIALIZE_PARAMS } from '../helpers/endpoint-stage.js'
+
+const PATH = '/mcp'
+
+function request (method: string, params?: Record<string, unknown>): JSONRPCMessage {
+  return { jsonrpc: '2.0', id: 1, method, ...(params && { params }) }
+}
+
+const INITIALIZE = request('initialize', INITIALIZE_PARAMS)
+const INITIALIZED: JSONRPCMessage = { jsonrpc: '2.0', method: 'notifications/initialized' }
+
+/** What a new server would hear, as [method, params]. */
+function hear (handshake: Handshake | undefined): unknown[] {
+  return Array.from(handshake?.messages() ?? [], ({ method, ...message }) => [method, 'params' in message ? message.params : undefined])
+}
+
+t.test('what sets a session up is said again to the next server, in its order', async (t) => {
+  const handshake = new Handshake(PATH)
+  t.strictSame(hear(handshake), [])
+  for (const message of [
+    INITIALIZE, INITIALIZED, request('logging/setLevel', { level: 'debug' }), request('resources/subscribe', { uri: 'a:1' }),
+    request('resources/subscribe', { uri: 'a:2' }), request('resources/unsubscribe', { uri: 'a:1' }), request('logging/setLevel', { level: 'error' })
+  ]) t.equal(handshake.observe(message), true)
+  const said = [
+    ['initialize', INITIALIZE_PARAMS], ['notifications/initialized', undefined],
+    ['logging/setLevel', { level: 'error' }], ['resources/subscribe', { uri: 'a:2' }]
+  ]
+  t.strictSame(hear(handshake), said)
+  t.strictSame(hear(Handshake.restore(PATH, JSON.parse(JSON.stringify(handshake.toState())))), said, 'also where it was stored')
+})
+
+t.test('what changes nothing need not be stored again', async (t) => {
+  const handshake = new Handshake(PATH)
+  const [level, subscription] = [request('logging/setLevel', { level: 'debug' }), request('resources/subscribe', { uri: 'a:1' })]
+  for (const message of [INITIALIZE, INITIALIZED, level, subscription]) handshake.observe(message)
+  const before = hear(handshake)
+  for (const message of [
+    INITIALIZE, INITIALIZED, level, subscription,
+    request('tools/list'), { jsonrpc: '2.0', id: 1, result: {} } as const,
+    request('logging/setLevel'), request('logging/setLevel', { level: 'loud' }), request('logging/setLevel', { level: 1 }),
+    request('resources/subscribe'), request('resources/subscribe', { uri: 1 }), request('resources/unsubscribe', { uri: 'a:9' })
+  ]) t.equal(handshake.observe(message), false, JSON.stringify(message))
+  t.strictSame(hear(handshake), before)
+})
+
+t.test('what is no handshake is none', async (t) => {
+  const handshake = new Handshake(PATH)
+  t.equal(handshake.observe(request('initialize', { protocolVersion: 1 })), false)
+  t.strictSame(hear(handshake), [])
+})
+
+t.test('a session comes back only at its own path, and only as one that was initialized', async (t) => {
+  const state = { path: PATH, initialize: INITIALIZE_PARAMS }
+  t.strictSame(hear(Handshake.restore(PATH, state)), [['initialize', INITIALIZE_PARAMS]])
+  t.equal(Handshake.restore('/other', state), undefined)
+  t.equal(Handshake.restore(PATH, undefined), undefined)
+  t.equal(Handshake.restore(PATH, {}), undefined)
+  t.equal(Handshake.restore(PATH, { ...state, initialize: { protocolVersion: 1 } }), undefined)
+  t.strictSame(hear(Handshake.restore(PATH, { ...state, initialized: 'yes', logLevel: 7, subscriptions: 'a:1' })), [['initialize', INITIALIZE_PARAMS]])
+})
