@@ -10,6 +10,7 @@ import { Redis } from 'ioredis'
 import t, { type Test } from 'tap'
 import type { DirectoryUnavailableError } from '../../lib/cluster/directory.js'
 import { RedisDirectory } from '../../lib/cluster/redis-directory.js'
+import { scripts } from '../../lib/cluster/redis-scripts.js'
 import { RedisEventStore } from '../../lib/cluster/redis-event-store.js'
 import { RedisClusterServers, RedisServer, needsRedisServer } from '../helpers/redis-server.js'
 
@@ -260,6 +261,15 @@ t.test('on one Redis', needsRedisServer(), async t => {
     const chunk: unknown = (await reader?.read())?.value
     t.match(chunk instanceof Uint8Array && Buffer.from(chunk).toString(), `/${STREAM}\n`)
   })
+})
+
+t.test('a client whose stream cannot be looked for hears why', needsRedisServer(), async t => {
+  const { server, redis, store } = await scene(t, { timeout: 200 })
+  const event = await store().storeEvent(STREAM, notification(0))
+  await server.kill()
+  await t.rejects(store().find(event), { statusCode: 503, code: 'FST_ERR_MCP_SESSION_CLUSTER_UNAVAILABLE' })
+  Object.assign(redis, { [scripts.events.command]: undefined })
+  await t.rejects(store().find(event), { name: 'TypeError', message: 'the Redis client has lost its commands' })
 })
 
 t.test('on Redis Cluster', needsRedisServer(), async t => {

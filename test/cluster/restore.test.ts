@@ -4,6 +4,8 @@ import {
   CallToolRequestSchema, SetLevelRequestSchema, SubscribeRequestSchema, UnsubscribeRequestSchema
 } from '@modelcontextprotocol/sdk/types.js'
 import type { FastifyInstance } from 'fastify'
+import { once } from 'node:events'
+import { request } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { mcpEndpoint } from '../../index.js'
@@ -90,6 +92,19 @@ function send ({ url }: Node, id: string | null, message: object, init: RequestI
       ...init.headers
     }
   })
+}
+
+/** Asks for nothing under a name of its own; the status of the answer. */
+async function knock ({ url }: Node, id: string, headers: Record<string, string>): Promise<number | undefined> {
+  const ping = request(`${url}/mcp`, {
+    method: 'POST',
+    agent: false,
+    headers: { accept: 'application/json, text/event-stream', 'content-type': 'application/json', authorization: 'ann', 'mcp-session-id': id, ...headers }
+  })
+  ping.end(JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'ping' }))
+  const [response] = await once(ping, 'response')
+  response.resume()
+  return response.statusCode
 }
 
 async function initialize (node: Node): Promise<string> {
@@ -233,5 +248,28 @@ t.test('on one Redis', needsRedis(), async (t) => {
     await one.app.close()
     t.match(await (await resume(two, String(first))).text(), /"text":"1 [^]*"id":9/)
     t.equal((await resume(two, '99999999999999-1/x')).status, 400)
+  })
+
+  t.test('a name that the first node allows needs no leave of the owner', async (t) => {
+    const addNode = createNodes(t, redisUrl)
+    const [owner, named] = [await addNode(), await addNode({ allowedHosts: ['mcp.example'] })]
+    const id = await initialize(owner)
+    t.equal(await knock(named, id, { host: 'mcp.example' }), 200)
+    t.equal(await knock(owner, id, { host: 'mcp.example' }), 403)
+    t.equal(await knock(owner, id, { host: 'mcp.example', 'mcp-session-forwarded': 'e30.AAAA' }), 403, 'nor if the client says that it was passed on')
+    t.equal(await knock(named, id, { host: 'evil.example' }), 403)
+  })
+
+  t.test('a GET stream that comes from another node ends with that node, and the session stays', async (t) => {
+    const addNode = createNodes(t, redisUrl)
+    const [owner, other] = [await addNode(), await addNode()]
+    const id = await initialize(owner)
+    const stream = await send(other, id, {}, { method: 'GET', body: null, headers: { accept: 'text/event-stream' } })
+    t.equal(stream.status, 200)
+    t.equal(owner.app.sessionManager.get(id)?.activeRequests, 1)
+    await other.app.close()
+    await t.rejects(stream.text(), 'its client is told at once, and comes back through a node that lives')
+    while (owner.app.sessionManager.get(id)?.activeRequests !== 0) await sleep(5)
+    t.match(await count(owner, id), /^1 /)
   })
 })
