@@ -9,7 +9,7 @@ import { listen as listenOn } from '../helpers/app.js'
 import { createDeferred } from '../helpers/deferred.js'
 import { buildEndpoint, recordServers } from '../helpers/endpoint-app.js'
 import { call, HttpClient, initialize, openSession } from '../helpers/http-client.js'
-import { connectRaw } from '../helpers/raw-client.js'
+import { connectRaw, openUnreadStream } from '../helpers/raw-client.js'
 import { ToolServer } from '../helpers/tool-server.js'
 import { until } from '../helpers/until.js'
 
@@ -286,10 +286,7 @@ t.test('a client that reads nothing does not hold close() up', async (t) => {
   const { app, listen, server } = await buildEndpoint(t, { sessions: { drainTimeout: 20 } })
   const url = await listen()
   const client = await openSession(t, url)
-  const raw = await connectRaw(t, Number(url.port))
-  raw.get('/mcp', 'accept: text/event-stream', `mcp-session-id: ${client.sessionId}`)
-  await raw.see('text/event-stream')
-  raw.socket.pause()
+  await openUnreadStream(t, url, client.sessionId)
   const noise = 'x'.repeat(1_000_000)
   for (let message = 0; message < 30; message++) await server().mcp.sendLoggingMessage({ level: 'info', data: noise })
   t.ok(await timed(app.close()) < PROMPT)

@@ -4,7 +4,7 @@ import t from 'tap'
 import { activeRequests } from '../helpers/app.js'
 import { buildEndpoint } from '../helpers/endpoint-app.js'
 import { call, openSession } from '../helpers/http-client.js'
-import { connectRaw } from '../helpers/raw-client.js'
+import { connectRaw, openUnreadStream } from '../helpers/raw-client.js'
 import { until } from '../helpers/until.js'
 
 const BEAT = 15_000
@@ -131,10 +131,7 @@ t.test('a client that is there but reads nothing is given up', async (t) => {
   const url = await listen()
   const client = await openSession(t, url)
   await until(() => activeRequests(app, client.sessionId) === 0, 'initialize is over')
-  const raw = await connectRaw(t, Number(url.port))
-  raw.get('/mcp', 'accept: text/event-stream', `mcp-session-id: ${client.sessionId}`)
-  await raw.see('text/event-stream')
-  raw.socket.pause()
+  await openUnreadStream(t, url, client.sessionId)
   // More than the buffers between the two take, so that it waits on our side.
   const noise = 'x'.repeat(1_000_000)
   for (let message = 0; message < 30; message++) await server().mcp.sendLoggingMessage({ level: 'info', data: noise })
@@ -178,10 +175,7 @@ t.test('the end of an old stream that is noticed late leaves the new one alone',
   const { app, listen, server } = await buildEndpoint(t)
   const url = await listen()
   const client = await openSession(t, url)
-  const raw = await connectRaw(t, Number(url.port))
-  raw.get('/mcp', 'accept: text/event-stream', `mcp-session-id: ${client.sessionId}`)
-  await raw.see('text/event-stream')
-  raw.socket.pause()
+  const raw = await openUnreadStream(t, url, client.sessionId)
   const young = await client.get()
   raw.vanish()
   await until(() => activeRequests(app, client.sessionId) === 1, 'the old one is gone')

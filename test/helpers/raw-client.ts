@@ -39,3 +39,12 @@ export async function connectRaw (t: Test, port: number): Promise<RawClient> {
   await once(socket, 'connect')
   return new RawClient(socket)
 }
+
+/** A client that has opened a GET stream, and reads nothing of it. */
+export async function openUnreadStream (t: Test, { port }: URL, sessionId: string): Promise<RawClient> {
+  const client = await connectRaw(t, Number(port))
+  client.get('/mcp', 'accept: text/event-stream', `mcp-session-id: ${sessionId}`)
+  await client.see('text/event-stream')
+  client.socket.pause()
+  return client
+}
