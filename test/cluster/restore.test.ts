@@ -11,7 +11,7 @@ import t, { type Test } from 'tap'
 import { mcpEndpoint } from '../../index.js'
 import type { CreateServerContext, McpEndpointOptions } from '../../lib/endpoint/options.js'
 import { createCluster, type ClusterApp, type ClusterAppOptions } from '../helpers/cluster-apps.js'
-import { needsRedis, startRedis } from '../helpers/redis-server.js'
+import { needsRedis, needsRedisServer, RedisServer, startRedis } from '../helpers/redis-server.js'
 
 t.setTimeout(120_000)
 
@@ -272,4 +272,47 @@ t.test('on one Redis', needsRedis(), async (t) => {
     while (owner.app.sessionManager.get(id)?.activeRequests !== 0) await sleep(5)
     t.match(await count(owner, id), /^1 /)
   })
+
+  t.test('a session stays with the node that closes until its calls are over, or have had their time', async (t) => {
+    const addNode = createNodes(t, redisUrl)
+    const [one, two] = [await addNode({}, { server: { return503OnClosing: false } }), await addNode()]
+    const id = await shakeHands(one)
+    const stream = await send(one, id, {}, { method: 'GET', body: null, headers: { accept: 'text/event-stream' } })
+    const call = await send(one, id, { id: 9, method: 'tools/call', params: { name: 'slow', arguments: {} } })
+    const closing = one.app.close()
+    t.match(await count(one, id), /^1 /, 'it is still served')
+    t.not(one.app.sessionManager.get(id), undefined)
+    await closing
+    await t.rejects(Promise.all([stream.text(), call.text()]), 'neither stays open')
+    t.match(await count(two, id), /^2 /)
+  })
+
+  t.test('a session that is gone from the directory is dropped as soon as an event shows it', async (t) => {
+    const addNode = createNodes(t, redisUrl)
+    const one = await addNode({ resumable: { maxEvents: 10 } })
+    const closed: string[] = []
+    one.app.sessionManager.on('closed', (_session, reason) => { closed.push(reason) })
+    const id = await shakeHands(one)
+    await one.app.sessionDirectory.count()
+    const [record] = await one.redis.keys(`${one.prefix}session:*`)
+    await one.redis.del(String(record))
+    t.notMatch(await count(one, id), /^1 /, 'nobody may answer for it any more')
+    t.strictSame(closed, ['moved'])
+    t.match(await count(one, id), /^404/)
+  })
+})
+
+t.test('while Redis is away, an answer that follows from what could not be stored is not given', needsRedisServer(), async (t) => {
+  const redis = await RedisServer.start()
+  t.teardown(() => redis.kill())
+  const addNode = createNodes(t, redis.url)
+  const one = await addNode({ enableJsonResponse: true, resumable: { maxEvents: 10 } }, { cluster: { lease: 10_000 } })
+  const id = await shakeHands(one)
+  t.match(await count(one, id), /^1 /)
+  redis.freeze()
+  t.match(await count(one, id), /^503/)
+  t.ok(one.log.some((line) => line.includes('Events of a session cannot be replayed later')))
+  redis.thaw()
+  while (!/^3 /.test(await count(one, id))) await sleep(20)
+  t.pass('it was carried out, and is remembered')
 })

@@ -9,6 +9,8 @@ import { captureLog } from './log-lines.js'
 export interface ClusterApp {
   app: FastifyInstance
   redis: Redis
+  /** What its keys begin with. */
+  prefix: string
   /** Where it listens. */
   url: string
   log: string[]
@@ -39,6 +41,6 @@ export function createCluster (t: Test, redisUrl: string): (options?: ClusterApp
     })
     await routes?.(app)
     const url = await app.listen({ port: 0, host: '127.0.0.1' })
-    return { app, redis, url, log: lines }
+    return { app, redis, prefix, url, log: lines }
   }
 }
