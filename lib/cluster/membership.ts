@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { EventEmitter } from 'node:events'
 import { performance } from 'node:perf_hooks'
 import { DirectoryUnavailableError, type Directory, type JsonObject } from './directory.js'
+import { startPatience } from './patience.js'
 
 export interface MembershipOptions {
   directory: Directory
@@ -108,12 +109,12 @@ export class Membership extends EventEmitter<MembershipEvents> {
     if (this.#timer === undefined) this.#renew()
     return new Promise((resolve) => {
       const settle = (): void => {
-        clearTimeout(timer)
+        endPatience()
         this.off('joined', settle)
         this.off('resumed', settle)
         resolve(this.isValid())
       }
-      const timer = setTimeout(settle, timeout)
+      const endPatience = startPatience(timeout, settle)
       this.on('joined', settle)
       this.on('resumed', settle)
     })

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import { DirectoryUnavailableError } from './directory.js'
+import { startPatience } from './patience.js'
 import { scripts, type ScriptName } from './redis-scripts.js'
 
 interface ScanningNode {
@@ -99,11 +100,10 @@ export class RedisCommands {
   #bounded<T> (send: () => Promise<T>, late?: (reply: T) => void): Promise<T> {
     return new Promise((resolve, reject) => {
       let expired = false
-      const timer = setTimeout(() => {
+      const endPatience = startPatience(this.timeout, () => {
         expired = true
         reject(new DirectoryUnavailableError(`Redis did not answer within ${this.timeout} ms`))
-      }, this.timeout)
-      timer.unref()
+      })
       const run = async (): Promise<void> => {
         try {
           await this.#connected()
@@ -115,7 +115,7 @@ export class RedisCommands {
         } catch (error) {
           reject(new DirectoryUnavailableError('Redis failed', error))
         } finally {
-          clearTimeout(timer)
+          endPatience()
         }
       }
       run()
