@@ -66,7 +66,7 @@ export class ClusterNode implements SessionCluster, Drainer {
     this.#endings = new Endings({ directory, onError })
     this.#holdings = new Holdings({ sessions, directory, membership, endings: this.#endings, patience: PATIENCE, onError })
     this.#locator = new SessionLocator({ directory, membership, holdings: this.#holdings, forwarder: this.#forwarder, passing: this.#passing, patience: PATIENCE, find })
-    this.directory = new SessionDirectory(directory, (id) => sessions.cleanup(id).success)
+    this.directory = new SessionDirectory(directory, this.#endings, (id) => sessions.cleanup(id).success)
 
     membership.on('renewed', () => this.#catchUp())
     membership.on('mail', (messages) => closeTerminated(sessions, messages))
@@ -170,10 +170,8 @@ function logOutages (membership: Membership, log: FastifyBaseLogger): void {
     if (!isAway) log.error(error, 'The session directory does not answer. Sessions of this node are served while its lease can be valid')
     isAway = true
   })
-  for (const event of ['joined', 'resumed'] as const) {
-    membership.on(event, () => {
-      if (isAway) log.info('The session directory answers again')
-      isAway = false
-    })
-  }
+  membership.on('answered', () => {
+    if (isAway) log.info('The session directory answers again')
+    isAway = false
+  })
 }

@@ -1,4 +1,4 @@
-import type { Directory, Liveness } from './directory.js'
+import type { Directory, JsonObject, Liveness } from './directory.js'
 
 export interface EndingsOptions {
   directory: Directory
@@ -8,9 +8,10 @@ export interface EndingsOptions {
 const BATCH = 64
 
 /**
- * Sessions that have ended here, on their way out of the directory. What Redis
- * does not take stays here for the next flush, so that a session which was
- * closed while Redis was away does not come back.
+ * Sessions that have ended here, on their way out of the directory, and what
+ * their owners have to know of it. What Redis does not take stays here for the
+ * next flush, so that a session which was closed while Redis was away does not
+ * come back.
  */
 export class Endings {
   readonly #directory: Directory
@@ -18,6 +19,7 @@ export class Endings {
   // Id to the epoch under which it was held.
   readonly #removals = new Map<string, number>()
   readonly #releases = new Map<string, Liveness>()
+  readonly #mail = new Set<{ readonly node: string, readonly message: JsonObject }>()
   #flushing: Promise<void> | undefined
   #soon: Promise<void> | undefined
   #isFailing = false
@@ -49,6 +51,12 @@ export class Endings {
     return this.#flushSoon()
   }
 
+  /** Sends a message to a node that may have gone by now. Resolves as `remove` does. */
+  tell (node: string, message: JsonObject): Promise<void> {
+    this.#mail.add({ node, message })
+    return this.#flushSoon()
+  }
+
   /** Tells the directory all that it has not been told. Never rejects. */
   async flush (): Promise<void> {
     while (this.#flushing !== undefined) await this.#flushing
@@ -69,6 +77,7 @@ export class Endings {
     try {
       await this.#flushReleases()
       await this.#flushRemovals()
+      await this.#flushMail()
       this.#isFailing = false
     } catch (error) {
       // Once for each time that Redis is away: this is tried again with every renewal of the lease.
@@ -93,6 +102,13 @@ export class Endings {
     for (let start = 0; start < removals.length; start += BATCH) {
       await Promise.all(removals.slice(start, start + BATCH).map(([id, epoch]) => this.#remove(id, epoch)))
     }
+  }
+
+  async #flushMail (): Promise<void> {
+    await Promise.all(Array.from(this.#mail, async (mail) => {
+      await this.#directory.send(mail.node, mail.message)
+      this.#mail.delete(mail)
+    }))
   }
 
   async #remove (id: string, epoch: number): Promise<void> {

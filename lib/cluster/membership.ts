@@ -25,13 +25,15 @@ export interface MembershipEvents {
   renewed: []
   /** What other nodes have sent to this one. */
   mail: [messages: JsonObject[]]
+  /** The directory has answered all that it was asked for the lease. */
+  answered: []
   /** The directory did not answer. It is asked again. */
   unavailable: [error: unknown]
 }
 
-// How much later than this one other nodes may find the directory back, in milliseconds: by default ioredis
-// waits for up to two seconds between two attempts to connect.
-const RECONNECT_TIME = 3000
+// How much later than this one other nodes may find the directory back, in milliseconds: by default ioredis 6
+// waits for up to 5.2 seconds between two attempts to connect.
+const RECONNECT_TIME = 6000
 
 /**
  * This node's lease: what lets it serve sessions, and the others leave them alone.
@@ -147,16 +149,18 @@ export class Membership extends EventEmitter<MembershipEvents> {
     return this.#beat
   }
 
+  // Whether the lease was extended, or started anew.
   async #heartbeat (): Promise<boolean> {
     // A process that stood still sees here, before anything else, that it is late.
     this.#noticeLapse()
     const incarnation = this.#incarnation
-    if (incarnation === undefined || this.#announced === undefined) return this.#attempt(() => this.#start())
-    const [renewed] = await Promise.all([
-      this.#attempt(() => this.#extend(incarnation)),
+    const starts = incarnation === undefined || this.#announced === undefined
+    const [renewed, hasLearned] = await Promise.all([
+      this.#attempt(() => starts ? this.#start() : this.#extend(incarnation)),
       // Again every time: a store that has lost its data gets a new one.
-      this.#attempt(() => this.#learnSecret())
+      starts || this.#attempt(() => this.#learnSecret())
     ])
+    if (renewed && hasLearned) this.emit('answered')
     return renewed
   }
 

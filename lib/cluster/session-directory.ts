@@ -1,5 +1,6 @@
 import type { Session, SessionMetadata, SessionOrigin } from '../session/session.js'
 import type { Directory, StoredSession } from './directory.js'
+import type { Endings } from './endings.js'
 import { readOrigin } from './stored-state.js'
 
 /** A session of the cluster, as the directory has it: its times can be a little behind. */
@@ -16,11 +17,13 @@ export const TERMINATED = 'terminated'
  */
 export class SessionDirectory {
   readonly #directory: Directory
+  readonly #endings: Endings
   readonly #closeLocally: (id: string) => boolean
 
   /** @param closeLocally closes the session if it lives in this process */
-  constructor (directory: Directory, closeLocally: (id: string) => boolean) {
+  constructor (directory: Directory, endings: Endings, closeLocally: (id: string) => boolean) {
     this.#directory = directory
+    this.#endings = endings
     this.#closeLocally = closeLocally
   }
 
@@ -41,7 +44,8 @@ export class SessionDirectory {
   async terminate (id: string): Promise<boolean> {
     const removed = await this.#directory.remove(id)
     const wasLocal = this.#closeLocally(id)
-    if (!wasLocal && removed?.owner !== undefined) await this.#directory.send(removed.owner, { type: TERMINATED, id })
+    // It is over whether or not its owner hears of it at once.
+    if (!wasLocal && removed?.owner !== undefined) await this.#endings.tell(removed.owner, { type: TERMINATED, id })
     return removed !== undefined || wasLocal
   }
 }

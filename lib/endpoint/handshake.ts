@@ -4,31 +4,42 @@ import type { SessionState } from '../session/session-cluster.js'
 type Message = JSONRPCMessage & { readonly method: string }
 type Params = Readonly<Record<string, unknown>> | undefined
 
+// Of the URIs that a session is subscribed to, in characters: a client may ask for more and more of them.
+const MAX_SUBSCRIBED = 65_536
+
 /**
  * What a client has said to set its session up, so that it can be said again to
- * another server: how it initialized, its log level and its subscriptions.
+ * another server: how it initialized, its log level and its subscriptions. Of
+ * those the oldest are forgotten when they are too many to keep.
  */
 export class Handshake {
   readonly #path: string
+  readonly #onForget: () => void
   readonly #subscriptions: Set<string>
+  #subscribed = 0
   #initialize: InitializeRequest['params'] | undefined
   #initialized: boolean
   #logLevel: string | undefined
 
-  /** @param path of the endpoint that the session belongs to */
-  constructor (path: string, state: SessionState = {}) {
+  /**
+   * @param path of the endpoint that the session belongs to
+   * @param onForget called for each subscription that is forgotten
+   */
+  constructor (path: string, onForget: () => void, state: SessionState = {}) {
     const { initialize, initialized, logLevel, subscriptions } = state
     this.#path = path
+    this.#onForget = onForget
     this.#initialize = readParams(initialize)
     this.#initialized = initialized === true
     this.#logLevel = typeof logLevel === 'string' ? logLevel : undefined
     this.#subscriptions = new Set(Array.isArray(subscriptions) ? subscriptions.map(String) : [])
+    for (const uri of this.#subscriptions) this.#subscribed += uri.length
   }
 
   /** The handshake of a session that is to be brought back at this path; undefined if it belongs elsewhere. */
-  static restore (path: string, state: SessionState | undefined): Handshake | undefined {
+  static restore (path: string, onForget: () => void, state: SessionState | undefined): Handshake | undefined {
     if (state === undefined || state['path'] !== path || readParams(state['initialize']) === undefined) return undefined
-    return new Handshake(path, state)
+    return new Handshake(path, onForget, state)
   }
 
   /** Takes note of a message from the client, and returns whether it changed anything. */
@@ -87,9 +98,28 @@ export class Handshake {
   #changeSubscription (params: Params, subscribe: boolean): boolean {
     const uri = readString(params, 'uri')
     if (uri === undefined || this.#subscriptions.has(uri) === subscribe) return false
-    if (subscribe) this.#subscriptions.add(uri)
-    else this.#subscriptions.delete(uri)
+    if (subscribe && uri.length > MAX_SUBSCRIBED) {
+      this.#onForget()
+      return false
+    }
+    if (subscribe) this.#subscribe(uri)
+    else this.#unsubscribe(uri)
     return true
+  }
+
+  #subscribe (uri: string): void {
+    this.#subscriptions.add(uri)
+    this.#subscribed += uri.length
+    for (const oldest of this.#subscriptions) {
+      if (this.#subscribed <= MAX_SUBSCRIBED) return
+      this.#unsubscribe(oldest)
+      this.#onForget()
+    }
+  }
+
+  #unsubscribe (uri: string): void {
+    this.#subscriptions.delete(uri)
+    this.#subscribed -= uri.length
   }
 }
 

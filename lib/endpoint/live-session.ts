@@ -10,6 +10,9 @@ import type { ResolvedEndpointOptions, SessionServer } from './options.js'
 import { SessionTransport } from './session-transport.js'
 import { toReplayRequest, toTransportRequest } from './web-request.js'
 
+// How long the request that brings a session back waits for its new server, in milliseconds.
+const REPLAY_PATIENCE = 1000
+
 export interface LiveSessionOptions {
   readonly session: Session
   readonly endpoint: ResolvedEndpointOptions
@@ -63,13 +66,30 @@ export class LiveSession {
     await server.connect(this.#transport)
   }
 
-  /** Says to a new server what the client had said to the last one. */
-  async replay (request: FastifyRequest, messages: Iterable<JSONRPCMessage>): Promise<void> {
-    const webRequest = toReplayRequest(this.session)
-    for (const message of messages) {
-      const response = await this.#transport.handleRequest(webRequest, withAuthInfo(request, message))
-      await response.text()
+  /**
+   * Says to a new server what the client had said to the last one: in its order, each when the one before is
+   * answered. A server that has not answered all in time hears the rest at once, as it may from a client.
+   * Resolves to the methods of what is not answered yet.
+   */
+  async replay (request: FastifyRequest, messages: Iterable<JSONRPCMessage & { readonly method: string }>): Promise<string[]> {
+    const unanswered = new Set<{ readonly method: string }>()
+    let timer: NodeJS.Timeout | undefined
+    const late = new Promise<void>((resolve) => { timer = setTimeout(resolve, REPLAY_PATIENCE) })
+    try {
+      for (const message of messages) {
+        unanswered.add(message)
+        const said = this.#say(request, message).then(() => unanswered.delete(message))
+        await Promise.race([said, late])
+      }
+    } finally {
+      clearTimeout(timer)
     }
+    return Array.from(unanswered, ({ method }) => method)
+  }
+
+  async #say (request: FastifyRequest, message: JSONRPCMessage): Promise<void> {
+    const response = await this.#transport.handleRequest(toReplayRequest(this.session), withAuthInfo(request, message))
+    await response.text()
   }
 
   /** Hands a request on to the transport. */

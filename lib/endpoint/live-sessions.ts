@@ -84,7 +84,7 @@ export class LiveSessions implements SessionHolder {
       if (!isSent || raw.statusCode >= 400) this.#discard(session)
     })
     try {
-      const handshake = this.#layer.cluster && new Handshake(this.#path)
+      const handshake = this.#layer.cluster && new Handshake(this.#path, this.#createOnForget(session))
       const live = await this.#start({ session, request, restored: false }, handshake)
       const response = await live.handle(request, reply)
       if (!response.ok) this.#discard(session)
@@ -114,7 +114,7 @@ export class LiveSessions implements SessionHolder {
   }
 
   #restore (session: Session, request: FastifyRequest): Promise<LiveSession | undefined> {
-    const handshake = Handshake.restore(this.#path, this.#layer.cluster?.readState(session))
+    const handshake = Handshake.restore(this.#path, this.#createOnForget(session), this.#layer.cluster?.readState(session))
     if (handshake === undefined) return Promise.resolve(undefined)
     const restoring = this.#revive(session, request, handshake).finally(() => this.#restoring.delete(session))
     this.#restoring.set(session, restoring)
@@ -125,7 +125,10 @@ export class LiveSessions implements SessionHolder {
   async #revive (session: Session, request: FastifyRequest, handshake: Handshake): Promise<LiveSession> {
     try {
       const live = await this.#start({ session, request, restored: true }, handshake)
-      await live.replay(request, handshake.messages())
+      const unanswered = await live.replay(request, handshake.messages())
+      if (unanswered.length > 0) {
+        this.#log.warn(`The new MCP server of session ${hashSessionId(session.id)} has not answered yet: ${[...new Set(unanswered)].join(', ')}`)
+      }
       return live
     } catch (error) {
       this.#close(session)
@@ -161,6 +164,14 @@ export class LiveSessions implements SessionHolder {
     const { resumable } = this.#options
     if (resumable === undefined) return undefined
     return this.#layer.cluster?.createEvents(session, resumable.maxEvents) ?? new EventBuffer(resumable.maxEvents)
+  }
+
+  #createOnForget ({ id }: Session): () => void {
+    let isLogged = false
+    return () => {
+      if (!isLogged) this.#log.warn(`Session ${hashSessionId(id)} has too many subscriptions. The oldest will not be there on another node`)
+      isLogged = true
+    }
   }
 
   #discard (session: Session): void {

@@ -45,6 +45,19 @@ t.test('a release leaves the session to whoever asks first', async (t) => {
   t.equal(endings.isOver('a'), false)
 })
 
+t.test('a message that the directory did not take is sent again', async (t) => {
+  const { directory, endings, errors } = scene(t)
+  await directory.announce({ node: 'node-1', url: '' }, 5000)
+  directory.away = true
+  await endings.tell('node-1', { n: 1 })
+  directory.away = false
+  t.equal(errors.length, 1)
+  await endings.tell('node-2', { n: 2 })
+  t.strictSame(await directory.renew('node-1', 5000), [{ n: 1 }])
+  await endings.flush()
+  t.equal(directory.calls.get('send'), 3, 'also to a node that is gone, once')
+})
+
 t.test('sessions that end together go together', async (t) => {
   const { directory, endings, create } = scene(t)
   const sessions = []

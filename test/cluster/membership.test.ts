@@ -72,6 +72,19 @@ t.test('an outage shorter than the lease is survived', async t => {
   t.strictSame([...new Set(events)], ['joined', 'unavailable'])
 })
 
+t.test('the directory has answered when the lease and the secret have come', async t => {
+  const { directory, node, events, pass } = scene(t)
+  node.on('answered', () => { events.push('answered') })
+  await node.join()
+  const { secret } = directory
+  directory.secret = async () => { throw new Error('Its part of the directory is away') }
+  await pass(LEASE / 3)
+  t.equal(node.isValid(), true)
+  directory.secret = secret
+  await pass(LEASE / 3)
+  t.strictSame(events, ['joined', 'answered', 'unavailable', 'answered'])
+})
+
 t.test('the node stops before the directory gives its sessions away', async t => {
   const { directory, node, events, pass } = scene(t)
   await node.join()

@@ -7,6 +7,7 @@ import t, { type Test } from 'tap'
 import mcpSessions from '../../index.js'
 import { start } from '../helpers/child.js'
 import { createCluster, type ClusterApp } from '../helpers/cluster-apps.js'
+import { captureLog } from '../helpers/log-lines.js'
 import { needsRedis, needsRedisServer, RedisServer, startRedis } from '../helpers/redis-server.js'
 
 t.setTimeout(120_000)
@@ -280,6 +281,20 @@ t.test('on one Redis', needsRedis(), async (t) => {
     await sleep(1500)
     t.equal(await one.app.sessionDirectory.count(), 1)
   })
+})
+
+t.test('an outage shorter than the lease is logged, and its end, and the next one', needsRedisServer(), async (t) => {
+  const server = await RedisServer.start()
+  t.teardown(() => server.kill())
+  const { stream, lines } = captureLog()
+  await createCluster(t, server.url)({ cluster: { lease: 1500 }, server: { logger: { level: 'info', stream } } })
+  const count = (text: string): number => lines.filter((line) => line.includes(text)).length
+  for (const round of [1, 2]) {
+    server.freeze()
+    await eventually(t, async () => count('does not answer') === round, 'it is away')
+    server.thaw()
+    await eventually(t, async () => count('answers again') === round, 'it is back')
+  }
 })
 
 t.test('while Redis is away', needsRedisServer(), async (t) => {

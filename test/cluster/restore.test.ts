@@ -155,6 +155,44 @@ t.test('on one Redis', needsRedis(), async (t) => {
     })
   }
 
+  for (const enableJsonResponse of [false, true]) {
+    t.test(`a new server that does not answer all does not hold the session up: ${enableJsonResponse ? 'JSON' : 'SSE'}`, async (t) => {
+      const addNode = createNodes(t, redisUrl)
+      const one = await addNode({ enableJsonResponse })
+      const two: Node = await addNode({
+        enableJsonResponse,
+        createServer (context) {
+          const built = buildServer(two.app, context)
+          built.server.setRequestHandler(SetLevelRequestSchema, ({ params }) => {
+            built.heard.push(params.level)
+            return new Promise(() => {})
+          })
+          two.built.push(built)
+          return built.server
+        }
+      })
+      const id = await shakeHands(one)
+      await one.app.close()
+      const sent = performance.now()
+      t.match(await count(two, id), /^1 /)
+      t.ok(performance.now() - sent < 3000, `after ${performance.now() - sent} ms`)
+      t.match(two.built, [{ heard: ['initialized', 'warning', '+a:2'] }], 'and it has heard all')
+      t.equal(two.log.filter((line) => line.includes('has not answered yet: logging/setLevel')).length, 1)
+    })
+  }
+
+  t.test('a client with too many subscriptions keeps the last ones, and the log says so once', async (t) => {
+    const addNode = createNodes(t, redisUrl)
+    const [one, two] = [await addNode(), await addNode()]
+    const id = await shakeHands(one)
+    const uris = ['b', 'c', 'd', 'e'].map((name) => `${name}:`.padEnd(30_000, 'x'))
+    for (const uri of uris) await (await send(one, id, { id: uri[0], method: 'resources/subscribe', params: { uri } })).text()
+    t.equal(one.log.filter((line) => line.includes('too many subscriptions')).length, 1)
+    await one.app.close()
+    await count(two, id)
+    t.strictSame(two.built[0]?.heard, ['initialized', 'warning', ...uris.slice(-2).map((uri) => `+${uri}`)])
+  })
+
   t.test('a server that cannot be made leaves the session for the next try', async (t) => {
     const addNode = createNodes(t, redisUrl)
     const one = await addNode()

@@ -1,0 +1,23 @@
+import t from 'tap'
+import { Endings } from '../../lib/cluster/endings.js'
+import { SessionDirectory } from '../../lib/cluster/session-directory.js'
+import { MemoryDirectory } from '../helpers/memory-directory.js'
+
+t.test('a session is terminated, also when its owner cannot be told at once', async (t) => {
+  const directory = new MemoryDirectory()
+  const now = Date.now()
+  await directory.announce({ node: 'owner', url: '' }, 5000)
+  await directory.create({ id: 'a', principal: undefined, owner: 'owner', createdAt: now, lastAccessedAt: now, metadata: undefined, state: undefined })
+  const errors: string[] = []
+  const endings = new Endings({ directory, onError: (message) => { errors.push(message) } })
+  const sessions = new SessionDirectory(directory, endings, () => false)
+
+  const { send } = directory
+  directory.send = async () => { throw new Error('Its part of the directory is away') }
+  t.equal(await sessions.terminate('a'), true)
+  t.equal(errors.length, 1)
+  t.equal(await directory.get('a'), undefined)
+  directory.send = send
+  await endings.flush()
+  t.strictSame(await directory.renew('owner', 5000), [{ type: 'terminated', id: 'a' }])
+})
