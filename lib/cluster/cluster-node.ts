@@ -22,6 +22,8 @@ const PATIENCE = 1000
 // A session's last use is written at most this part of the ttl too late.
 const WRITES_PER_TTL = 20
 const LONGEST_WRITE_INTERVAL = 60_000
+// How soon a stream ends that was opened through this node after it has let go of all others, in milliseconds.
+const STREAM_END_INTERVAL = 50
 
 export interface ClusterNodeOptions {
   sessions: SessionManager
@@ -55,6 +57,9 @@ export class ClusterNode implements SessionCluster, Drainer {
   readonly #commands: RedisCommands
   readonly #onError: (message: string, error: unknown) => void
   readonly #liveness: NodeJS.Timeout | undefined
+  #drainTimeout = 0
+  #streamEnd: NodeJS.Timeout | undefined
+  #callEnd: NodeJS.Timeout | undefined
 
   /** @param interval milliseconds between two writes of when sessions were last used; 0: never */
   constructor (sessions: SessionManager, directory: RedisDirectory, membership: Membership, interval: number, log: FastifyBaseLogger) {
@@ -81,13 +86,14 @@ export class ClusterNode implements SessionCluster, Drainer {
 
   /** Ends the streams that come from other nodes, and waits for their answers. */
   async drain (timeout: number): Promise<void> {
+    this.#drainTimeout = timeout
     this.#passing.destroyStreams()
     await this.#passing.whenAnswered(timeout)
   }
 
   /** Resolves when the directory says of the sessions which have been handed over that they have no owner. Never rejects. */
   async settle (): Promise<void> {
-    this.#passing.destroyStreams()
+    this.#endLatecomers()
     await this.#holdings.whenAllLeft()
     await this.#endings.flush()
   }
@@ -95,6 +101,8 @@ export class ClusterNode implements SessionCluster, Drainer {
   /** Lets go of what is left, so that the others need not wait for the lease to end. Never rejects. */
   async leave (): Promise<void> {
     clearInterval(this.#liveness)
+    clearInterval(this.#streamEnd)
+    clearTimeout(this.#callEnd)
     await this.#holdings.whenAllLeft()
     // What has failed a moment ago would only fail again.
     if (!this.#endings.isFailing) await this.#endings.flush()
@@ -146,6 +154,15 @@ export class ClusterNode implements SessionCluster, Drainer {
   #catchUp (): void {
     this.#holdings.settleAll()
     this.#endings.flush()
+  }
+
+  // The server has yet to stop listening, and close() waits for what reaches it until then.
+  #endLatecomers (): void {
+    this.#passing.destroyStreams()
+    this.#streamEnd ??= setInterval(() => this.#passing.destroyStreams(), STREAM_END_INTERVAL)
+    this.#streamEnd.unref()
+    this.#callEnd ??= setTimeout(() => this.#passing.destroy(), this.#drainTimeout)
+    this.#callEnd.unref()
   }
 
   #startWriting (interval: number): NodeJS.Timeout {

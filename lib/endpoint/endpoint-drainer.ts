@@ -7,6 +7,8 @@ import type { RunningReplies } from '../session/running-replies.js'
 
 // How long close() waits for last answers to reach their clients, and for the app's servers to close.
 const SETTLE_TIMEOUT = 1000
+// How soon a stream ends that was opened after its session was handed over, in milliseconds.
+const STREAM_END_INTERVAL = 50
 
 export interface EndpointDrainerOptions {
   readonly live: LiveSessions
@@ -21,6 +23,7 @@ export class EndpointDrainer implements Drainer {
   readonly #modern: ModernRequests
   readonly #running: RunningReplies
   readonly #layer: SessionLayer
+  #streamEnd: NodeJS.Timeout | undefined
 
   constructor ({ live, modern, running, layer }: EndpointDrainerOptions) {
     this.#live = live
@@ -39,12 +42,23 @@ export class EndpointDrainer implements Drainer {
   async settle (): Promise<void> {
     this.#live.endStreams()
     if (this.#layer.shutdown.handsOver) {
-      // The server has yet to stop listening, and what came in meanwhile to be answered.
-      setTimeout(() => this.#running.destroy(), this.#layer.drainTimeout).unref()
+      this.#endLatecomers()
       return
     }
     await atMost(SETTLE_TIMEOUT, this.#live.settle())
     await this.#running.whenClosed(SETTLE_TIMEOUT)
     this.#running.destroy()
+  }
+
+  // The server has yet to stop listening, and what comes in meanwhile to be answered.
+  #endLatecomers (): void {
+    if (this.#streamEnd !== undefined) return
+    this.#streamEnd = setInterval(() => this.#live.endStreams(), STREAM_END_INTERVAL)
+    this.#streamEnd.unref()
+    const timer = setTimeout(() => {
+      clearInterval(this.#streamEnd)
+      this.#running.destroy()
+    }, this.#layer.drainTimeout)
+    timer.unref()
   }
 }

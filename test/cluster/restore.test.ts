@@ -65,6 +65,7 @@ function createNodes (t: Test, redisUrl: string): (endpoint?: Partial<McpEndpoin
     const node = await addNode({
       ...options,
       async routes (app) {
+        await options.routes?.(app)
         await app.register(mcpEndpoint, {
           createServer (context) {
             const one = buildServer(app, context)
@@ -268,6 +269,42 @@ t.test('on one Redis', needsRedis(), async (t) => {
     const stream = await send(streaming, id2, { id: 9, method: 'tools/call', params: { name: 'slow', arguments: {} } })
     streaming.app.sessionManager.cleanup(id2, 'moved')
     await t.rejects(stream.text(), 'cut off')
+  })
+
+  t.test('what reaches a node after its sessions are handed over does not keep it from closing', async (t) => {
+    const addNode = createNodes(t, redisUrl)
+    const [one, two] = [await addNode(), await addNode()]
+    const theirs = await shakeHands(one)
+    const left = await shakeHands(two)
+    await two.app.close()
+    const ends: Array<Promise<number>> = []
+    const three: Node = await addNode({}, {
+      plugin: { drainTimeout: 1500 },
+      server: { forceCloseConnections: false, return503OnClosing: false },
+      // After the hook of the plugin, and while the server listens.
+      async routes (app) { app.addHook('preClose', arriveLate) }
+    })
+    const openStream = async (id: string): Promise<number> => {
+      const stream = await send(three, id, {}, { method: 'GET', body: null, headers: { accept: 'text/event-stream', connection: 'close' } })
+      await stream.text().catch(() => 'cut off')
+      return performance.now()
+    }
+    const callSlowly = async (id: string): Promise<number> => {
+      const response = await send(three, id, { id: 9, method: 'tools/call', params: { name: 'slow', arguments: {} } }, { headers: { connection: 'close' } })
+      await response.text().catch(() => 'cut off')
+      return performance.now()
+    }
+    async function arriveLate (): Promise<void> {
+      ends.push(openStream(theirs), openStream(left), callSlowly(theirs))
+      while (one.app.sessionManager.get(theirs)?.activeRequests !== 2) await sleep(5)
+      while (three.app.sessionManager.get(left)?.activeRequests !== 1) await sleep(5)
+    }
+    const begun = performance.now()
+    await three.app.close()
+    const [passedOn, local, call] = (await Promise.all(ends)).map((end) => end - begun)
+    t.ok(Number(passedOn) < 1000 && Number(local) < 1000, `streams end at once: after ${passedOn} and ${local} ms`)
+    t.ok(Number(call) < 2500, `a call within the drain timeout: after ${call} ms`)
+    t.match(await count(one, theirs), /^1 /)
   })
 
   t.test('Last-Event-ID works on another node, also when the one that sent the events is gone', async (t) => {
