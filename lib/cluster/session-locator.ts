@@ -7,6 +7,7 @@ import { DirectoryUnavailableError, SessionLostError, type Directory, type Peer,
 import { ForwardError, type Forwarder } from './forward.js'
 import type { Holdings } from './holdings.js'
 import type { Membership } from './membership.js'
+import { PeerWatch } from './peer-watch.js'
 
 // How often an owner that cannot be reached is tried again, in milliseconds.
 const RETRY_INTERVAL = 100
@@ -31,6 +32,7 @@ export class SessionLocator {
   readonly #holdings: Holdings
   readonly #forwarder: Forwarder
   readonly #passing: RunningReplies
+  readonly #peers: PeerWatch
   readonly #patience: number
   readonly #find: (id: string) => Session | undefined
   // One at a time for each session, however many requests arrive together.
@@ -42,6 +44,7 @@ export class SessionLocator {
     this.#holdings = holdings
     this.#forwarder = forwarder
     this.#passing = passing
+    this.#peers = new PeerWatch(directory, membership.lease)
     this.#patience = patience
     this.#find = find
   }
@@ -106,7 +109,7 @@ export class SessionLocator {
     const from = await this.#membership.whenIncarnated(this.#patience)
     // It would never close again.
     if (reply.raw.destroyed) throw new ForwardError('The client has gone away')
-    const watch = this.#watch(to)
+    const watch = this.#peers.watch(to.node)
     reply.raw.once('close', watch.end)
     let answered = false
     try {
@@ -120,16 +123,6 @@ export class SessionLocator {
         watch.end()
       }
     }
-  }
-
-  // An owner that stands still keeps its connections: only its lease tells that it is gone.
-  #watch ({ node }: Peer): { signal: AbortSignal, end: () => void } {
-    const lost = new AbortController()
-    const timer = setInterval(() => {
-      this.#directory.peer(node).then((peer) => { if (peer === undefined) lost.abort() }, () => {})
-    }, this.#membership.lease / 2)
-    timer.unref()
-    return { signal: lost.signal, end: () => clearInterval(timer) }
   }
 
   #takeOver (record: StoredSession): Promise<Session | SessionError | undefined> {

@@ -9,6 +9,8 @@ import { createRoundRobinProxy } from '../../examples/round-robin-proxy.js'
 import { cleanEnv } from './child.js'
 import { freePort, killWithThisProcess } from './redis-server.js'
 
+// Longer than it takes a node to close, shorter than a hang, in milliseconds.
+const END_TIMEOUT = 25_000
 const NODE = fileURLToPath(new URL('../fixtures/cluster-node.ts', import.meta.url))
 
 export interface ClusterOptions {
@@ -52,11 +54,11 @@ export class ClusterNode {
     await Promise.race([once(child, 'message'), ended])
   }
 
-  /** Sends a signal, and resolves to the exit code or the signal that ended the process. */
+  /** Sends a signal, and resolves to the exit code or the signal that ended the process. Rejects when it does not end. */
   async end (signal: NodeJS.Signals): Promise<unknown> {
     const child = this.#child
     if (child === undefined || child.exitCode !== null || child.signalCode !== null) return
-    const exited = once(child, 'exit')
+    const exited = once(child, 'exit', { signal: AbortSignal.timeout(END_TIMEOUT) })
     child.kill(signal)
     const [code, by]: unknown[] = await exited
     return code ?? by
@@ -173,11 +175,10 @@ export class TestClient {
   }
 }
 
-/** Clients with a session each, opened on these nodes in turn. All that they send afterwards goes to the URL. */
-export async function connectClients (t: Test, url: URL, count: number, nodes: readonly ClusterNode[]): Promise<TestClient[]> {
-  const clients: TestClient[] = []
-  for (let i = 0; i < count; i++) clients.push(await new TestClient(url, nodes[i % nodes.length]?.url ?? url).connect(t))
-  return clients
+/** Clients with a session each, opened all at once, on these nodes in turn. All that they send afterwards goes to the URL. */
+export function connectClients (t: Test, url: URL, count: number, nodes: readonly ClusterNode[]): Promise<TestClient[]> {
+  const clients = Array.from({ length: count }, (_, i) => new TestClient(url, nodes[i % nodes.length]?.url ?? url))
+  return Promise.all(clients.map((client) => client.connect(t)))
 }
 
 export function idsOf (clients: readonly TestClient[]): string[] {
@@ -201,10 +202,14 @@ export function toolCall (name: string, args: object = {}): object {
   return { jsonrpc: '2.0', id: `call ${++calls}`, method: 'tools/call', params: { name, arguments: args } }
 }
 
+export function initialize (): object {
+  const params = { protocolVersion: '2025-11-25', capabilities: { roots: {} }, clientInfo: { name: 'by hand', version: '1' } }
+  return { jsonrpc: '2.0', id: 0, method: 'initialize', params }
+}
+
 /** Opens a session by hand, and returns its id. */
 export async function openSession (url: URL, headers: Record<string, string> = {}): Promise<string> {
-  const params = { protocolVersion: '2025-11-25', capabilities: { roots: {} }, clientInfo: { name: 'by hand', version: '1' } }
-  const response = await send(url, { jsonrpc: '2.0', id: 0, method: 'initialize', params }, headers)
+  const response = await send(url, initialize(), headers)
   await response.text()
   const id = response.headers.get('mcp-session-id')
   if (id === null) throw new Error(`No session was opened: ${response.status}`)

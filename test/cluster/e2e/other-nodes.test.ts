@@ -75,6 +75,11 @@ t.test('a stranger gets the same answer everywhere', needsRedisServer(), async (
   for (const [i, { url }] of nodes.entries()) {
     t.strictSame(await ask(url, { authorization: 'mallory' }), notFound, `another principal, node ${i}`)
     t.strictSame(await ask(url, {}), notFound, `nobody, node ${i}`)
+    for (const method of ['GET', 'DELETE']) {
+      const headers = { authorization: 'mallory', accept: 'text/event-stream', 'mcp-session-id': id }
+      const response = await fetch(url, { method, headers })
+      t.strictSame({ status: response.status, body: await response.text() }, notFound, `${method}, node ${i}`)
+    }
     for (const header of forged) {
       t.strictSame(await ask(url, { authorization: 'mallory', 'mcp-session-forwarded': header }), notFound, `a forged header, node ${i}`)
       t.equal(await statusWithHost(url, 'evil.example', { ...alice, 'mcp-session-id': id, 'mcp-session-forwarded': header }), 403, 'does not get past the check of Host')
