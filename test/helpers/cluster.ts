@@ -144,13 +144,16 @@ export class TestClient {
   readonly statuses: number[] = []
   readonly #transport: StreamableHTTPClientTransport
 
-  /** @param openAt where to open the session; everything else goes to the URL */
-  constructor (url: URL, openAt: URL) {
+  /**
+   * @param openAt where to open the session
+   * @param listenAt where to open the GET stream; everything else goes to the URL
+   */
+  constructor (url: URL, openAt: URL, listenAt = url) {
     this.client = new Client({ name: 'tester', version: '7' }, { capabilities: { elicitation: {}, roots: { listChanged: true } } })
     this.#transport = new StreamableHTTPClientTransport(url, {
       fetch: async (target, init) => {
         const opens = typeof init?.body === 'string' && init.body.includes('"method":"initialize"')
-        const response = await fetch(opens ? openAt : target, init)
+        const response = await fetch(opens ? openAt : init?.method === 'GET' ? listenAt : target, init)
         this.statuses.push(response.status)
         return response
       },

@@ -51,7 +51,10 @@ async function testOneServer (t: Test, cluster: TestCluster): Promise<void> {
 }
 
 async function testMessages (t: Test, cluster: TestCluster): Promise<void> {
-  const clients = await connectClients(t, cluster.url, 9, cluster.nodes)
+  const { nodes } = cluster
+  const clients = await Promise.all(nodes.flatMap((owner) => nodes.flatMap((listener) => nodes.map((caller) => (
+    new TestClient(caller.url, owner.url, listener.url).connect(t)
+  )))))
   await cluster.whenListening(idsOf(clients))
   await Promise.all(clients.map(async ({ client }, c) => {
     const logged: unknown[] = []
