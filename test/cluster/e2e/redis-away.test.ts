@@ -34,12 +34,13 @@ async function testOutage (t: Test, { begin, end, persistent = false }: Outage):
   t.teardown(() => redis.kill())
   const cluster = await startCluster(t, { redisPorts: [redis.port], lease: LEASE, nodes: 2 })
   const id = await openSession(cluster.node(0).url)
-  t.equal(readAnswer((await call(cluster, 1, id, 'count')).body), 1, 'the other node passes requests on')
+  const changed = await openSession(cluster.node(0).url)
+  for (const each of [id, changed]) t.equal(readAnswer((await call(cluster, 1, each, 'count')).body), 1, 'the other node passes requests on')
 
   const began = performance.now()
   await begin(redis)
   t.equal(readAnswer((await call(cluster, 0, id, 'echo', { value: 'here' })).body), 'here', 'a session is served where it lives while the lease can be valid')
-  testUnavailable(t, await call(cluster, 0, id, 'count'), 'what a call has changed cannot be kept')
+  testUnavailable(t, await call(cluster, 0, changed, 'count'), 'what a call has changed cannot be kept')
   await testAway(t, cluster, id)
   await wait(Math.max(0, LEASE - (performance.now() - began)))
   testUnavailable(t, await call(cluster, 0, id, 'echo', { value: 'here' }), 'the owner, after its lease')
@@ -47,15 +48,18 @@ async function testOutage (t: Test, { begin, end, persistent = false }: Outage):
 
   await end(redis)
   await eventually('both nodes serve again', async () => {
-    const answers = await Promise.all([0, 1].map((node) => call(cluster, node, id, 'echo', { value: 'here' })))
-    t.notOk(answers.some(({ status }) => status === 404), 'the session is never taken for gone')
+    const answers = await Promise.all([id, changed].flatMap((each) => [0, 1].map((node) => call(cluster, node, each, 'echo', { value: 'here' }))))
+    t.notOk(answers.some(({ status }) => status === 404), 'no session is ever taken for gone')
     return answers.every(({ status }) => status === 200)
   })
-  t.equal(readAnswer((await call(cluster, 1, id, 'count')).body), 3, 'on the same session, with its metadata')
+  t.equal(readAnswer((await call(cluster, 1, id, 'count')).body), 2, 'on the same session, with its metadata')
+  // It was carried out where the session lived, which may have been taken over from there since.
+  const next = readAnswer((await call(cluster, 1, changed, 'count')).body)
+  t.ok(next === 2 || next === 3, `a call that got 503 may or may not count: ${next}`)
   t.match(readAnswer((await call(cluster, 1, id, 'describe')).body), { capabilities: { roots: {} } })
   const other = await openSession(cluster.node(1).url)
   t.equal(readAnswer((await call(cluster, 0, other, 'count')).body), 1, 'and new ones are opened')
-  t.strictSame(await cluster.liveIds(), [id, other].sort())
+  t.strictSame(await cluster.liveIds(), [id, changed, other].sort())
 }
 
 interface Answer {
