@@ -111,7 +111,7 @@ export class Handshake {
     this.#subscriptions.add(uri)
     this.#subscribed += uri.length
     for (const oldest of this.#subscriptions) {
-      if (this.#subscribed <= MAX_SUBSCRIBED) return
+      if (this.#subscribed <= MAX_SUBSCRIBED) break
       this.#unsubscribe(oldest)
       this.#onForget()
     }
