@@ -1,9 +1,9 @@
 // A server process: the same tools behind one of the endpoints that are compared.
-import { McpServer } from '@modelcontextprotocol/sdk/server/mcp.js'
 import { StreamableHTTPServerTransport } from '@modelcontextprotocol/sdk/server/streamableHttp.js'
 import Fastify, { type FastifyInstance } from 'fastify'
 import { randomUUID } from 'node:crypto'
 import { built } from '../built.js'
+import { createServer, serve } from './serve.js'
 
 const [, , kind, mode] = process.argv
 const enableJsonResponse = mode === 'json'
@@ -12,20 +12,7 @@ const app = Fastify()
 if (kind === 'endpoint') await mountEndpoint(app)
 else if (kind === 'hand-wired') mountByHand(app)
 else await mountFastifyMcp(app)
-
-const url = await app.listen({ port: 0, host: '127.0.0.1' })
-process.on('message', (question) => {
-  if (question === 'heap') globalThis.gc?.()
-  const { user, system } = process.cpuUsage()
-  process.send?.({ cpu: user + system, heap: process.memoryUsage().heapUsed })
-})
-process.send?.({ url: `${url}/mcp` })
-
-function createServer (): McpServer {
-  const server = new McpServer({ name: 'benchmark', version: '1.0.0' })
-  server.registerTool('greet', {}, async () => ({ content: [{ type: 'text', text: 'hello' }] }))
-  return server
-}
+await serve(app, '/mcp')
 
 async function mountEndpoint (app: FastifyInstance): Promise<void> {
   await app.register(built.mcpSessions, { maxSessions: 100_000 })

@@ -1,0 +1,68 @@
+import { fork, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { fileURLToPath } from 'node:url'
+
+export interface Usage {
+  /** Microseconds of CPU time since the process started. */
+  cpu: number
+  /** Bytes. */
+  heap: number
+}
+
+const running = new Set<ChildProcess>()
+process.on('exit', () => {
+  for (const child of running) child.kill('SIGKILL')
+})
+// Without a listener, a signal ends this process and no other.
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => process.exit(1))
+
+/** A server of `measure/` in a process of its own, which ends with this one. */
+export class ServerProcess {
+  readonly url: string
+  readonly #child: ChildProcess
+  readonly #ended: Promise<never>
+
+  private constructor (child: ChildProcess, ended: Promise<never>, url: string) {
+    this.#child = child
+    this.#ended = ended
+    this.url = url
+  }
+
+  static async start (name: string, ...args: string[]): Promise<ServerProcess> {
+    const file = fileURLToPath(new URL(`measure/${name}.ts`, import.meta.url))
+    const child = fork(file, args, { execArgv: ['--import', 'tsx', '--expose-gc'] })
+    running.add(child)
+    const ended = once(child, 'exit').then(() => {
+      running.delete(child)
+      throw new Error(`measure/${name}.ts ${args.join(' ')} has ended`)
+    })
+    ended.catch(() => {})
+    const [{ url }] = await Promise.race([once(child, 'message'), ended])
+    return new ServerProcess(child, ended, url)
+  }
+
+  async ask (question: 'cpu' | 'heap'): Promise<Usage> {
+    const answer = once(this.#child, 'message')
+    this.#child.send(question)
+    const [usage] = await Promise.race([answer, this.#ended])
+    return usage
+  }
+
+  /** Resolves when the process has closed what it has open, and has ended. */
+  async stop (): Promise<void> {
+    this.#child.kill('SIGTERM')
+    await this.#ended.catch(() => {})
+  }
+}
+
+/** Microseconds of CPU time that the servers need for some work, all together. */
+export async function useCpu (servers: readonly ServerProcess[], work: () => Promise<void>): Promise<number> {
+  const before = await sumCpu(servers)
+  await work()
+  return await sumCpu(servers) - before
+}
+
+async function sumCpu (servers: readonly ServerProcess[]): Promise<number> {
+  const usages = await Promise.all(servers.map((server) => server.ask('cpu')))
+  return usages.reduce((sum, { cpu }) => sum + cpu, 0)
+}
