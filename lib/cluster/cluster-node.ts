@@ -7,7 +7,7 @@ import type { Session } from '../session/session.js'
 import type { Drainer } from '../session/shutdown.js'
 import { SessionLostError, type JsonObject } from './directory.js'
 import { Endings } from './endings.js'
-import { Forwarder, verifyForwarded } from './forward.js'
+import { Forwarder, isForwarded } from './forward.js'
 import { Holdings } from './holdings.js'
 import { Membership } from './membership.js'
 import { resolveClusterOptions, type ClusterOptions } from './options.js'
@@ -120,7 +120,7 @@ export class ClusterNode implements SessionCluster, Drainer {
 
   isForwarded (request: FastifyRequest): boolean {
     const { incarnation: node, secret } = this.#membership
-    return node !== undefined && typeof verifyForwarded(request, { node, secret }) === 'object'
+    return node !== undefined && isForwarded(request, { node, secret })
   }
 
   barrier (session: Session): Promise<void> | undefined {

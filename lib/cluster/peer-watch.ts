@@ -1,77 +1,66 @@
+import { setMaxListeners } from 'node:events'
 import type { Directory } from './directory.js'
 
-export interface Watch {
-  /** Aborts when the lease of the node is over. */
-  readonly signal: AbortSignal
-  /** Nobody waits for the node any more. */
-  end (): void
-}
-
 interface Watched {
-  readonly lost: Set<AbortController>
-  readonly timer: NodeJS.Timeout
+  readonly lost: AbortController
+  watchers: number
 }
 
 // How long after the end of its lease a node is missed at the latest, in milliseconds.
 const LONGEST_INTERVAL = 500
 
 /**
- * Tells when other nodes are gone that this one waits for. A node that stands still keeps its connections:
- * only its lease tells. It is asked for once for all that wait.
+ * Tells when nodes are gone that somebody waits for. One that stands still keeps its connections: only its
+ * lease says so. Each node is asked about once an interval, however many wait for it.
  */
 export class PeerWatch {
-  readonly #directory: Directory
+  readonly #directory: Pick<Directory, 'peer'>
   readonly #interval: number
-  // By incarnation.
   readonly #watched = new Map<string, Watched>()
+  #isScheduled = false
 
   /** @param lease of the nodes, in milliseconds */
-  constructor (directory: Directory, lease: number) {
+  constructor (directory: Pick<Directory, 'peer'>, lease: number) {
     this.#directory = directory
     this.#interval = Math.min(lease / 10, LONGEST_INTERVAL)
   }
 
-  watch (node: string): Watch {
-    const watched = this.#watched.get(node) ?? this.#begin(node)
-    const lost = new AbortController()
-    watched.lost.add(lost)
-    return {
-      signal: lost.signal,
-      end: () => {
-        watched.lost.delete(lost)
-        if (watched.lost.size === 0) this.#end(node, watched)
-      }
-    }
+  /** The signal aborts when the lease of the node is over; call `end` when that does not matter any more. */
+  watch (node: string): { signal: AbortSignal, end: () => void } {
+    const watched = this.#watched.get(node) ?? this.#start(node)
+    watched.watchers++
+    return { signal: watched.lost.signal, end: () => { watched.watchers-- } }
   }
 
-  #begin (node: string): Watched {
-    let isAsking = false
-    const ask = async (): Promise<void> => {
-      if (isAsking) return
-      isAsking = true
-      if (await this.#isGone(node)) {
-        this.#end(node, watched)
-        for (const lost of watched.lost) lost.abort()
-      }
-      isAsking = false
-    }
-    const watched: Watched = { lost: new Set(), timer: setInterval(ask, this.#interval) }
-    watched.timer.unref()
+  #start (node: string): Watched {
+    const watched = { lost: new AbortController(), watchers: 0 }
+    setMaxListeners(0, watched.lost.signal)
     this.#watched.set(node, watched)
+    if (!this.#isScheduled) this.#schedule()
     return watched
   }
 
-  // A directory that does not answer says nothing of the node.
-  async #isGone (node: string): Promise<boolean> {
-    try {
-      return await this.#directory.peer(node) === undefined
-    } catch {
-      return false
-    }
+  #schedule (): void {
+    this.#isScheduled = true
+    const timer = setTimeout(() => this.#check(), this.#interval)
+    timer.unref()
   }
 
-  #end (node: string, watched: Watched): void {
-    clearInterval(watched.timer)
-    if (this.#watched.get(node) === watched) this.#watched.delete(node)
+  #check (): void {
+    for (const [node, watched] of this.#watched) {
+      if (watched.watchers > 0) this.#ask(node)
+      else this.#watched.delete(node)
+    }
+    this.#isScheduled = false
+    if (this.#watched.size > 0) this.#schedule()
+  }
+
+  // A directory that does not answer says nothing about the node.
+  #ask (node: string): void {
+    this.#directory.peer(node).then((peer) => {
+      if (peer !== undefined) return
+      this.#watched.get(node)?.lost.abort()
+      this.#watched.delete(node)
+    }, () => {})
   }
 }

@@ -31,8 +31,8 @@ export class SessionLocator {
   readonly #membership: Membership
   readonly #holdings: Holdings
   readonly #forwarder: Forwarder
-  readonly #passing: RunningReplies
   readonly #peers: PeerWatch
+  readonly #passing: RunningReplies
   readonly #patience: number
   readonly #find: (id: string) => Session | undefined
   // One at a time for each session, however many requests arrive together.
@@ -43,8 +43,8 @@ export class SessionLocator {
     this.#membership = membership
     this.#holdings = holdings
     this.#forwarder = forwarder
-    this.#passing = passing
     this.#peers = new PeerWatch(directory, membership.lease)
+    this.#passing = passing
     this.#patience = patience
     this.#find = find
   }
@@ -79,7 +79,7 @@ export class SessionLocator {
     if (located === undefined || located.record.principal !== principal) return new SessionNotFoundError()
     const { owner } = located
     if (owner !== undefined && owner.node !== this.#membership.incarnation) {
-      return await this.#forward(request, reply, owner, principal) ? 'answered' : undefined
+      return await this.#forward(request, reply, owner) ? 'answered' : undefined
     }
     // It may have come here while the directory was asked: it must not be claimed from ourselves.
     if (!this.#takeovers.has(id) && this.#find(id) !== undefined) return this.#tryOnce(request, reply, id, principal)
@@ -105,22 +105,23 @@ export class SessionLocator {
     return this.#holdings.isCurrent(session) ? session : undefined
   }
 
-  async #forward (request: FastifyRequest, reply: FastifyReply, to: Peer, principal: string | undefined): Promise<boolean> {
-    const from = await this.#membership.whenIncarnated(this.#patience)
+  async #forward (request: FastifyRequest, reply: FastifyReply, to: Peer): Promise<boolean> {
+    // Before that, it may not know the secret.
+    await this.#membership.whenIncarnated(this.#patience)
     // It would never close again.
     if (reply.raw.destroyed) throw new ForwardError('The client has gone away')
-    const watch = this.#peers.watch(to.node)
-    reply.raw.once('close', watch.end)
+    const { signal, end } = this.#peers.watch(to.node)
+    reply.raw.on('close', end)
     let answered = false
     try {
-      answered = await this.#forwarder.forward(request, reply, { from, principal, to, secret: this.#membership.secret, signal: watch.signal })
+      answered = await this.#forwarder.forward(request, reply, { to, secret: this.#membership.secret, signal })
       if (answered && request.method === 'GET') this.#passing.addStream(request, reply)
       else if (answered) this.#passing.addCall(request, reply)
       return answered
     } finally {
       if (!answered) {
-        reply.raw.off('close', watch.end)
-        watch.end()
+        reply.raw.off('close', end)
+        end()
       }
     }
   }

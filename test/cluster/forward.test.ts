@@ -5,7 +5,7 @@ import { createServer, type Server } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
 import t, { type Test } from 'tap'
-import { FORWARDED_HEADER, Forwarder, verifyForwarded, type Hop } from '../../lib/cluster/forward.js'
+import { FORWARDED_HEADER, Forwarder, isForwarded, type Hop } from '../../lib/cluster/forward.js'
 import { freePort } from '../helpers/redis-server.js'
 
 const SECRET = 'the secret of the cluster'
@@ -45,7 +45,7 @@ async function node (t: Test, url: string, { hop, connectTimeout, prepare }: Nod
   app.addHook('onRequest', async (request, reply) => {
     try {
       const to = { node: 'owner-1', url }
-      const passed = await forwarder.forward(request, reply, { from: 'node-1', principal: 'alice', to, secret: SECRET, ...hop })
+      const passed = await forwarder.forward(request, reply, { to, secret: SECRET, ...hop })
       outcomes.push(passed)
       if (passed) return reply
     } catch (error) {
@@ -378,7 +378,7 @@ t.test('closing ends open streams', async t => {
   app.get('/', {
     onRequest: async (request, reply) => {
       const to = { node: 'owner-1', url }
-      await forwarder.forward(request, reply, { from: 'node-1', principal: undefined, to, secret: SECRET })
+      await forwarder.forward(request, reply, { to, secret: SECRET })
       return reply
     }
   }, async () => {})
@@ -391,18 +391,18 @@ t.test('closing ends open streams', async t => {
 })
 
 t.test('signatures', async t => {
-  const seen: Array<ReturnType<typeof verifyForwarded>> = []
+  const seen: boolean[] = []
   const receive = { node: 'owner-1', secret: SECRET }
   const headers: string[] = []
   const target = fastify()
   target.all('/*', async (request: FastifyRequest) => {
     headers.push(String(request.headers[FORWARDED_HEADER]))
-    seen.push(verifyForwarded(request, receive))
+    seen.push(isForwarded(request, receive))
   })
   await target.listen({ port: 0, host: '127.0.0.1' })
   t.teardown(() => target.close())
   const url = `http://127.0.0.1:${portOf(target.server)}`
-  const direct = async (path: string, headers: Record<string, string>, method = 'GET'): Promise<typeof seen[number]> => {
+  const direct = async (path: string, headers: Record<string, string>, method = 'GET'): Promise<boolean | undefined> => {
     const res = await answerTo(send(`${url}${path}`, { method, headers }).end())
     await read(res)
     return seen.at(-1)
@@ -410,31 +410,25 @@ t.test('signatures', async t => {
 
   const { url: front } = await node(t, url)
   await read(await answerTo(send(`${front}/mcp?x=1`, { headers: { 'mcp-session-id': 'abc', [FORWARDED_HEADER]: 'made.up' } }).end()))
-  t.strictSame(seen.at(-1), { from: 'node-1', principal: 'alice' }, 'a node replaces what its client made up')
+  t.equal(seen.at(-1), true, 'a node replaces what its client made up')
   const good = String(headers.at(-1))
 
   const session = { 'mcp-session-id': 'abc' }
-  t.match(await direct('/mcp?x=1', { ...session, [FORWARDED_HEADER]: good }), { from: 'node-1' }, 'the very same request')
-  t.equal(await direct('/mcp?x=1', session), undefined)
-  const [claims, signature] = good.split('.')
-  const root = Buffer.from('{"from":"node-1","principal":"root"}').toString('base64url')
-  for (const header of ['', 'x', '.', 'made.up', `${claims}`, `${claims}.`, `${root}.${signature}`, `${claims}.${'A'.repeat(43)}`, `${claims}.€`]) {
-    t.equal(await direct('/mcp?x=1', { ...session, [FORWARDED_HEADER]: Buffer.from(header).toString('latin1') }), 'invalid', header)
+  t.equal(await direct('/mcp?x=1', { ...session, [FORWARDED_HEADER]: good }), true, 'the very same request')
+  t.equal(await direct('/mcp?x=1', session), false)
+  for (const header of ['', 'x', '.', 'made.up', good.slice(1), `${good}A`, 'A'.repeat(good.length), '€']) {
+    t.equal(await direct('/mcp?x=1', { ...session, [FORWARDED_HEADER]: Buffer.from(header).toString('latin1') }), false, header)
   }
-  t.equal(await direct('/mcp?x=2', { ...session, [FORWARDED_HEADER]: good }), 'invalid', 'another URL')
-  t.equal(await direct('/mcp?x=1', { ...session, [FORWARDED_HEADER]: good }, 'DELETE'), 'invalid', 'another method')
-  t.equal(await direct('/mcp?x=1', { 'mcp-session-id': 'abd', [FORWARDED_HEADER]: good }), 'invalid', 'another session')
+  t.equal(await direct('/mcp?x=2', { ...session, [FORWARDED_HEADER]: good }), false, 'another URL')
+  t.equal(await direct('/mcp?x=1', { ...session, [FORWARDED_HEADER]: good }, 'DELETE'), false, 'another method')
+  t.equal(await direct('/mcp?x=1', { 'mcp-session-id': 'abd', [FORWARDED_HEADER]: good }), false, 'another session')
   receive.node = 'owner-2'
-  t.equal(await direct('/mcp?x=1', { ...session, [FORWARDED_HEADER]: good }), 'invalid', 'another node')
+  t.equal(await direct('/mcp?x=1', { ...session, [FORWARDED_HEADER]: good }), false, 'another node')
   Object.assign(receive, { node: 'owner-1', secret: 'another' })
-  t.equal(await direct('/mcp?x=1', { ...session, [FORWARDED_HEADER]: good }), 'invalid', 'another secret')
+  t.equal(await direct('/mcp?x=1', { ...session, [FORWARDED_HEADER]: good }), false, 'another secret')
 
-  const { url: early } = await node(t, url, { hop: { secret: '', principal: undefined } })
+  const { url: early } = await node(t, url, { hop: { secret: '' } })
   receive.secret = ''
   await read(await answerTo(send(`${early}/mcp`).end()))
-  t.equal(seen.at(-1), 'invalid', 'no secret yet')
-  receive.secret = SECRET
-  const { url: anonymous } = await node(t, url, { hop: { principal: undefined } })
-  await read(await answerTo(send(`${anonymous}/mcp`).end()))
-  t.strictSame(seen.at(-1), { from: 'node-1', principal: undefined })
+  t.equal(seen.at(-1), false, 'no secret yet')
 })

@@ -4,80 +4,109 @@ import t, { type Test } from 'tap'
 import { PeerWatch } from '../../lib/cluster/peer-watch.js'
 import { MemoryDirectory } from '../helpers/memory-directory.js'
 
+const INTERVAL = 500
+const STEP = 50
+const LEASE = 60_000
+
 interface Scene {
   directory: MemoryDirectory
-  peers: PeerWatch
+  watch: PeerWatch['watch']
+  /** How often the directory has been asked about a node. */
   asked: () => number
   pass: (ms: number) => Promise<void>
 }
 
-async function scene (t: Test, lease: number): Promise<Scene> {
-  mock.timers.enable({ apis: ['setInterval'] })
-  t.teardown(() => { mock.timers.reset() })
-  let time = 1000
-  const directory = new MemoryDirectory({ now: () => time })
-  for (const node of ['a', 'b']) await directory.announce({ node, url: '' }, lease)
+async function scene (t: Test, lease = LEASE): Promise<Scene> {
+  mock.timers.enable({ apis: ['setTimeout', 'Date'], now: 1_000_000 })
+  t.teardown(() => mock.timers.reset())
+  const directory = new MemoryDirectory()
+  for (const node of ['one', 'two']) await directory.announce({ node, url: 'http://127.0.0.1:1' }, lease)
+  const watch = new PeerWatch(directory, lease)
   return {
     directory,
-    peers: new PeerWatch(directory, lease),
+    watch: (node) => watch.watch(node),
     asked: () => directory.calls.get('peer') ?? 0,
     async pass (ms) {
-      for (let passed = 0; passed < ms; passed += 50) {
-        time += 50
-        mock.timers.tick(50)
+      for (let passed = 0; passed < ms; passed += STEP) {
+        mock.timers.tick(STEP)
         await turn()
       }
     }
   }
 }
 
-for (const [lease, latest] of [[1000, 100], [20_000, 500]] as const) {
+t.test('a node is asked about once an interval, however many wait for it', async (t) => {
+  const { watch, asked, pass } = await scene(t)
+  const watches = Array.from({ length: 100 }, () => watch('one'))
+  await pass(INTERVAL)
+  t.equal(asked(), 1)
+  watch('two')
+  await pass(INTERVAL)
+  t.equal(asked(), 3)
+  t.notOk(watches[0]?.signal.aborted)
+})
+
+t.test('all who wait for a node hear that its lease is over', async (t) => {
+  const { watch, asked, directory, pass } = await scene(t)
+  const [first, second, other] = [watch('one'), watch('one'), watch('two')]
+  second.end()
+  await directory.withdraw('one')
+  await pass(INTERVAL)
+  t.ok(first.signal.aborted)
+  t.notOk(other.signal.aborted)
+  t.equal(asked(), 2)
+  await pass(INTERVAL)
+  t.equal(asked(), 3, 'and nobody asks about it any more')
+  first.end()
+  t.notOk(watch('one').signal.aborted, 'who asks later waits anew')
+})
+
+for (const [lease, latest] of [[1000, 100], [20_000, INTERVAL]] as const) {
   t.test(`a node is missed soon after its lease, however long that is: ${lease} ms`, async (t) => {
-    const { directory, peers, pass } = await scene(t, lease)
-    const watches = [peers.watch('a'), peers.watch('a')]
-    const other = peers.watch('b')
-    await pass(lease / 2)
-    await directory.renew('b', lease)
-    await pass(lease / 2 - 50)
-    t.strictSame(watches.map(({ signal }) => signal.aborted), [false, false])
-    await pass(latest + 50)
-    t.strictSame(watches.map(({ signal }) => signal.aborted), [true, true])
-    t.equal(other.signal.aborted, false)
-    other.end()
+    const { watch, pass } = await scene(t, lease)
+    const { signal } = watch('one')
+    await pass(lease - STEP)
+    t.notOk(signal.aborted)
+    await pass(latest + STEP)
+    t.ok(signal.aborted)
   })
 }
 
-t.test('it is asked for once for all that wait, and not when nobody does', async (t) => {
-  const { peers, asked, pass } = await scene(t, 1000)
-  const watches = Array.from({ length: 100 }, () => peers.watch('a'))
-  await pass(500)
-  t.equal(asked(), 5)
-  for (const { end } of watches) end()
-  await pass(500)
-  t.equal(asked(), 5)
-  const again = peers.watch('a')
-  watches[0]?.end()
-  await pass(200)
-  t.equal(asked(), 6, 'what is over does not end what has begun since')
-  t.equal(again.signal.aborted, true)
-  await pass(500)
-  t.equal(asked(), 6)
+t.test('nobody is asked when nobody waits', async (t) => {
+  const { watch, asked, pass } = await scene(t)
+  watch('one').end()
+  const again = watch('one')
+  await pass(INTERVAL)
+  t.equal(asked(), 1)
   again.end()
+  await pass(5 * INTERVAL)
+  t.equal(asked(), 1)
+  watch('one')
+  await pass(INTERVAL)
+  t.equal(asked(), 2, 'until somebody waits again')
 })
 
-t.test('a directory that does not answer says nothing of a node', async (t) => {
-  const { directory, peers, asked, pass } = await scene(t, 1000)
-  const { signal, end } = peers.watch('a')
-  directory.away = true
-  await pass(2000)
-  t.equal(signal.aborted, false)
-  directory.away = false
-  directory.peer = () => {
-    directory.calls.set('peer', asked() + 1)
-    return new Promise(() => {})
+t.test('a node that is lost while nobody waits for it any more bothers nobody', async (t) => {
+  const { watch, directory, pass } = await scene(t)
+  const { signal, end } = watch('one')
+  const peer = directory.peer.bind(directory)
+  directory.peer = async () => {
+    end()
+    mock.timers.tick(INTERVAL)
+    directory.peer = peer
+    return undefined
   }
-  const before = asked()
-  await pass(1000)
-  t.equal(asked(), before + 1, 'one question at a time')
-  end()
+  await pass(INTERVAL)
+  t.notOk(signal.aborted)
+})
+
+t.test('a directory that does not answer says nothing about a node', async (t) => {
+  const { watch, asked, directory, pass } = await scene(t)
+  const { signal } = watch('one')
+  directory.away = true
+  await pass(INTERVAL)
+  directory.away = false
+  await pass(INTERVAL)
+  t.equal(asked(), 2)
+  t.notOk(signal.aborted)
 })
