@@ -6,6 +6,7 @@ import type { ClusterNode } from './cluster/cluster-node.js'
 import type { ClusterOptions } from './cluster/options.js'
 import { createFastifyLogger } from './logger.js'
 import { resolveOptions, type McpSessionsOptions } from './options.js'
+import { createAnswerBarrier } from './session/answer-barrier.js'
 import { checkRouteConfig, createSessionHook } from './session/session-hook.js'
 import { hashSessionId } from './session/session-id.js'
 import { provideSessionLayer, type SessionLayer } from './session/session-layer.js'
@@ -45,6 +46,7 @@ async function mcpSessionsPlugin (fastify: FastifyInstance, options: McpSessions
 
   fastify.addHook('onRoute', checkRouteConfig)
   fastify.addHook('onRequest', createSessionHook(layer))
+  if (node !== undefined) fastify.addHook('onSend', createAnswerBarrier({ ...layer, cluster: node }))
 }
 
 // Loaded on demand: an app on one machine does not need any of it.
