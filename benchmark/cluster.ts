@@ -1,6 +1,6 @@
 // What the cluster costs: calls that stay on a node, calls that are passed on, takeovers, Redis. See README.md.
 import { setTimeout as wait } from 'node:timers/promises'
-import { RedisServer } from '../test/helpers/redis-server.js'
+import { needsRedisServer, RedisServer } from '../test/helpers/redis-server.js'
 import { AddedCost } from './added-cost.js'
 import { CommandCounter } from './command-counter.js'
 import { callMany, disconnect, openMany, timeCalls } from './mcp-client.js'
@@ -24,6 +24,11 @@ interface Target {
   ids: string[]
 }
 
+const { skip } = needsRedisServer()
+if (skip !== false) {
+  console.error(skip)
+  process.exit(1)
+}
 const redis = await RedisServer.start()
 const counter = await CommandCounter.start(redis.url)
 const wanted = process.argv.slice(2)

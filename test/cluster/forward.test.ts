@@ -329,6 +329,21 @@ t.test('hooks of both nodes can set the same headers', async t => {
   t.match(res.headers, { vary: 'Origin, Accept', 'x-node': 'here', 'x-sent': 'here', 'set-cookie': ['both=1', 'owner=1', 'owner=2'] })
 })
 
+t.test('an answer that is here at once goes out in one piece, any other as it comes', async t => {
+  const sent: boolean[] = []
+  const { url } = await node(t, await owner(t, (req, res) => {
+    res.writeHead(200, { 'content-length': 9 }).write('an ')
+    if (req.url === '/whole') res.end('answer')
+    else setTimeout(() => { res.end('answer') }, 20)
+  }), { prepare (app) { app.addHook('onSend', async (_request, _reply, payload) => { sent.push(Buffer.isBuffer(payload)) }) } })
+  for (const path of ['/whole', '/parts']) {
+    const res = await answerTo(send(`${url}${path}`).end())
+    t.equal(res.headers['content-length'], '9')
+    t.equal(String(await read(res)), 'an answer')
+  }
+  t.strictSame(sent, [true, false])
+})
+
 t.test('answers without a body have none', async t => {
   const { url } = await node(t, await owner(t, (req, res) => {
     res.statusCode = req.method === 'HEAD' ? 200 : 204

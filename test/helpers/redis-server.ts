@@ -15,6 +15,7 @@ process.on('exit', () => {
 })
 
 const installed = spawnSync('redis-server', ['--version']).status === 0
+const NOT_INSTALLED = 'redis-server is not installed: apt-get install redis-server, or brew install redis'
 
 export interface Skip { skip: string | false }
 
@@ -24,7 +25,7 @@ export interface Skip { skip: string | false }
  */
 export function needsRedisServer (): Skip {
   const missing = !installed && process.env['CI'] !== 'true'
-  return { skip: missing && 'redis-server is not installed: apt-get install redis-server, or brew install redis' }
+  return { skip: missing && NOT_INSTALLED }
 }
 
 /** The same, for tests that can also use the Redis at `REDIS_URL`. */
@@ -68,7 +69,7 @@ export class RedisServer {
 
   /** Starts it again on the same port; its data are back if it has a `dir`. */
   async start (): Promise<void> {
-    if (!installed) throw new Error('redis-server is not installed: apt-get install redis-server')
+    if (!installed) throw new Error(NOT_INSTALLED)
     const child = spawn('redis-server', this.#args, { stdio: ['ignore', 'pipe', 'inherit'] })
     this.#child = child
     children.add(child)
