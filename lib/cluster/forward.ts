@@ -15,6 +15,8 @@ const HOP_BY_HOP: ReadonlySet<string> = new Set([
   'transfer-encoding', 'upgrade', 'expect'
 ])
 
+const BODILESS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'DELETE', 'OPTIONS'])
+
 /** The owner failed after it may have begun to act on the request: nobody else may serve it now. */
 export class ForwardError extends Error {
   override name = 'ForwardError'
@@ -107,8 +109,10 @@ function forwardHeaders (request: FastifyRequest, { to, secret }: Hop): Incoming
   const dropped = hopByHop(headers)
   const forwarded: IncomingHttpHeaders = {}
   for (const name in headers) {
-    if (!dropped.has(name)) forwarded[name] = headers[name]
+    // Nodes speak HTTP/1.1 with each other, which has no pseudo headers.
+    if (!dropped.has(name) && !name.startsWith(':')) forwarded[name] = headers[name]
   }
+  if (request.raw.httpVersionMajor > 1) forwarded.host = request.host
   forwarded[FORWARDED_HEADER] = sign(request, to.node, secret)
   forwarded['x-forwarded-for'] = [headers['x-forwarded-for'], socket.remoteAddress].filter(Boolean).join(', ')
   return forwarded
@@ -191,7 +195,9 @@ class RequestBody extends Readable {
   }
 
   get isEmpty (): boolean {
-    const { 'content-length': length, 'transfer-encoding': encoding } = this.#raw.headers
+    const { headers: { 'content-length': length, 'transfer-encoding': encoding }, httpVersionMajor, method = '' } = this.#raw
+    // HTTP/2 need not say ahead that there is a body.
+    if (httpVersionMajor > 1 && length === undefined) return BODILESS.has(method)
     return encoding === undefined && Number(length ?? 0) === 0
   }
 

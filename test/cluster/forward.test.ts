@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import http, { type IncomingMessage, type RequestOptions, type ServerResponse } from 'node:http'
+import { connect, type OutgoingHttpHeaders } from 'node:http2'
 import { createServer, type Server } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
@@ -61,6 +62,18 @@ async function node (t: Test, url: string, { hop, connectTimeout, prepare }: Nod
     await app.close()
   })
   return { app, url: `http://127.0.0.1:${portOf(app.server)}`, outcomes }
+}
+
+/** One HTTP/2 request: the status, and what was answered. */
+async function send2 (t: Test, url: string, headers: OutgoingHttpHeaders, body?: string): Promise<{ status: unknown, text: string }> {
+  const session = connect(url)
+  t.teardown(() => session.destroy())
+  const stream = session.request({ ':path': '/mcp?x=1', ...headers })
+  stream.end(body)
+  const [head] = await once(stream, 'response')
+  let text = ''
+  for await (const chunk of stream.setEncoding('utf8')) text += String(chunk)
+  return { status: head[':status'], text }
 }
 
 function hash (body: unknown): string {
@@ -446,4 +459,41 @@ t.test('signatures', async t => {
   receive.secret = ''
   await read(await answerTo(send(`${early}/mcp`).end()))
   t.equal(seen.at(-1), false, 'no secret yet')
+})
+
+t.test('a request that came over HTTP/2 goes on over HTTP/1.1, with its body and its name', async t => {
+  const seen: unknown[] = []
+  const url = await owner(t, async (req, res) => {
+    let body = ''
+    for await (const chunk of req) body += String(chunk)
+    const { host, 'transfer-encoding': encoding } = req.headers
+    seen.push([req.method, req.url, host, body, encoding, Object.keys(req.headers).some(name => name.startsWith(':'))])
+    res.setHeader('connection', 'keep-alive').end('from the owner')
+  })
+  const app = fastify({ http2: true })
+  const forwarder = new Forwarder()
+  app.register(async (scope: FastifyInstance) => {
+    scope.addHook('onRequest', async (request, reply) => {
+      await forwarder.forward(request, reply, { to: { node: 'owner-1', url }, secret: SECRET })
+      return reply
+    })
+    scope.all('/*', async () => 'not passed on')
+  })
+  t.teardown(async () => {
+    await forwarder.close()
+    await app.close()
+  })
+  const front = await app.listen({ port: 0, host: '127.0.0.1' })
+  const authority = front.replace('http://', '')
+  for (const [headers, body] of [
+    [{ ':method': 'POST' }, 'of unknown length'], [{ ':method': 'POST', 'content-length': 5 }, 'known'], [{ ':method': 'GET' }], [{ ':method': 'DELETE' }]
+  ] as const) {
+    t.strictSame(await send2(t, front, headers, body), { status: 200, text: 'from the owner' })
+  }
+  t.strictSame(seen, [
+    ['POST', '/mcp?x=1', authority, 'of unknown length', 'chunked', false],
+    ['POST', '/mcp?x=1', authority, 'known', undefined, false],
+    ['GET', '/mcp?x=1', authority, '', undefined, false],
+    ['DELETE', '/mcp?x=1', authority, '', undefined, false]
+  ])
 })
