@@ -1,5 +1,6 @@
 import { setMaxListeners } from 'node:events'
 import type { Directory } from './directory.js'
+import { startPatience } from './patience.js'
 
 interface Watched {
   readonly lost: AbortController
@@ -8,6 +9,8 @@ interface Watched {
 
 // How long after the end of its lease a node is missed at the latest, in milliseconds.
 const LONGEST_INTERVAL = 500
+// A node that closes gives its lease back right after its last answers: time to read them, in milliseconds.
+const LAST_ANSWERS = 100
 
 /**
  * Tells when nodes are gone that somebody waits for. One that stands still keeps its connections: only its
@@ -48,7 +51,7 @@ export class PeerWatch {
 
   #check (): void {
     for (const [node, watched] of this.#watched) {
-      if (watched.watchers > 0) this.#ask(node)
+      if (watched.watchers > 0) this.#ask(node, watched)
       else this.#watched.delete(node)
     }
     this.#isScheduled = false
@@ -56,11 +59,12 @@ export class PeerWatch {
   }
 
   // A directory that does not answer says nothing about the node.
-  #ask (node: string): void {
+  #ask (node: string, watched: Watched): void {
     this.#directory.peer(node).then((peer) => {
       if (peer !== undefined) return
-      this.#watched.get(node)?.lost.abort()
-      this.#watched.delete(node)
+      // Who comes now waits anew.
+      if (this.#watched.get(node) === watched) this.#watched.delete(node)
+      startPatience(LAST_ANSWERS, () => watched.lost.abort())
     }, () => {})
   }
 }
