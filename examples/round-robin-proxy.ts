@@ -58,17 +58,24 @@ function attempt (incoming: IncomingMessage, outgoing: ServerResponse, [node, ..
     incoming.pipe(upstream)
   }))
   upstream.on('response', (response) => {
-    outgoing.writeHead(response.statusCode ?? 502, endToEnd(response.headers))
+    // What fails from here on has failed for the client too.
+    upstream.off('error', tryOthers).on('error', breakOff)
+    response.on('error', breakOff)
+    outgoing.writeHead(Number(response.statusCode), endToEnd(response.headers))
     outgoing.flushHeaders()
     response.pipe(outgoing)
-    response.on('error', () => outgoing.destroy())
   })
-  upstream.on('error', () => {
-    if (!connected && others.length > 0) attempt(incoming, outgoing, others)
-    else if (outgoing.headersSent) outgoing.destroy()
-    else outgoing.writeHead(502).end('No node has answered\n')
-  })
+  upstream.on('error', tryOthers)
   outgoing.on('close', () => upstream.destroy())
+
+  function tryOthers (): void {
+    if (!connected && others.length > 0) attempt(incoming, outgoing, others)
+    else outgoing.writeHead(502).end('No node has answered\n')
+  }
+
+  function breakOff (): void {
+    outgoing.destroy()
+  }
 }
 
 // How long a connection is kept is between its two ends.
