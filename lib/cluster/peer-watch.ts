@@ -32,7 +32,13 @@ export class PeerWatch {
   watch (node: string): { signal: AbortSignal, end: () => void } {
     const watched = this.#watched.get(node) ?? this.#start(node)
     watched.watchers++
-    return { signal: watched.lost.signal, end: () => { watched.watchers-- } }
+    let isOver = false
+    // A client that goes away ends it, and so does the request that failed for it: others still wait.
+    const end = (): void => {
+      if (!isOver) watched.watchers--
+      isOver = true
+    }
+    return { signal: watched.lost.signal, end }
   }
 
   #start (node: string): Watched {

@@ -53,7 +53,7 @@ export class RedisCommands {
     defineScripts(redis)
   }
 
-  /** The record of a session and its events. Ids are hashed: any character may be in them. */
+  /** The record of a session and its events. Ids are hashed, because they may hold braces. */
   sessionKeys (id: string): [record: string, events: string] {
     const tag = createHash('sha256').update(id).digest('base64url')
     return [`${this.#prefix}session:{${tag}}`, `${this.#prefix}events:{${tag}}`]

@@ -90,6 +90,16 @@ t.test('nobody is asked when nobody waits', async (t) => {
   t.equal(asked(), 2, 'until somebody waits again')
 })
 
+t.test('who ends twice does not end it for others', async (t) => {
+  const { watch, directory, pass } = await scene(t)
+  const [first, second] = [watch('one'), watch('one')]
+  first.end()
+  first.end()
+  await directory.withdraw('one')
+  await pass(2 * INTERVAL)
+  t.ok(second.signal.aborted)
+})
+
 t.test('who begins to wait while a lost node is asked about waits anew', async (t) => {
   const { watch, directory, asked, pass } = await scene(t)
   const first = watch('one')
