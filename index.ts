@@ -1,4 +1,4 @@
-export { mcpSessions, mcpSessions as default } from './lib/plugin.js'
+export { mcpSessions, mcpSessions as default } from './lib/plugin/plugin.js'
 export { mcpEndpoint } from './lib/endpoint/endpoint.js'
 export { SessionManager } from './lib/session/session-manager.js'
 export {
@@ -19,18 +19,18 @@ export {
   SessionNotFoundError,
   ShuttingDownError,
   toJsonRpcError
-} from './lib/errors.js'
+} from './lib/base/errors.js'
 export type { ClusterOptions } from './lib/cluster/options.js'
 export type { ClusterSession, SessionDirectory } from './lib/cluster/session-directory.js'
 export type {
   CreateServer, CreateServerContext, McpEndpointOptions, ModernFetch, ResumableOptions, SessionServer
 } from './lib/endpoint/options.js'
-export type { SessionError } from './lib/errors.js'
-export type { ILogger, LogEntry, LogLevel } from './lib/logger.js'
-export type { McpSessionsOptions } from './lib/options.js'
-export type { Result } from './lib/result.js'
-export type { Identify } from './lib/session/principal.js'
-export type { ErrorResponseBuilder } from './lib/session/rejection.js'
-export type { SessionMode } from './lib/session/session-hook.js'
+export type { SessionError } from './lib/base/errors.js'
+export type { ILogger, LogEntry, LogLevel } from './lib/base/logger.js'
+export type { McpSessionsOptions } from './lib/plugin/options.js'
+export type { Result } from './lib/base/result.js'
+export type { Identify } from './lib/http/principal.js'
+export type { ErrorResponseBuilder } from './lib/http/rejection.js'
+export type { SessionMode } from './lib/http/session-hook.js'
 export type { ExpirationHandler, SessionEvents, SessionManagerOptions } from './lib/session/session-manager.js'
 export type { ClientInfo, CloseReason, RestoredOrigin, Session, SessionMetadata, SessionOrigin } from './lib/session/session.js'

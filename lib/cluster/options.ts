@@ -1,5 +1,5 @@
-import { checkTimer, refuse } from '../option-checks.js'
-import type { RedisClient } from './redis-commands.js'
+import { checkTimer, refuse } from '../base/option-checks.js'
+import type { RedisClient } from './redis/commands.js'
 
 /** Lets sessions live on many machines. */
 export interface ClusterOptions {

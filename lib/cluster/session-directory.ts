@@ -1,6 +1,6 @@
 import type { Session, SessionMetadata, SessionOrigin } from '../session/session.js'
 import type { Directory, StoredSession } from './directory.js'
-import type { Endings } from './endings.js'
+import type { Endings } from './outbox.js'
 import { readOrigin } from './stored-state.js'
 
 /** A session of the cluster, as the directory has it: its times can be a little behind. */

@@ -1,4 +1,4 @@
-import type { SessionState } from '../session/session-cluster.js'
+import type { SessionState } from '../http/session-cluster.js'
 import type { ClientInfo, RestoredOrigin, Session } from '../session/session.js'
 import type { JsonObject, StoredSession } from './directory.js'
 

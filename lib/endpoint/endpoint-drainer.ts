@@ -1,9 +1,9 @@
-import type { SessionLayer } from '../session/session-layer.js'
-import type { Drainer } from '../session/shutdown.js'
-import { atMost } from '../session/at-most.js'
-import type { LiveSessions } from './live-sessions.js'
+import type { SessionLayer } from '../http/plugin-context.js'
+import type { Drainer } from '../http/shutdown.js'
+import { atMost } from '../base/at-most.js'
+import type { LiveSessions } from './session-runtimes.js'
 import type { ModernRequests } from './modern.js'
-import type { RunningReplies } from '../session/running-replies.js'
+import type { RunningReplies } from '../http/running-replies.js'
 
 // How long close() waits for last answers to reach their clients, and for the app's servers to close.
 const SETTLE_TIMEOUT = 1000

@@ -1,16 +1,16 @@
 import type { FastifyInstance, onRequestHookHandler } from 'fastify'
-import { asError } from '../run-guarded.js'
-import { createSessionHook } from '../session/session-hook.js'
-import { requireSessionLayer } from '../session/session-layer.js'
+import { asError } from '../base/safe-call.js'
+import { createSessionHook } from '../http/session-hook.js'
+import { requireSessionLayer } from '../http/plugin-context.js'
 import { EndpointDrainer } from './endpoint-drainer.js'
 import { createErrorHandler } from './error-handler.js'
-import { LiveSessions } from './live-sessions.js'
+import { LiveSessions } from './session-runtimes.js'
 import { isListening, isModern, ModernRequests } from './modern.js'
 import { resolveEndpointOptions, type McpEndpointOptions } from './options.js'
 import { createRebindingGuard } from './rebinding-guard.js'
-import { RunningReplies } from '../session/running-replies.js'
+import { RunningReplies } from '../http/running-replies.js'
 import { createSessionHandlers } from './session-handlers.js'
-import { createStatelessHandlers } from './stateless-handlers.js'
+import { createStatelessHandlers } from './stateless.js'
 
 /**
  * Mounts an MCP endpoint (Streamable HTTP) with one MCP server per session.

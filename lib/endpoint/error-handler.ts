@@ -1,6 +1,6 @@
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { ParseError, type SessionError } from '../errors.js'
-import type { Reject } from '../session/rejection.js'
+import { ParseError, type SessionError } from '../base/errors.js'
+import type { Reject } from '../http/rejection.js'
 
 type ErrorHandler = (this: FastifyInstance, error: FastifyError, request: FastifyRequest, reply: FastifyReply) => FastifyReply
 

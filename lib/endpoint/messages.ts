@@ -3,7 +3,7 @@ import {
   SUPPORTED_PROTOCOL_VERSIONS, type InitializeRequest, type RequestId
 } from '@modelcontextprotocol/sdk/types.js'
 import type { FastifyRequest } from 'fastify'
-import { InvalidRequestError, MissingSessionIdError, type SessionError } from '../errors.js'
+import { InvalidRequestError, MissingSessionIdError, type SessionError } from '../base/errors.js'
 
 /** The ids of the requests in a body: one message, or a batch of them. */
 export function readRequestIds (body: unknown): RequestId[] {

@@ -1,7 +1,7 @@
 import type { Transport } from '@modelcontextprotocol/sdk/shared/transport.js'
 import type { AuthInfo } from '@modelcontextprotocol/sdk/server/auth/types.js'
 import type { FastifyRequest } from 'fastify'
-import { checkBoolean, checkCount, checkFunction, checkList, checkTimer, refuse } from '../option-checks.js'
+import { checkBoolean, checkCount, checkFunction, checkList, checkTimer, refuse } from '../base/option-checks.js'
 import type { Session } from '../session/session.js'
 
 /** An MCP server of the official SDK: `McpServer`, or the `Server` below it. */

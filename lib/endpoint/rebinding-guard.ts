@@ -1,6 +1,6 @@
 import type { FastifyRequest, onRequestHookHandler } from 'fastify'
-import { ForbiddenOriginError, type SessionError } from '../errors.js'
-import type { SessionLayer } from '../session/session-layer.js'
+import { ForbiddenOriginError, type SessionError } from '../base/errors.js'
+import type { SessionLayer } from '../http/plugin-context.js'
 
 export interface AllowedNames {
   readonly allowedHosts: readonly string[] | undefined

@@ -1,5 +1,5 @@
 import type { RequestId } from '@modelcontextprotocol/sdk/types.js'
-import type { ResumableEvents } from '../session/session-cluster.js'
+import type { ResumableEvents } from '../http/session-cluster.js'
 
 export interface Replay {
   readonly events: ResumableEvents

@@ -1,8 +1,8 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { setImmediate } from 'node:timers/promises'
 import type { ReadableStream } from 'node:stream/web'
-import { onResponseOver } from '../session/response-over.js'
-import { EventStream, type EventStreamOptions } from './event-stream.js'
+import { onResponseOver } from '../http/response-end.js'
+import { EventStream, type EventStreamOptions } from './transport/event-stream.js'
 import { readAnswers } from './messages.js'
 
 export interface AnswerOptions extends EventStreamOptions {

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { Endings } from '../../lib/cluster/endings.js'
+import { Endings } from '../../lib/cluster/outbox.js'
 import { SessionDirectory } from '../../lib/cluster/session-directory.js'
 import { MemoryDirectory } from '../helpers/memory-directory.js'
 

@@ -1,7 +1,7 @@
 import Fastify from 'fastify'
 import t from 'tap'
 import mcpSessions, { mcpEndpoint, type McpSessionsOptions } from '../../index.js'
-import { checkCount, checkList } from '../../lib/option-checks.js'
+import { checkCount, checkList } from '../../lib/base/option-checks.js'
 import { resolveEndpointOptions } from '../../lib/endpoint/options.js'
 import { CountedServer } from '../helpers/endpoint-stage.js'
 

@@ -3,7 +3,7 @@ import Fastify, { type FastifyRequest, type LightMyRequestResponse } from 'fasti
 import { mock } from 'node:test'
 import t, { type Test } from 'tap'
 import mcpSessions, { mcpEndpoint, type Identify } from '../../index.js'
-import { createIdentify } from '../../lib/session/principal.js'
+import { createIdentify } from '../../lib/http/principal.js'
 import {
   ACCEPT_BOTH, callTool, CountedServer, INITIALIZE, open, parseMessage, post, rpc, stageEndpoint, type Headers, type Stage, type StageOptions
 } from '../helpers/endpoint-stage.js'

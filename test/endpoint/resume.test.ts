@@ -2,7 +2,7 @@ import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/
 import { Client } from '@modelcontextprotocol/sdk/client/index.js'
 import { setImmediate as turn } from 'node:timers/promises'
 import t from 'tap'
-import { EventBuffer } from '../../lib/endpoint/event-buffer.js'
+import { EventBuffer } from '../../lib/endpoint/transport/event-buffer.js'
 import { replayToEnd } from '../../lib/endpoint/resume.js'
 import { activeRequests } from '../helpers/app.js'
 import { buildEndpoint } from '../helpers/endpoint-app.js'

@@ -1,9 +1,9 @@
 import { mock } from 'node:test'
 import { setImmediate as turn } from 'node:timers/promises'
 import type { Test } from 'tap'
-import { Endings } from '../../lib/cluster/endings.js'
-import { Holdings } from '../../lib/cluster/holdings.js'
-import { Membership } from '../../lib/cluster/membership.js'
+import { Endings } from '../../lib/cluster/outbox.js'
+import { Holdings } from '../../lib/cluster/owned-sessions.js'
+import { Membership } from '../../lib/cluster/lease.js'
 import { SessionManager, type SessionManagerOptions } from '../../lib/session/session-manager.js'
 import { MemoryDirectory } from './memory-directory.js'
 

@@ -1,5 +1,5 @@
 import { mock } from 'node:test'
-import type { LogEntry } from '../../lib/logger.js'
+import type { LogEntry } from '../../lib/base/logger.js'
 import { SessionManager, type SessionManagerOptions } from '../../lib/session/session-manager.js'
 
 export interface RecordedManager {

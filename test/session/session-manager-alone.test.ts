@@ -31,7 +31,7 @@ t.test('the manager runs without Fastify, the SDK or any other package but the o
 })
 
 t.test('the plugin does import Fastify packages: the check can tell', async (t) => {
-  const { packages } = await collectImports(new URL('../../lib/plugin.ts', import.meta.url))
+  const { packages } = await collectImports(new URL('../../lib/plugin/plugin.ts', import.meta.url))
   t.ok(packages.has('fastify-plugin'))
 })
 

@@ -1,0 +1,234 @@
+import { randomUUID } from 'node:crypto'
+import { EventEmitter } from 'node:events'
+import { performance } from 'node:perf_hooks'
+import { DirectoryUnavailableError, type Directory, type JsonObject } from './directory.js'
+import { startPatience } from '../base/patience.js'
+
+export interface MembershipOptions {
+  directory: Directory
+  /** Where the other nodes reach this one. Asked when a lease starts: a port is known only then. */
+  url: () => string
+  /** Milliseconds for which the others take this node for alive after its last renewal. Default 5000. */
+  lease?: number
+  /** Milliseconds on a clock that never goes back. Default `performance.now`. */
+  now?: () => number
+}
+
+export interface MembershipEvents {
+  /** The first lease, or a new one after the last was lost: every session held as `previous` must be claimed again. */
+  joined: [incarnation: string, previous: string | undefined]
+  /** The lease may be over: nothing may be served until `resumed` or `joined`. */
+  lapsed: [incarnation: string]
+  /** The lease was extended after all, and never interrupted: nobody can have taken anything. */
+  resumed: [incarnation: string]
+  /** The directory has just confirmed the lease, whichever it is. */
+  renewed: []
+  /** What other nodes have sent to this one. */
+  mail: [messages: JsonObject[]]
+  /** The directory has answered all that it was asked for the lease. */
+  answered: []
+  /** The directory did not answer. It is asked again. */
+  unavailable: [error: unknown]
+}
+
+// How much later than this one other nodes may find the directory back, in milliseconds: by default ioredis 6
+// waits for up to 5.2 seconds between two attempts to connect.
+const RECONNECT_TIME = 6000
+
+/**
+ * This node's lease: what lets it serve sessions, and the others leave them alone.
+ *
+ * The others see the lease end when the directory says so. This node takes it for over a little earlier:
+ * it counts from before each renewal was sent, on its own clock, so a network or a process that stands
+ * still makes it stop first.
+ */
+export class Membership extends EventEmitter<MembershipEvents> {
+  readonly lease: number
+  readonly #directory: Directory
+  readonly #url: () => string
+  readonly #now: () => number
+  readonly #margin: number
+  #incarnation: string | undefined
+  // The URL of that incarnation.
+  #announced: string | undefined
+  #secret = ''
+  #validUntil = -Infinity
+  #rebuiltUntil = -Infinity
+  #lapsed = true
+  #timer: NodeJS.Timeout | undefined
+  #lapseTimer: NodeJS.Timeout | undefined
+  #beat: Promise<void> | undefined
+  #left = false
+
+  constructor ({ directory, url, lease = 5000, now = () => performance.now() }: MembershipOptions) {
+    super()
+    // Every request that waits for a lease listens for a moment.
+    this.setMaxListeners(0)
+    this.#url = url
+    this.lease = lease
+    this.#directory = directory
+    this.#now = now
+    this.#margin = lease / 10
+  }
+
+  /** The incarnation that this node owns sessions as; `undefined` before the first lease. */
+  get incarnation (): string | undefined {
+    return this.#incarnation
+  }
+
+  /** The secret of the cluster as of the last renewal; empty before the first lease. */
+  get secret (): string {
+    return this.#secret
+  }
+
+  /** Whether the lease runs. Costs a look at the clock: ask before every request. */
+  isValid (): boolean {
+    return this.#now() < this.#validUntil
+  }
+
+  /** Whether the directory has lost its data so lately that other nodes may not have noticed yet. */
+  isRebuilding (): boolean {
+    return this.#now() < this.#rebuiltUntil
+  }
+
+  /**
+   * Asks for a lease, and goes on asking in the background whatever the answer. One that was announced at
+   * another URL, such as before the app listened, is given up for a new one. Never rejects: resolves to
+   * whether there is a lease now.
+   */
+  async join (): Promise<boolean> {
+    await this.#renew()
+    if (!this.#left && this.#announced !== undefined && this.#announced !== this.#url()) {
+      this.#announced = undefined
+      await this.#renew()
+    }
+    return this.isValid()
+  }
+
+  /** Resolves when the lease runs, or after `timeout` milliseconds: to whether it does. Asks for the first lease, if nobody has. */
+  whenValid (timeout: number): Promise<boolean> {
+    if (this.isValid() || this.#left) return Promise.resolve(this.isValid())
+    if (this.#timer === undefined) this.#renew()
+    return new Promise((resolve) => {
+      const settle = (): void => {
+        endPatience()
+        this.off('joined', settle)
+        this.off('resumed', settle)
+        resolve(this.isValid())
+      }
+      const endPatience = startPatience(timeout, settle)
+      this.on('joined', settle)
+      this.on('resumed', settle)
+    })
+  }
+
+  /** The incarnation, when its lease runs. Rejects with a `DirectoryUnavailableError` after `timeout` milliseconds. */
+  async whenIncarnated (timeout: number): Promise<string> {
+    const isValid = await this.whenValid(timeout)
+    if (!isValid || this.#incarnation === undefined) throw new DirectoryUnavailableError('This node has no lease')
+    return this.#incarnation
+  }
+
+  /** Gives the lease back. The sessions must have been released before. Never rejects. */
+  async leave (): Promise<void> {
+    this.#left = true
+    clearTimeout(this.#timer)
+    await this.#beat
+    clearTimeout(this.#lapseTimer)
+    this.#validUntil = -Infinity
+    const incarnation = this.#incarnation
+    if (incarnation === undefined) return
+    await this.#attempt(() => this.#directory.withdraw(incarnation))
+  }
+
+  #renew (): Promise<void> {
+    this.#beat ??= this.#heartbeat().then(renewed => {
+      this.#beat = undefined
+      this.#schedule(renewed)
+    })
+    return this.#beat
+  }
+
+  // Whether the lease was extended, or started anew.
+  async #heartbeat (): Promise<boolean> {
+    // A process that stood still sees here, before anything else, that it is late.
+    this.#noticeLapse()
+    const incarnation = this.#incarnation
+    const starts = incarnation === undefined || this.#announced === undefined
+    const [renewed, hasLearned] = await Promise.all([
+      this.#attempt(() => starts ? this.#start() : this.#extend(incarnation)),
+      // Again every time: a store that has lost its data gets a new one.
+      starts || this.#attempt(() => this.#learnSecret())
+    ])
+    if (renewed && hasLearned) this.emit('answered')
+    return renewed
+  }
+
+  async #extend (incarnation: string): Promise<void> {
+    const sent = this.#now()
+    const messages = await this.#directory.renew(incarnation, this.lease)
+    if (messages === undefined) return this.#start()
+    const wasLapsed = this.#lapsed
+    this.#runs(sent)
+    if (wasLapsed) this.emit('resumed', incarnation)
+    this.emit('renewed')
+    if (messages.length > 0) this.emit('mail', messages)
+  }
+
+  async #start (): Promise<void> {
+    // The directory has forgotten the lease, even if it should still run by this node's clock.
+    this.#validUntil = -Infinity
+    this.#noticeLapse()
+    await this.#learnSecret()
+    // Every attempt has a new id: one that seems to have failed may still be carried out.
+    const incarnation = randomUUID()
+    const url = this.#url()
+    const sent = this.#now()
+    await this.#directory.announce({ node: incarnation, url }, this.lease)
+    const previous = this.#incarnation
+    this.#incarnation = incarnation
+    this.#announced = url
+    this.#runs(sent)
+    this.emit('joined', incarnation, previous)
+    this.emit('renewed')
+  }
+
+  async #learnSecret (): Promise<void> {
+    const secret = await this.#directory.secret()
+    if (this.#secret !== '' && secret !== this.#secret) this.#rebuiltUntil = this.#now() + this.lease + RECONNECT_TIME
+    this.#secret = secret
+  }
+
+  #runs (sent: number): void {
+    this.#validUntil = sent + this.lease - this.#margin
+    this.#lapsed = false
+    clearTimeout(this.#lapseTimer)
+    this.#lapseTimer = setTimeout(() => this.#noticeLapse(), Math.max(1, this.#validUntil - this.#now()))
+    this.#lapseTimer.unref()
+  }
+
+  #noticeLapse (): void {
+    if (this.#lapsed || this.isValid()) return
+    this.#lapsed = true
+    this.emit('lapsed', String(this.#incarnation))
+  }
+
+  /** A third of a lease leaves time for more attempts, which then come faster. */
+  #schedule (renewed: boolean): void {
+    if (this.#left) return
+    // join() may have come between two renewals.
+    clearTimeout(this.#timer)
+    this.#timer = setTimeout(() => { this.#renew() }, renewed ? this.lease / 3 : this.lease / 10)
+    this.#timer.unref()
+  }
+
+  async #attempt (action: () => Promise<void>): Promise<boolean> {
+    try {
+      await action()
+      return true
+    } catch (error) {
+      this.emit('unavailable', error)
+      return false
+    }
+  }
+}

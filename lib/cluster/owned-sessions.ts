@@ -1,0 +1,355 @@
+import type { SessionState } from '../http/session-cluster.js'
+import type { SessionManager } from '../session/session-manager.js'
+import type { CloseReason, Session } from '../session/session.js'
+import { DirectoryUnavailableError, SessionLostError, type Changes, type Directory, type Liveness, type StoredSession } from './directory.js'
+import type { Endings } from './outbox.js'
+import type { Membership } from './lease.js'
+import { readOrigin, toJson, writeState } from './stored-state.js'
+
+/** A session that this node serves, and what the directory knows of it. */
+interface Holding {
+  readonly session: Session
+  /** 0: not in the directory yet. */
+  epoch: number
+  /** The incarnation of this node that claimed it; undefined: it has to be claimed again. */
+  incarnation: string | undefined
+  /** The secret of the directory at that time: another one means that the directory has lost its data since. */
+  secret: string
+  state: SessionState | undefined
+  isMetadataDirty: boolean
+  isStateDirty: boolean
+  /** `lastAccessedAt` as the directory has it. */
+  writtenAt: number
+  settling: Promise<void> | undefined
+}
+
+const BATCH = 64
+
+export interface HoldingsOptions {
+  sessions: SessionManager
+  directory: Directory
+  membership: Membership
+  endings: Endings
+  /** Milliseconds to wait for a lease before a session counts as unavailable. */
+  patience: number
+  onError: (message: string, error: unknown) => void
+}
+
+/**
+ * The sessions that this node owns. Brings what becomes of them here to the
+ * directory, always under the epoch at which they were claimed, and drops those
+ * that another node has claimed since.
+ */
+export class Holdings {
+  readonly #sessions: SessionManager
+  readonly #directory: Directory
+  readonly #membership: Membership
+  readonly #endings: Endings
+  readonly #patience: number
+  readonly #onError: HoldingsOptions['onError']
+  readonly #held = new Map<Session, Holding>()
+  readonly #adopting = new Map<string, StoredSession>()
+  // Ended by this node, and not lost to another: what they still have to say may go out.
+  readonly #ended = new WeakSet<Session>()
+  // By id: an id that is used again has to wait until it is free.
+  readonly #leaving = new Map<string, Promise<void>>()
+
+  constructor ({ sessions, directory, membership, endings, patience, onError }: HoldingsOptions) {
+    this.#sessions = sessions
+    this.#directory = directory
+    this.#membership = membership
+    this.#endings = endings
+    this.#patience = patience
+    this.#onError = onError
+    sessions.on('created', (session) => this.#hold(session))
+    sessions.on('updated', (session) => this.#markDirty(session, 'isMetadataDirty'))
+    sessions.on('closed', (session, reason) => this.#drop(session, reason))
+  }
+
+  /** Whether this node may answer for the session now. */
+  isCurrent (session: Session): boolean {
+    const holding = this.#held.get(session)
+    return holding !== undefined && this.#isCurrent(holding)
+  }
+
+  /** Whether nothing of the session waits to be written, and this node may answer for it. */
+  isSettled (session: Session): boolean {
+    const holding = this.#held.get(session)
+    if (holding === undefined) return this.#ended.has(session) && !this.#leaving.has(session.id)
+    // What is being written counts as not written yet.
+    return holding.settling === undefined && this.#isSettled(holding)
+  }
+
+  /** Whether a session of that id has ended here, and the directory may not know it yet. */
+  isOver (id: string): boolean {
+    return this.#endings.isOver(id)
+  }
+
+  /** Resolves when the directory has been told that the session has ended, or does not answer. Never rejects. */
+  async whenLeft (id: string): Promise<void> {
+    await this.#leaving.get(id)
+  }
+
+  /** The same for all sessions. */
+  async whenAllLeft (): Promise<void> {
+    await Promise.all(this.#leaving.values())
+  }
+
+  /**
+   * Claims the session again if that is needed, and writes what has changed.
+   * Rejects with a `SessionLostError`, after the session was closed (`moved`),
+   * or with a `DirectoryUnavailableError`.
+   */
+  settle (session: Session): Promise<void> {
+    const holding = this.#held.get(session)
+    if (holding === undefined) {
+      return this.#ended.has(session) ? this.whenLeft(session.id) : Promise.reject(new SessionLostError('The session has been closed'))
+    }
+    if (this.isSettled(session)) return Promise.resolve()
+    holding.settling ??= this.#settle(holding)
+    return holding.settling
+  }
+
+  /** Settles all sessions that are not, some at a time, until the directory fails. Never rejects. */
+  async settleAll (): Promise<void> {
+    const sessions = Array.from(this.#held.keys()).filter((session) => !this.isSettled(session))
+    for (let start = 0; start < sessions.length; start += BATCH) {
+      const settled = await Promise.all(sessions.slice(start, start + BATCH).map((session) => this.#settleQuietly(session)))
+      if (settled.includes(false)) return
+    }
+  }
+
+  /**
+   * Takes a session in that this node has claimed, or lets go of it again.
+   *
+   * @throws SessionLimitError when there is no room for it
+   */
+  adopt (stored: StoredSession): Session | undefined {
+    this.#adopting.set(stored.id, stored)
+    try {
+      this.#sessions.register(stored.id, stored.metadata, readOrigin(stored))
+    } catch (error) {
+      this.#endings.release(stored)
+      throw error
+    } finally {
+      this.#adopting.delete(stored.id)
+    }
+    return this.#sessions.get(stored.id)
+  }
+
+  /** The epoch at which this node holds the session: 0 if it does not. A new session is written to the directory first. Rejects as `settle` does. */
+  async epochOf (session: Session): Promise<number> {
+    const holding = this.#held.get(session)
+    if (holding?.epoch === 0) await this.settle(session)
+    return holding?.epoch ?? 0
+  }
+
+  /** Has it checked whether the session is still this node's. */
+  doubt (session: Session): void {
+    const holding = this.#held.get(session)
+    if (holding === undefined) return
+    holding.incarnation = undefined
+    this.#settleQuietly(session)
+  }
+
+  saveState (session: Session, state: SessionState): void {
+    const holding = this.#held.get(session)
+    if (holding === undefined) return
+    holding.state = state
+    holding.isStateDirty = true
+  }
+
+  readState (session: Session): SessionState | undefined {
+    return this.#held.get(session)?.state
+  }
+
+  /** Writes back when sessions were last used, if that has changed. Rejects with a `DirectoryUnavailableError`. */
+  async writeLiveness (): Promise<void> {
+    const holdings = Array.from(this.#held.values()).filter((holding) => this.#isCurrent(holding))
+    const used = holdings.map((holding) => ({ holding, liveness: toLiveness(holding) }))
+      .filter(({ holding, liveness }) => liveness.lastAccessedAt > holding.writtenAt)
+    if (used.length === 0) return
+    const lost = new Set(await this.#directory.touch(used.map(({ liveness }) => liveness)))
+    for (const { holding, liveness } of used) {
+      holding.writtenAt = liveness.lastAccessedAt
+      if (lost.has(liveness.id)) this.doubt(holding.session)
+    }
+  }
+
+  #hold (session: Session): void {
+    // A listener that was called before this one may have closed it.
+    if (this.#sessions.get(session.id) !== session) return
+    const stored = this.#adopting.get(session.id)
+    this.#held.set(session, {
+      session,
+      epoch: stored?.epoch ?? 0,
+      incarnation: stored?.owner,
+      secret: this.#membership.secret,
+      state: stored?.state,
+      isMetadataDirty: false,
+      isStateDirty: false,
+      writtenAt: session.lastAccessedAt,
+      settling: undefined
+    })
+    // Later, so that an endpoint which has more to say of the session needs one write for both.
+    if (stored === undefined) setImmediate(() => this.#settleQuietly(session))
+  }
+
+  #markDirty (session: Session, what: 'isMetadataDirty' | 'isStateDirty'): void {
+    const holding = this.#held.get(session)
+    if (holding === undefined) return
+    holding[what] = true
+    setImmediate(() => this.#settleQuietly(session))
+  }
+
+  #drop (session: Session, reason: CloseReason): void {
+    const holding = this.#held.get(session)
+    if (holding === undefined) return
+    this.#held.delete(session)
+    if (reason === 'moved') return
+    this.#ended.add(session)
+    const { id } = session
+    const leaving: Promise<void> = Promise.all([this.#leaving.get(id), this.#leave(holding, reason)]).then(() => {
+      if (this.#leaving.get(id) === leaving) this.#leaving.delete(id)
+    })
+    this.#leaving.set(id, leaving)
+  }
+
+  async #leave (holding: Holding, reason: CloseReason): Promise<void> {
+    await holding.settling?.catch(() => {})
+    if (reason === 'shutdown') await this.#writeLast(holding)
+    if (holding.epoch === 0) return
+    if (reason === 'shutdown') await this.#endings.release(toLiveness(holding))
+    else await this.#endings.remove(holding.session.id, holding.epoch)
+  }
+
+  // The next owner has to find what this one has not written yet.
+  async #writeLast (holding: Holding): Promise<void> {
+    const { incarnation } = this.#membership
+    if (this.#isWritten(holding) || incarnation === undefined || !this.#membership.isValid()) return
+    try {
+      if (holding.epoch === 0) await this.#record(holding, incarnation)
+      else await this.#write(holding)
+    } catch (error) {
+      this.#onError('A session is handed over without its latest changes', error)
+    }
+  }
+
+  #isCurrent ({ incarnation }: Holding): boolean {
+    return incarnation !== undefined && incarnation === this.#membership.incarnation && this.#membership.isValid()
+  }
+
+  #isSettled (holding: Holding): boolean {
+    return this.#isWritten(holding) && this.#isCurrent(holding)
+  }
+
+  #isWritten ({ epoch, isMetadataDirty, isStateDirty }: Holding): boolean {
+    return epoch !== 0 && !isMetadataDirty && !isStateDirty
+  }
+
+  async #settle (holding: Holding): Promise<void> {
+    try {
+      while (!this.#isSettled(holding)) {
+        this.#checkHeld(holding)
+        const incarnation = await this.#membership.whenIncarnated(this.#patience)
+        if (holding.incarnation === incarnation) await this.#write(holding)
+        else await this.#claim(holding, incarnation)
+      }
+    } catch (error) {
+      if (error instanceof SessionLostError && this.#held.get(holding.session) === holding) {
+        this.#sessions.cleanup(holding.session.id, 'moved')
+      }
+      throw error
+    } finally {
+      // Here and not a turn later, when what has changed meanwhile would be taken for written.
+      holding.settling = undefined
+    }
+  }
+
+  #checkHeld (holding: Holding): void {
+    if (this.#held.get(holding.session) !== holding) throw new SessionLostError('The session has been closed')
+  }
+
+  // False: the directory does not answer.
+  async #settleQuietly (session: Session): Promise<boolean> {
+    if (!this.#held.has(session)) return true
+    try {
+      await this.settle(session)
+      return true
+    } catch (error) {
+      if (error instanceof SessionLostError) return true
+      this.#onError('A session could not be written to the directory; this is tried again', error)
+      return false
+    }
+  }
+
+  async #claim (holding: Holding, incarnation: string): Promise<void> {
+    const { session, epoch } = holding
+    const claimed = epoch === 0 ? undefined : await this.#directory.claim(session.id, epoch, incarnation, toLiveness(holding).lastAccessedAt)
+    if (claimed !== undefined) holding.epoch = claimed.epoch
+    else await this.#create(holding, incarnation)
+    holding.incarnation = incarnation
+  }
+
+  // A session that the directory does not know is new to it, or was known before it lost its data. Any other is lost.
+  async #create (holding: Holding, owner: string): Promise<void> {
+    const { session: { id }, epoch } = holding
+    if (epoch !== 0 && await this.#directory.secret() === holding.secret) {
+      throw new SessionLostError('The session has moved to another node, or is gone')
+    }
+    this.#checkHeld(holding)
+    // One that had the same id goes first.
+    await this.whenLeft(id)
+    if (this.isOver(id)) throw new DirectoryUnavailableError('The last session of that id is still in the directory')
+    await this.#record(holding, owner)
+  }
+
+  async #record (holding: Holding, owner: string): Promise<void> {
+    const { session } = holding
+    // Before the session: what is lost in between counts as lost after it.
+    const secret = await this.#directory.secret()
+    const { id, principal, createdAt, lastAccessedAt } = session
+    holding.isMetadataDirty = holding.isStateDirty = false
+    const created = await this.#undoOnFailure(holding, { isMetadataDirty: true, isStateDirty: true }, () => this.#directory.create({
+      id, principal, owner, createdAt, lastAccessedAt, metadata: this.#metadataOf(session), state: writeState(session, holding.state)
+    }))
+    if (created === undefined) throw new SessionLostError('The id of the session is taken')
+    holding.epoch = created
+    holding.secret = secret
+  }
+
+  async #write (holding: Holding): Promise<void> {
+    const { session, epoch, isMetadataDirty, isStateDirty } = holding
+    const changes: Changes = {}
+    if (isMetadataDirty) changes.metadata = this.#metadataOf(session)
+    if (isStateDirty) changes.state = writeState(session, holding.state)
+    holding.isMetadataDirty = holding.isStateDirty = false
+    const written = await this.#undoOnFailure(holding, { isMetadataDirty, isStateDirty }, () => this.#directory.update(session.id, epoch, changes))
+    if (written) return
+    // Claiming it tells whether it is another node's, or the directory has lost its data.
+    Object.assign(holding, { isMetadataDirty, isStateDirty, incarnation: undefined })
+  }
+
+  async #undoOnFailure<T> (holding: Holding, before: Partial<Holding>, write: () => Promise<T>): Promise<T> {
+    try {
+      return await write()
+    } catch (error) {
+      Object.assign(holding, before)
+      throw error
+    }
+  }
+
+  #metadataOf (session: Session): Changes['metadata'] {
+    try {
+      return toJson(session.metadata)
+    } catch (error) {
+      this.#onError('The metadata of a session is not JSON, and will not be there on another node', error)
+      return undefined
+    }
+  }
+}
+
+function toLiveness ({ session, epoch }: Holding): Liveness {
+  const lastAccessedAt = session.activeRequests > 0 ? Date.now() : session.lastAccessedAt
+  return { id: session.id, epoch, lastAccessedAt }
+}

@@ -1,0 +1,213 @@
+import { randomBytes } from 'node:crypto'
+import { performance } from 'node:perf_hooks'
+import {
+  remainingLife, type Changes, type Directory, type JsonObject, type Liveness, type Located, type NewSession,
+  type Peer, type StoredSession
+} from '../directory.js'
+import { RedisCommands, type RedisCommandsOptions } from './commands.js'
+
+const MAILBOX_SIZE = 1024
+const TOUCH_BATCH = 128
+
+export interface RedisDirectoryOptions extends RedisCommandsOptions {
+  /** Idle milliseconds after which a session is gone; `0`: never. */
+  ttl: number
+}
+
+/** The directory on Redis 7 or Valkey, alone or as Redis Cluster. */
+export class RedisDirectory implements Directory {
+  readonly ttl: number
+  /** For what else is kept per session, such as its events. */
+  readonly commands: RedisCommands
+  readonly #peers = new Map<string, { peer: Peer, until: number }>()
+
+  constructor (options: RedisDirectoryOptions) {
+    this.ttl = options.ttl
+    this.commands = new RedisCommands(options)
+  }
+
+  async create (session: NewSession): Promise<number | undefined> {
+    const { id, lastAccessedAt } = session
+    const reply = await this.commands.run('create', this.commands.sessionKeys(id),
+      [this.#life(lastAccessedAt), ...fieldsOf(session)],
+      late => { if (late != null) ignoreFailure(this.remove(id, Number(late))) })
+    return reply == null ? undefined : Number(reply)
+  }
+
+  async get (id: string): Promise<Located | undefined> {
+    const record = recordOf(await this.commands.run('read', this.commands.sessionKeys(id), []))
+    if (record === undefined) return
+    return { record, owner: record.owner === undefined ? undefined : await this.#knownPeer(record.owner) }
+  }
+
+  async claim (id: string, epoch: number, node: string, lastAccessedAt: number): Promise<StoredSession | undefined> {
+    // Whoever claimed and was told that it failed does not serve the session: nobody else could, either.
+    return recordOf(await this.commands.run('claim', this.commands.sessionKeys(id),
+      [epoch, node, lastAccessedAt, this.#life(lastAccessedAt)],
+      late => {
+        const record = recordOf(late)
+        if (record !== undefined) ignoreFailure(this.release([record]))
+      }))
+  }
+
+  touch (sessions: readonly Liveness[]): Promise<string[]> {
+    return this.#touch('touch', sessions)
+  }
+
+  async update (id: string, epoch: number, changes: Changes): Promise<boolean> {
+    const args: string[] = []
+    for (const field of ['metadata', 'state'] as const) {
+      if (Object.hasOwn(changes, field)) args.push(field, stringify(changes[field]))
+    }
+    const reply = await this.commands.run('update', this.commands.sessionKeys(id), [epoch, ...args])
+    return Number(reply) === 1
+  }
+
+  release (sessions: readonly Liveness[]): Promise<string[]> {
+    return this.#touch('release', sessions)
+  }
+
+  async remove (id: string, epoch?: number): Promise<StoredSession | undefined> {
+    return recordOf(await this.commands.run('remove', this.commands.sessionKeys(id), [epoch ?? '']))
+  }
+
+  async count (): Promise<number> {
+    let count = 0
+    for await (const keys of this.#sessionKeys()) count += keys.length
+    return count
+  }
+
+  async * list (): AsyncGenerator<StoredSession> {
+    for await (const keys of this.#sessionKeys()) {
+      const replies = await Promise.all(keys.map(key => this.commands.run('read', [key], [])))
+      for (const reply of replies) {
+        const record = recordOf(reply)
+        if (record !== undefined) yield record
+      }
+    }
+  }
+
+  async announce ({ node, url }: Peer, lease: number): Promise<boolean> {
+    return Number(await this.commands.run('announce', this.commands.nodeKeys(node), [url, lease])) === 1
+  }
+
+  async renew (node: string, lease: number): Promise<JsonObject[] | undefined> {
+    const reply = await this.commands.run('renew', this.commands.nodeKeys(node), [lease])
+    return Array.isArray(reply) ? reply.map(parseObject) : undefined
+  }
+
+  async withdraw (node: string): Promise<void> {
+    await this.commands.run('withdraw', this.commands.nodeKeys(node), [])
+  }
+
+  async peer (node: string): Promise<Peer | undefined> {
+    const asked = performance.now()
+    const reply = await this.commands.run('peer', this.commands.nodeKeys(node), [])
+    this.#peers.delete(node)
+    if (!Array.isArray(reply) || reply.length === 0) return
+    const peer = { node, url: String(reply[0]) }
+    this.#remember(peer, asked + Number(reply[1]))
+    return peer
+  }
+
+  async send (node: string, message: JsonObject): Promise<boolean> {
+    const reply = await this.commands.run('send', this.commands.nodeKeys(node), [JSON.stringify(message), MAILBOX_SIZE])
+    return Number(reply) === 1
+  }
+
+  async secret (): Promise<string> {
+    const proposal = randomBytes(32).toString('base64url')
+    return String(await this.commands.run('secret', [this.commands.secretKey()], [proposal]))
+  }
+
+  #life (lastAccessedAt: number): number {
+    return remainingLife(this.ttl, lastAccessedAt, Date.now())
+  }
+
+  /**
+   * A node that held a lease a moment ago holds it until that lease ends: only a node that has let go of
+   * its sessions ends it early. So most lookups of a session need no second round trip for its owner.
+   */
+  async #knownPeer (node: string): Promise<Peer | undefined> {
+    const known = this.#peers.get(node)
+    return known !== undefined && performance.now() < known.until ? known.peer : this.peer(node)
+  }
+
+  #remember (peer: Peer, until: number): void {
+    const now = performance.now()
+    for (const [node, known] of this.#peers) {
+      if (known.until <= now) this.#peers.delete(node)
+    }
+    this.#peers.set(peer.node, { peer, until })
+  }
+
+  async #touch (mode: 'touch' | 'release', sessions: readonly Liveness[]): Promise<string[]> {
+    // In Redis Cluster the keys of one script must share a slot, so there each session goes on its own.
+    const size = this.commands.isCluster ? 1 : TOUCH_BATCH
+    const batches: Array<Promise<string[]>> = []
+    for (let start = 0; start < sessions.length; start += size) {
+      batches.push(this.#touchBatch(mode, sessions.slice(start, start + size)))
+    }
+    return (await Promise.all(batches)).flat()
+  }
+
+  async #touchBatch (mode: 'touch' | 'release', batch: readonly Liveness[]): Promise<string[]> {
+    const keys = batch.flatMap(({ id }) => this.commands.sessionKeys(id))
+    const args = batch.flatMap(({ epoch, lastAccessedAt }) => [epoch, lastAccessedAt, this.#life(lastAccessedAt)])
+    const reply = await this.commands.run('touch', keys, [mode, ...args])
+    const lost = new Set([reply].flat().map(Number))
+    return batch.filter((_, index) => lost.has(index)).map(({ id }) => id)
+  }
+
+  async * #sessionKeys (): AsyncGenerator<string[]> {
+    const seen = new Set<string>()
+    for await (const page of this.commands.scanSessions()) {
+      const fresh = page.filter(key => !seen.has(key))
+      for (const key of fresh) seen.add(key)
+      yield [...new Set(fresh)]
+    }
+  }
+}
+
+function fieldsOf (session: NewSession): string[] {
+  const { id, principal, owner, createdAt, lastAccessedAt, metadata, state } = session
+  const fields = ['id', id, 'owner', owner, 'createdAt', `${createdAt}`, 'lastAccessedAt', `${lastAccessedAt}`]
+  if (principal !== undefined) fields.push('principal', principal)
+  if (metadata !== undefined) fields.push('metadata', stringify(metadata))
+  if (state !== undefined) fields.push('state', stringify(state))
+  return fields
+}
+
+function recordOf (reply: unknown): StoredSession | undefined {
+  if (!Array.isArray(reply) || reply.length === 0) return
+  const fields = new Map<string, string>()
+  for (let i = 0; i < reply.length; i += 2) fields.set(String(reply[i]), String(reply[i + 1]))
+  const object = (name: string): JsonObject | undefined => {
+    const text = fields.get(name)
+    return text === undefined ? undefined : parseObject(text)
+  }
+  return {
+    id: String(fields.get('id')),
+    principal: fields.get('principal'),
+    owner: fields.get('owner'),
+    epoch: Number(fields.get('epoch')),
+    createdAt: Number(fields.get('createdAt')),
+    lastAccessedAt: Number(fields.get('lastAccessedAt')),
+    metadata: object('metadata'),
+    state: object('state')
+  }
+}
+
+function parseObject (text: unknown): JsonObject {
+  const value: JsonObject = JSON.parse(String(text))
+  return value
+}
+
+function stringify (value: JsonObject | undefined): string {
+  return value === undefined ? '' : JSON.stringify(value)
+}
+
+/** The last resort has been tried; if it fails, a lease or a ttl clears up. */
+function ignoreFailure (promise: Promise<unknown>): void {
+  promise.catch(() => {})
+}

@@ -1,0 +1,117 @@
+import type { FastifyReply, FastifyRequest, HookHandlerDoneFunction, onRequestHookHandler, RouteOptions } from 'fastify'
+import { inspect } from 'node:util'
+import { MalformedSessionIdError, MissingSessionIdError, RouteConfigError, SessionNotFoundError, type SessionError } from '../base/errors.js'
+import { asError } from '../base/safe-call.js'
+import type { Identify } from './principal.js'
+import { hasSessions } from './protocol-revision.js'
+import type { Reject } from './rejection.js'
+import { onResponseOver } from './response-end.js'
+import type { SessionCluster } from './session-cluster.js'
+import { isSessionId, SESSION_HEADER } from '../session/session-id.js'
+import type { SessionManager } from '../session/session-manager.js'
+import type { Session } from '../session/session.js'
+
+/** What a route wants of the session header. */
+export type SessionMode = 'required' | 'optional' | 'ignore'
+
+export interface SessionHookOptions {
+  readonly sessions: SessionManager
+  readonly identify: Identify
+  readonly reject: Reject
+  readonly cluster: SessionCluster | undefined
+}
+
+/**
+ * The `onRequest` hook: the only reader of the session header. It finds the
+ * session, holds it until the response is over, and answers what is wrong.
+ *
+ * @param mode for every request; by default the config of its route says it
+ */
+export function createSessionHook ({ sessions, identify, reject, cluster }: SessionHookOptions, mode?: SessionMode): onRequestHookHandler {
+  return function checkSession (request, reply, done) {
+    const id = readSessionId(request, mode)
+    if (id === undefined) {
+      // A scope that was loaded before the plugin has the hook, but not the decorator.
+      request.mcpSession = null
+      done()
+      return
+    }
+    if (id instanceof Error) {
+      reject(request, reply, id)
+      return
+    }
+    const principal = identify(request)
+    if (principal instanceof Promise) {
+      principal.then((known) => find(request, reply, done, id, known), (reason: unknown) => done(asError(reason)))
+    } else {
+      find(request, reply, done, id, principal)
+    }
+  }
+
+  function find (request: FastifyRequest, reply: FastifyReply, done: HookHandlerDoneFunction, id: string, principal: string | undefined): void {
+    if (cluster === undefined) {
+      admit(request, reply, done, sessions.acquireFor(id, principal))
+    } else {
+      findInCluster(cluster, request, reply, done, id, principal)
+    }
+  }
+
+  function findInCluster (cluster: SessionCluster, request: FastifyRequest, reply: FastifyReply, done: HookHandlerDoneFunction, id: string, principal: string | undefined): void {
+    const session = sessions.get(id)
+    // To a stranger the session does not exist, and a stranger does not keep it alive.
+    if (session !== undefined && (session.principal !== principal || cluster.isCurrent(session))) {
+      admit(request, reply, done, sessions.acquireFor(id, principal))
+      return
+    }
+    cluster.locate(request, reply, id, principal).then(
+      (outcome) => {
+        if (outcome instanceof Error) reject(request, reply, outcome)
+        // It may have been closed, and opened anew, since.
+        else if (outcome !== 'answered') admit(request, reply, done, sessions.acquireFor(outcome.id, principal))
+      },
+      (reason: unknown) => done(asError(reason))
+    )
+  }
+
+  function admit (request: FastifyRequest, reply: FastifyReply, done: HookHandlerDoneFunction, session: Session | undefined): void {
+    if (session === undefined) {
+      reject(request, reply, new SessionNotFoundError())
+      return
+    }
+    request.mcpSession = session
+    onResponseOver(request, reply, () => sessions.release(session))
+    done()
+  }
+}
+
+/**
+ * The `onRoute` hook.
+ *
+ * @throws RouteConfigError for a route whose `config.mcpSession` means nothing
+ */
+export function checkRouteConfig (route: RouteOptions): void {
+  checkMode(route.config?.mcpSession, String(route.method), route.url)
+}
+
+function readSessionId (request: FastifyRequest, fixedMode: SessionMode | undefined): string | SessionError | undefined {
+  const id = request.headers[SESSION_HEADER]
+  const mode = fixedMode ?? readMode(request)
+  if (mode === 'ignore' || request.is404) return undefined
+  if (id === undefined || !hasSessions(request.headers['mcp-protocol-version'])) {
+    return mode === 'required' ? new MissingSessionIdError() : undefined
+  }
+  // Node.js joins a header that is sent twice with a comma and a space, and a space is not visible.
+  return isSessionId(id) ? id : new MalformedSessionIdError()
+}
+
+function readMode (request: FastifyRequest): SessionMode {
+  const { config, url = '' } = request.routeOptions
+  return checkMode(config.mcpSession, request.method, url)
+}
+
+// Not every route passes by onRoute: those declared before the plugin are checked as they are called.
+function checkMode (mode: unknown, method: string, url: string): SessionMode {
+  if (mode === undefined) return 'optional'
+  if (mode === 'required' || mode === 'optional' || mode === 'ignore') return mode
+  throw new RouteConfigError(method, url, inspect(mode))
+}

@@ -1,0 +1,57 @@
+import type { ClusterOptions } from '../cluster/options.js'
+import type { ILogger } from '../base/logger.js'
+import { checkBoolean, checkFunction, checkTimer } from '../base/option-checks.js'
+import { createIdentify, type Identify } from '../http/principal.js'
+import { createReject, type ErrorResponseBuilder, type Reject } from '../http/rejection.js'
+
+/** Options of the plugin. All times are milliseconds. */
+export interface McpSessionsOptions {
+  /** `false`: the decorators are there, no hook validates, the endpoint keeps no sessions. Default `true`. */
+  enabled?: boolean | undefined
+  /** Idle time after which a session expires; 0: never. Default 3600000. */
+  ttl?: number | undefined
+  /** How often expired sessions are removed; 0: every ttl / 2. Default 300000. */
+  cleanupInterval?: number | undefined
+  /** Past it the longest-idle session is evicted; if none is idle, 503 with `Retry-After`. Default 10000. */
+  maxSessions?: number | undefined
+  /** The same, counted within one principal. Default: no limit. */
+  maxSessionsPerPrincipal?: number | undefined
+  /** Who is calling; a session answers only to the principal that opened it. Default: all are anonymous. */
+  identify?: Identify | undefined
+  /** Where the life of sessions is logged. Default: the app's log. Session ids come to it hashed. */
+  logger?: ILogger | undefined
+  /** Builds the body of a rejection. Default: a JSON-RPC error. */
+  errorResponseBuilder?: ErrorResponseBuilder | undefined
+  /** How long `close()` waits for the running requests of the endpoint; 0: not at all. Default 10000. */
+  drainTimeout?: number | undefined
+  /** Lets sessions live on many machines, over Redis. Default: they live in this process. */
+  cluster?: ClusterOptions | undefined
+}
+
+export interface ResolvedOptions {
+  readonly enabled: boolean
+  readonly ttl: number
+  readonly maxSessions: number
+  readonly identify: Identify
+  readonly reject: Reject
+  readonly drainTimeout: number
+}
+
+/**
+ * What the plugin itself needs; `SessionManager` checks its own options.
+ *
+ * @throws TypeError that names the option
+ */
+export function resolveOptions (options: McpSessionsOptions): ResolvedOptions {
+  const { enabled = true, ttl = 3_600_000, maxSessions = 10_000, drainTimeout = 10_000 } = options
+  const buildBody = checkFunction('errorResponseBuilder', options.errorResponseBuilder, '(request, error) => body')
+  const identify = checkFunction('identify', options.identify, '(request) => string | undefined')
+  return {
+    enabled: checkBoolean('enabled', enabled),
+    ttl,
+    maxSessions,
+    identify: createIdentify(identify),
+    reject: createReject(buildBody),
+    drainTimeout: checkTimer('drainTimeout', drainTimeout, 'do not wait')
+  }
+}

@@ -1,0 +1,73 @@
+import type { FastifyInstance } from 'fastify'
+import fp from 'fastify-plugin'
+import './augmentation.js'
+import { findOwnUrl } from '../cluster/advertise.js'
+import type { ClusterNode } from '../cluster/cluster-node.js'
+import type { ClusterOptions } from '../cluster/options.js'
+import { createFastifyLogger } from '../base/logger.js'
+import { resolveOptions, type McpSessionsOptions } from './options.js'
+import { createAnswerBarrier } from '../http/write-barrier.js'
+import { checkRouteConfig, createSessionHook } from '../http/session-hook.js'
+import { hashSessionId } from '../session/session-id.js'
+import { provideSessionLayer, type SessionLayer } from '../http/plugin-context.js'
+import { SessionManager } from '../session/session-manager.js'
+import { Shutdown } from '../http/shutdown.js'
+
+async function mcpSessionsPlugin (fastify: FastifyInstance, options: McpSessionsOptions): Promise<void> {
+  const resolved = resolveOptions(options)
+  const { cleanupInterval, maxSessionsPerPrincipal, logger = createFastifyLogger(fastify.log) } = options
+  const { enabled, ttl, maxSessions, drainTimeout } = resolved
+  const sessions = new SessionManager({
+    ttl, cleanupInterval, maxSessions, maxSessionsPerPrincipal, logger, formatId: hashSessionId
+  })
+  const node = options.cluster === undefined ? undefined : await joinCluster(fastify, sessions, ttl, options.cluster)
+  const shutdown = new Shutdown(sessions, { drainTimeout, handsOver: node !== undefined })
+  if (node !== undefined) shutdown.add(node)
+  const layer: SessionLayer = { ...resolved, sessions, shutdown, cluster: node }
+
+  fastify.decorate('sessionManager', sessions)
+  fastify.decorateRequest('mcpSession', null)
+  provideSessionLayer(fastify, layer)
+
+  fastify.addHook('onReady', async function startCleanup () {
+    sessions.startTTLCleanup()
+  })
+  // In preClose, because close() waits for open streams before it comes to onClose.
+  fastify.addHook('preClose', async function endSessions () {
+    await shutdown.run()
+  })
+  // An app that fails to boot comes here without preClose; one that closed may have got new sessions since.
+  fastify.addHook('onClose', async function closeSessions () {
+    sessions.stopTTLCleanup()
+    if (sessions.getActiveSessionCount() > 0) sessions.clearAll('shutdown')
+    await node?.leave()
+  })
+  if (!enabled) return
+
+  fastify.addHook('onRoute', checkRouteConfig)
+  fastify.addHook('onRequest', createSessionHook(layer))
+  if (node !== undefined) fastify.addHook('onSend', createAnswerBarrier({ ...layer, cluster: node }))
+}
+
+// Loaded on demand: an app on one machine does not need any of it.
+async function joinCluster (fastify: FastifyInstance, sessions: SessionManager, ttl: number, options: ClusterOptions): Promise<ClusterNode> {
+  const { createClusterNode } = await import('../cluster/cluster-node.js')
+  const node = createClusterNode({
+    sessions,
+    ttl,
+    options,
+    findOwnUrl: () => findOwnUrl(fastify),
+    log: fastify.log
+  })
+  fastify.decorate('sessionDirectory', node.directory)
+  fastify.addHook('onListen', async function joinOthers () {
+    await node.join()
+  })
+  return node
+}
+
+/** Gives the instance it is registered on a `sessionManager`, and its requests their `mcpSession`. */
+export const mcpSessions = fp(mcpSessionsPlugin, {
+  name: 'fastify-mcp-sessions',
+  fastify: '5.x'
+})

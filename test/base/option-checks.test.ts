@@ -1,0 +1,92 @@
+import t from 'tap'
+import {
+  checkBoolean, checkFunction, checkMethod, checkMilliseconds, checkTimer, clampToTimer
+} from '../../lib/base/option-checks.js'
+
+const LONGEST_TIMER = 2 ** 31 - 1
+
+t.test('milliseconds are a finite number that is not negative', async (t) => {
+  for (const good of [0, 0.5, 1, 1e15]) t.equal(checkMilliseconds('ttl', good, 'never'), good)
+  for (const [bad, shown] of [
+    [-1, '-1 (number)'],
+    [NaN, 'NaN (number)'],
+    [Infinity, 'Infinity (number)'],
+    ['5', '"5" (string)'],
+    ['', '"" (string)'],
+    [5n, '5 (bigint)'],
+    [null, 'null (object)'],
+    [undefined, 'undefined (undefined)'],
+    [true, 'true (boolean)'],
+    [[1], '1 (object)'],
+    [Symbol('s'), 'Symbol(s) (symbol)'],
+    [Object.create(null), '[object] (object)']
+  ]) {
+    t.throws(
+      () => checkMilliseconds('ttl', bad, 'never'),
+      new TypeError(`Option "ttl" must be a number of milliseconds >= 0 (0: never), got ${String(shown)}`)
+    )
+  }
+})
+
+t.test('a timer waits no longer than Node.js can', async (t) => {
+  t.equal(checkTimer('interval', LONGEST_TIMER, 'off'), LONGEST_TIMER)
+  t.equal(checkTimer('interval', 0, 'off'), 0)
+  t.throws(
+    () => checkTimer('interval', LONGEST_TIMER + 1, 'off'),
+    new TypeError('Option "interval" must be at most 2147483647 ms, the longest a timer can wait, got 2147483648 (number)')
+  )
+  t.throws(
+    () => checkTimer('interval', -1, 'off'),
+    new TypeError('Option "interval" must be a number of milliseconds >= 0 (0: off), got -1 (number)')
+  )
+})
+
+t.test('a delay is clamped to what a timer can wait', async (t) => {
+  t.equal(clampToTimer(0), 1)
+  t.equal(clampToTimer(0.5), 1)
+  t.equal(clampToTimer(1.5), 1.5)
+  t.equal(clampToTimer(LONGEST_TIMER), LONGEST_TIMER)
+  t.equal(clampToTimer(LONGEST_TIMER + 1), LONGEST_TIMER)
+  t.equal(clampToTimer(Infinity), LONGEST_TIMER)
+})
+
+t.test('a boolean is true or false and nothing like it', async (t) => {
+  t.equal(checkBoolean('enabled', true), true)
+  t.equal(checkBoolean('enabled', false), false)
+  for (const bad of [0, 1, 'true', null, undefined, {}]) {
+    t.throws(() => checkBoolean('enabled', bad), { name: 'TypeError', message: /^Option "enabled" must be true or false, got / })
+  }
+})
+
+t.test('a function may be left out', async (t) => {
+  const handler = (): void => {}
+  t.equal(checkFunction('handler', handler, '()'), handler)
+  t.equal(checkFunction('handler', undefined, '()'), undefined)
+  for (const [bad, shown] of [[null, 'null (object)'], ['f', '"f" (string)'], [{}, '[object Object] (object)']]) {
+    t.throws(
+      () => checkFunction('handler', bad, '(id) => void'),
+      new TypeError(`Option "handler" must be a function (id) => void, got ${String(shown)}`)
+    )
+  }
+})
+
+t.test('an object must have its method, and may be left out', async (t) => {
+  class Greeter { greet (): void {} }
+  const own = { greet (): void {} }
+  const inherited = new Greeter()
+  t.equal(checkMethod('greeter', own, 'greet', '()'), own)
+  t.equal(checkMethod('greeter', inherited, 'greet', '()'), inherited)
+  t.equal(checkMethod<typeof own>('greeter', undefined, 'greet', '()'), undefined)
+  for (const [json, shown] of [
+    ['null', 'null (object)'],
+    ['{}', '[object Object] (object)'],
+    ['{"greet":"hello"}', '[object Object] (object)'],
+    ['"me"', '"me" (string)'],
+    ['7', '7 (number)']
+  ] as const) {
+    t.throws(
+      () => checkMethod<typeof own>('greeter', JSON.parse(json), 'greet', '(name)'),
+      new TypeError(`Option "greeter" must be an object with a method greet(name), got ${shown}`)
+    )
+  }
+})

@@ -1,0 +1,245 @@
+import { randomUUID } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Redis, type Cluster, type RedisOptions } from 'ioredis'
+import t, { type Test } from 'tap'
+import { RedisDirectory } from '../../../lib/cluster/redis/directory.js'
+import { RedisClusterServers, RedisServer, needsRedis, needsRedisServer, startRedis } from '../../helpers/redis-server.js'
+import { realTime, testDirectory } from '../directory-contract.js'
+
+const now = Date.now()
+const session = (id: string): Parameters<RedisDirectory['create']>[0] => ({
+  id, principal: undefined, owner: 'node-1', createdAt: now, lastAccessedAt: Date.now(), metadata: undefined, state: undefined
+})
+
+function client (t: Test, server: RedisServer, options: Pick<RedisOptions, 'retryStrategy' | 'maxRetriesPerRequest'> = {}): Redis {
+  const redis = new Redis({ port: server.port, host: '127.0.0.1', ...options })
+  redis.on('error', () => {})
+  t.teardown(() => { redis.disconnect() })
+  return redis
+}
+
+async function serve (t: Test, options: Parameters<typeof RedisServer.start>[0] = {}): Promise<RedisServer> {
+  const server = await RedisServer.start(options)
+  t.teardown(() => server.kill())
+  return server
+}
+
+async function eventually (check: () => Promise<boolean>): Promise<void> {
+  const deadline = Date.now() + 3000
+  while (!await check() && Date.now() < deadline) await sleep(10)
+}
+
+t.test('on one Redis', needsRedis(), async t => {
+  const { url, stop } = await startRedis()
+  const clients = [new Redis(url), new Redis(url)] as const
+  t.teardown(async () => {
+    for (const redis of clients) redis.disconnect()
+    await stop()
+  })
+  testDirectory(t, async (_, ttl) => {
+    const options = { ttl, prefix: `test-${randomUUID()}:` }
+    return {
+      one: new RedisDirectory({ ...options, redis: clients[0] }),
+      two: new RedisDirectory({ ...options, redis: clients[1] }),
+      ...realTime
+    }
+  })
+})
+
+t.test('on one Redis, through clients with a keyPrefix of their own', needsRedis(), async t => {
+  const { url, stop } = await startRedis()
+  const keyPrefix = `[app*]-${randomUUID()}:`
+  const redis = new Redis(url, { keyPrefix })
+  t.teardown(async () => {
+    redis.disconnect()
+    await stop()
+  })
+  testDirectory(t, async (_, ttl) => {
+    const options = { redis, ttl, prefix: `${randomUUID()}:` }
+    return { one: new RedisDirectory(options), two: new RedisDirectory(options), ...realTime }
+  })
+})
+
+t.test('on Redis Cluster', needsRedisServer(), async t => {
+  const servers = await RedisClusterServers.start()
+  const clients: Cluster[] = [
+    servers.connect({ scaleReads: 'all' }),
+    servers.connect({ lazyConnect: true, redisOptions: { keyPrefix: 'app:' }, keyPrefix: 'app:' })
+  ]
+  const plain = servers.connect({ lazyConnect: true })
+  t.teardown(async () => {
+    for (const redis of [...clients, plain]) redis.disconnect()
+    await servers.stop()
+  })
+
+  t.test('spreads over all masters, and counts before anything else was asked', async t => {
+    const directory = new RedisDirectory({ redis: plain, ttl: 60_000, prefix: 'spread:' })
+    t.equal(await directory.count(), 0)
+    await Promise.all(Array.from({ length: 60 }, (_, i) => directory.create(session(`${i}`))))
+    t.equal(await directory.count(), 60)
+    for (const node of plain.nodes('master')) t.ok(await node.dbsize() > 5)
+  })
+
+  for (const redis of clients) {
+    t.test(`with keyPrefix ${redis.options.keyPrefix}`, async t => {
+      testDirectory(t, async (_, ttl) => {
+        const options = { redis, ttl, prefix: `test-${randomUUID()}:` }
+        return { one: new RedisDirectory(options), two: new RedisDirectory(options), ...realTime }
+      })
+    })
+  }
+})
+
+t.test('a prefix that would break hash tags is refused', async t => {
+  const redis = new Redis({ lazyConnect: true })
+  t.throws(() => new RedisDirectory({ redis, ttl: 1, prefix: '{mcp' }), /prefix must not contain braces/)
+})
+
+t.test('the client stays as it was, and two directories share it', needsRedisServer(), async t => {
+  const server = await serve(t)
+  const redis = client(t, server)
+  const before = { ...redis.options }
+  const events = redis.eventNames().map(name => [name, redis.listenerCount(name)])
+  const one = new RedisDirectory({ redis, ttl: 1000, prefix: 'a:' })
+  const two = new RedisDirectory({ redis, ttl: 1000, prefix: 'b:' })
+  await one.create(session('x'))
+  t.equal(await two.get('x'), undefined)
+  t.strictSame({ ...redis.options }, before)
+  t.strictSame(redis.eventNames().map(name => [name, redis.listenerCount(name)]), events)
+  t.equal(redis.status, 'ready')
+})
+
+t.test('a lookup is one command while the owner is known', needsRedisServer(), async t => {
+  const server = await serve(t)
+  const redis = client(t, server)
+  const directory = new RedisDirectory({ redis, ttl: 60_000 })
+  await directory.announce({ node: 'node-1', url: 'http://127.0.0.1:1' }, 60_000)
+  for (const id of ['a', 'b', 'c']) await directory.create(session(id))
+  await directory.get('a')
+  const calls = async (): Promise<number> => Number(/total_commands_processed:(\d+)/.exec(await redis.info('stats'))?.[1])
+  await directory.get('a')
+  await directory.get('b')
+  const before = await calls()
+  for (const id of ['a', 'b', 'c']) t.ok((await directory.get(id))?.owner)
+  // Each evalsha counts as one, and so does the HGETALL inside it; INFO is the last.
+  t.equal(await calls() - before, 3 * 2 + 1)
+})
+
+t.test('nodes that are gone are not remembered for ever', needsRedisServer(), async t => {
+  const directory = new RedisDirectory({ redis: client(t, await serve(t)), ttl: 60_000 })
+  await directory.announce({ node: 'short', url: 'http://127.0.0.1:1' }, 30)
+  await directory.announce({ node: 'long', url: 'http://127.0.0.1:2' }, 60_000)
+  t.ok(await directory.peer('short'))
+  await sleep(40)
+  t.ok(await directory.peer('long'))
+  t.equal(await directory.peer('short'), undefined)
+})
+
+t.test('while Redis is away, every call fails in time as unavailable', needsRedisServer(), async t => {
+  const server = await serve(t)
+  const redis = client(t, server, { maxRetriesPerRequest: null, retryStrategy: () => 20 })
+  const directory = new RedisDirectory({ redis, ttl: 1000, timeout: 200 })
+  await directory.create(session('x'))
+
+  const everything = async (): Promise<void> => {
+    const started = Date.now()
+    const list = async (): Promise<void> => { for await (const record of directory.list()) t.fail(record.id) }
+    const calls = [
+      directory.create(session('y')), directory.get('x'), directory.claim('x', 1, 'node-1', now),
+      directory.touch([{ id: 'x', epoch: 1, lastAccessedAt: now }]), directory.update('x', 1, {}),
+      directory.release([{ id: 'x', epoch: 1, lastAccessedAt: now }]), directory.remove('none'), directory.count(), list(),
+      directory.announce({ node: 'n', url: 'u' }, 100), directory.renew('n', 100), directory.withdraw('n'),
+      directory.peer('n'), directory.send('n', {}), directory.secret()
+    ]
+    for (const { status, reason } of (await Promise.allSettled(calls)).map(r => ({ reason: undefined, ...r }))) {
+      t.equal(status, 'rejected')
+      t.match(reason, { name: 'DirectoryUnavailableError' })
+    }
+    t.ok(Date.now() - started < 600)
+  }
+
+  t.comment('frozen: connected but silent')
+  server.freeze()
+  await everything()
+  server.thaw()
+  t.comment('killed: the client is reconnecting')
+  await server.kill()
+  while (redis.status === 'ready') await sleep(5)
+  await everything()
+  t.equal(redis.listenerCount('ready') < 3, true, 'waiting calls share a listener')
+  await server.start()
+  await eventually(async () => await directory.count() === 0)
+  t.equal(await directory.count(), 0, 'what ioredis has sent again is undone, and the rest was never sent')
+})
+
+t.test('data outlive a restart where they are kept', needsRedisServer(), async t => {
+  const server = await serve(t, { dir: t.testdir() })
+  const directory = new RedisDirectory({ redis: client(t, server, { retryStrategy: () => 20 }), ttl: 60_000 })
+  const epoch = Number(await directory.create(session('x')))
+  await server.stop()
+  await server.start()
+  t.match(await directory.get('x'), { record: { epoch } })
+  t.ok(await directory.claim('x', epoch, 'node-2', now), 'and its scripts are loaded again')
+})
+
+t.test('what was done too late is undone', needsRedisServer(), async t => {
+  const server = await serve(t)
+  const directory = new RedisDirectory({ redis: client(t, server), ttl: 60_000, timeout: 200 })
+  const epoch = Number(await directory.create(session('x')))
+  server.freeze()
+  await t.rejects(Promise.all([
+    directory.create(session('y')), directory.create(session('x')), directory.claim('x', epoch, 'node-1', now),
+    directory.claim('x', 1, 'node-1', now)
+  ]), { name: 'DirectoryUnavailableError' })
+  await sleep(220)
+  server.thaw()
+  await eventually(async () => await directory.get('y') === undefined && (await directory.get('x'))?.record.owner === undefined)
+  t.equal(await directory.get('y'), undefined, 'a session whose creation had failed is not there')
+  const left = await directory.get('x')
+  t.match(left, { record: { owner: undefined } }, 'a session whose claim had failed is free')
+  t.ok(Number(left?.record.epoch) > epoch)
+})
+
+t.test('a late undo that fails too stays silent', needsRedisServer(), async t => {
+  const server = await serve(t)
+  const redis = client(t, server)
+  const directory = new RedisDirectory({ redis, ttl: 60_000, timeout: 100 })
+  await directory.count()
+  server.freeze()
+  await t.rejects(directory.create(session('y')))
+  const answered = new Promise<void>(resolve => {
+    const late = directory.remove.bind(directory)
+    directory.remove = async (id, epoch) => {
+      redis.disconnect()
+      try {
+        return await late(id, epoch)
+      } finally {
+        resolve()
+      }
+    }
+  })
+  server.thaw()
+  await answered
+})
+
+t.test('a client that its maker has closed fails at once', async t => {
+  const redis = new Redis({ lazyConnect: true })
+  redis.disconnect()
+  await new Promise(resolve => { setImmediate(resolve) })
+  const directory = new RedisDirectory({ redis, ttl: 60_000, timeout: 60_000 })
+  await t.rejects(directory.get('x'), { name: 'DirectoryUnavailableError', cause: { message: 'The client is closed' } })
+})
+
+t.test('a refusal by Redis is a failure of the directory, not an answer', needsRedisServer(), async t => {
+  const redis = client(t, await serve(t))
+  const directory = new RedisDirectory({ redis, ttl: 60_000 })
+  await redis.set(directory.commands.sessionKeys('x')[0], 'not a hash')
+  await t.rejects(directory.get('x'), { name: 'DirectoryUnavailableError', cause: /WRONGTYPE/ })
+})
+
+t.test('says when its commands were taken from the client', async t => {
+  const redis = new Redis({ lazyConnect: true })
+  const directory = new RedisDirectory({ redis, ttl: 60_000 })
+  for (const name of Object.keys(redis).filter(name => name.startsWith('mcpSessions_'))) Reflect.deleteProperty(redis, name)
+  await t.rejects(directory.get('x'), /lost its commands/)
+})
