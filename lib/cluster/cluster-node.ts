@@ -6,16 +6,16 @@ import type { SessionManager } from '../session/session-manager.js'
 import type { Session } from '../session/session.js'
 import type { Drainer } from '../http/shutdown.js'
 import { SessionLostError, type JsonObject } from './directory.js'
-import { Endings } from './outbox.js'
+import { Outbox } from './outbox.js'
 import { Forwarder, isForwarded } from './forwarder.js'
-import { Holdings } from './owned-sessions.js'
-import { Membership } from './lease.js'
+import { OwnedSessions } from './owned-sessions.js'
+import { NodeLease } from './lease.js'
 import { resolveClusterOptions, type ClusterOptions } from './options.js'
 import type { RedisCommands } from './redis/commands.js'
 import { RedisDirectory } from './redis/directory.js'
 import { RedisEventStore } from './redis/event-store.js'
 import { SessionDirectory, TERMINATED } from './session-directory.js'
-import { SessionLocator } from './session-router.js'
+import { SessionRouter } from './session-router.js'
 
 // How long a request waits for Redis, in milliseconds.
 const PATIENCE = 1000
@@ -41,17 +41,17 @@ export function createClusterNode ({ sessions, ttl, options, findOwnUrl, log }: 
   const interval = Math.min(ttl / WRITES_PER_TTL, LONGEST_WRITE_INTERVAL)
   // What was used since the last write must not be gone before the next one.
   const directory = new RedisDirectory({ redis, prefix, timeout: Math.min(PATIENCE, lease / 3), ttl: ttl + interval })
-  const membership = new Membership({ directory, lease, url: () => advertise ?? findOwnUrl() })
-  return new ClusterNode(sessions, directory, membership, interval, log)
+  const nodeLease = new NodeLease({ directory, lease, url: () => advertise ?? findOwnUrl() })
+  return new ClusterNode(sessions, directory, nodeLease, interval, log)
 }
 
 /** This process as a node of the cluster. */
 export class ClusterNode implements SessionCluster, Drainer {
   readonly directory: SessionDirectory
-  readonly #membership: Membership
-  readonly #endings: Endings
-  readonly #holdings: Holdings
-  readonly #locator: SessionLocator
+  readonly #nodeLease: NodeLease
+  readonly #outbox: Outbox
+  readonly #ownedSessions: OwnedSessions
+  readonly #locator: SessionRouter
   readonly #forwarder = new Forwarder()
   readonly #passing = new RunningReplies()
   readonly #commands: RedisCommands
@@ -62,26 +62,26 @@ export class ClusterNode implements SessionCluster, Drainer {
   #callEnd: NodeJS.Timeout | undefined
 
   /** @param interval milliseconds between two writes of when sessions were last used; 0: never */
-  constructor (sessions: SessionManager, directory: RedisDirectory, membership: Membership, interval: number, log: FastifyBaseLogger) {
+  constructor (sessions: SessionManager, directory: RedisDirectory, nodeLease: NodeLease, interval: number, log: FastifyBaseLogger) {
     const onError = (message: string, error: unknown): void => log.warn(error, message)
     const find = (id: string): Session | undefined => sessions.get(id)
-    this.#membership = membership
+    this.#nodeLease = nodeLease
     this.#commands = directory.commands
     this.#onError = onError
-    this.#endings = new Endings({ directory, onError })
-    this.#holdings = new Holdings({ sessions, directory, membership, endings: this.#endings, patience: PATIENCE, onError })
-    this.#locator = new SessionLocator({ directory, membership, holdings: this.#holdings, forwarder: this.#forwarder, passing: this.#passing, patience: PATIENCE, find })
-    this.directory = new SessionDirectory(directory, this.#endings, (id) => sessions.cleanup(id).success)
+    this.#outbox = new Outbox({ directory, onError })
+    this.#ownedSessions = new OwnedSessions({ sessions, directory, nodeLease, outbox: this.#outbox, patience: PATIENCE, onError })
+    this.#locator = new SessionRouter({ directory, nodeLease, ownedSessions: this.#ownedSessions, forwarder: this.#forwarder, passing: this.#passing, patience: PATIENCE, find })
+    this.directory = new SessionDirectory(directory, this.#outbox, (id) => sessions.cleanup(id).success)
 
-    membership.on('renewed', () => this.#catchUp())
-    membership.on('mail', (messages) => closeTerminated(sessions, messages))
-    logOutages(membership, log)
+    nodeLease.on('renewed', () => this.#catchUp())
+    nodeLease.on('mail', (messages) => closeTerminated(sessions, messages))
+    logOutages(nodeLease, log)
     if (interval > 0) this.#liveness = this.#startWriting(interval)
   }
 
   /** Asks for a lease. Never rejects. */
   async join (): Promise<void> {
-    await this.#membership.join()
+    await this.#nodeLease.join()
   }
 
   /** Ends the streams that come from other nodes, and waits for their answers. */
@@ -94,8 +94,8 @@ export class ClusterNode implements SessionCluster, Drainer {
   /** Resolves when the directory says of the sessions which have been handed over that they have no owner. Never rejects. */
   async settle (): Promise<void> {
     this.#endLatecomers()
-    await this.#holdings.whenAllLeft()
-    await this.#endings.flush()
+    await this.#ownedSessions.whenAllLeft()
+    await this.#outbox.flush()
   }
 
   /** Lets go of what is left, so that the others need not wait for the lease to end. Never rejects. */
@@ -103,15 +103,15 @@ export class ClusterNode implements SessionCluster, Drainer {
     clearInterval(this.#liveness)
     clearInterval(this.#streamEnd)
     clearTimeout(this.#callEnd)
-    await this.#holdings.whenAllLeft()
+    await this.#ownedSessions.whenAllLeft()
     // What has failed a moment ago would only fail again.
-    if (!this.#endings.isFailing) await this.#endings.flush()
-    await this.#membership.leave()
+    if (!this.#outbox.isFailing) await this.#outbox.flush()
+    await this.#nodeLease.leave()
     await this.#forwarder.close()
   }
 
   isCurrent (session: Session): boolean {
-    return this.#holdings.isCurrent(session)
+    return this.#ownedSessions.isCurrent(session)
   }
 
   locate (request: FastifyRequest, reply: FastifyReply, id: string, principal: string | undefined): Promise<Session | SessionError | 'answered'> {
@@ -119,13 +119,13 @@ export class ClusterNode implements SessionCluster, Drainer {
   }
 
   isForwarded (request: FastifyRequest): boolean {
-    const { incarnation: node, secret } = this.#membership
+    const { incarnation: node, secret } = this.#nodeLease
     return node !== undefined && isForwarded(request, { node, secret })
   }
 
   barrier (session: Session): Promise<void> | undefined {
-    if (this.#holdings.isSettled(session)) return undefined
-    return this.#holdings.settle(session).catch((error: unknown) => {
+    if (this.#ownedSessions.isSettled(session)) return undefined
+    return this.#ownedSessions.settle(session).catch((error: unknown) => {
       throw error instanceof SessionLostError ? new OwnerFailedError() : new ClusterUnavailableError()
     })
   }
@@ -134,26 +134,26 @@ export class ClusterNode implements SessionCluster, Drainer {
     return new RedisEventStore({
       commands: this.#commands,
       id: session.id,
-      epoch: () => this.#holdings.epochOf(session),
+      epoch: () => this.#ownedSessions.epochOf(session),
       maxEvents,
-      ready: () => this.#holdings.isCurrent(session) ? undefined : this.#holdings.settle(session),
+      ready: () => this.#ownedSessions.isCurrent(session) ? undefined : this.#ownedSessions.settle(session),
       onUnavailable: (error) => this.#onError('Events of a session cannot be replayed later', error),
-      onLost: () => this.#holdings.doubt(session)
+      onLost: () => this.#ownedSessions.doubt(session)
     })
   }
 
   saveState (session: Session, state: SessionState): void {
-    this.#holdings.saveState(session, state)
+    this.#ownedSessions.saveState(session, state)
   }
 
   readState (session: Session): SessionState | undefined {
-    return this.#holdings.readState(session)
+    return this.#ownedSessions.readState(session)
   }
 
   // What could not be written before: during an outage, without a lease, or for a slip of Redis.
   #catchUp (): void {
-    this.#holdings.settleAll()
-    this.#endings.flush()
+    this.#ownedSessions.settleAll()
+    this.#outbox.flush()
   }
 
   // The server has yet to stop listening, and close() waits for what reaches it until then.
@@ -167,7 +167,7 @@ export class ClusterNode implements SessionCluster, Drainer {
 
   #startWriting (interval: number): NodeJS.Timeout {
     const timer = setInterval(() => {
-      this.#holdings.writeLiveness().catch((error: unknown) => this.#onError('The last use of sessions could not be written; this is tried again', error))
+      this.#ownedSessions.writeLiveness().catch((error: unknown) => this.#onError('The last use of sessions could not be written; this is tried again', error))
     }, interval)
     timer.unref()
     return timer
@@ -181,13 +181,13 @@ function closeTerminated (sessions: SessionManager, messages: JsonObject[]): voi
 }
 
 // Once at the beginning and once at the end, not at every attempt.
-function logOutages (membership: Membership, log: FastifyBaseLogger): void {
+function logOutages (nodeLease: NodeLease, log: FastifyBaseLogger): void {
   let isAway = false
-  membership.on('unavailable', (error) => {
+  nodeLease.on('unavailable', (error) => {
     if (!isAway) log.error(error, 'The session directory does not answer. Sessions of this node are served while its lease can be valid')
     isAway = true
   })
-  membership.on('answered', () => {
+  nodeLease.on('answered', () => {
     if (isAway) log.info('The session directory answers again')
     isAway = false
   })

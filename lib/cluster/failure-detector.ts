@@ -16,7 +16,7 @@ const LAST_ANSWERS = 100
  * Tells when nodes are gone that somebody waits for. One that stands still keeps its connections: only its
  * lease says so. Each node is asked about once an interval, however many wait for it.
  */
-export class PeerWatch {
+export class FailureDetector {
   readonly #directory: Pick<Directory, 'peer'>
   readonly #interval: number
   readonly #watched = new Map<string, Watched>()

@@ -4,7 +4,7 @@ import { performance } from 'node:perf_hooks'
 import { DirectoryUnavailableError, type Directory, type JsonObject } from './directory.js'
 import { startPatience } from '../base/patience.js'
 
-export interface MembershipOptions {
+export interface NodeLeaseOptions {
   directory: Directory
   /** Where the other nodes reach this one. Asked when a lease starts: a port is known only then. */
   url: () => string
@@ -14,7 +14,7 @@ export interface MembershipOptions {
   now?: () => number
 }
 
-export interface MembershipEvents {
+export interface NodeLeaseEvents {
   /** The first lease, or a new one after the last was lost: every session held as `previous` must be claimed again. */
   joined: [incarnation: string, previous: string | undefined]
   /** The lease may be over: nothing may be served until `resumed` or `joined`. */
@@ -42,7 +42,7 @@ const RECONNECT_TIME = 6000
  * it counts from before each renewal was sent, on its own clock, so a network or a process that stands
  * still makes it stop first.
  */
-export class Membership extends EventEmitter<MembershipEvents> {
+export class NodeLease extends EventEmitter<NodeLeaseEvents> {
   readonly lease: number
   readonly #directory: Directory
   readonly #url: () => string
@@ -60,7 +60,7 @@ export class Membership extends EventEmitter<MembershipEvents> {
   #beat: Promise<void> | undefined
   #left = false
 
-  constructor ({ directory, url, lease = 5000, now = () => performance.now() }: MembershipOptions) {
+  constructor ({ directory, url, lease = 5000, now = () => performance.now() }: NodeLeaseOptions) {
     super()
     // Every request that waits for a lease listens for a moment.
     this.setMaxListeners(0)

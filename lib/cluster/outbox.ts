@@ -1,6 +1,6 @@
 import type { Directory, JsonObject, Liveness } from './directory.js'
 
-export interface EndingsOptions {
+export interface OutboxOptions {
   directory: Directory
   onError: (message: string, error: unknown) => void
 }
@@ -13,9 +13,9 @@ const BATCH = 64
  * next flush, so that a session which was closed while Redis was away does not
  * come back.
  */
-export class Endings {
+export class Outbox {
   readonly #directory: Directory
-  readonly #onError: EndingsOptions['onError']
+  readonly #onError: OutboxOptions['onError']
   // Id to the epoch under which it was held.
   readonly #removals = new Map<string, number>()
   readonly #releases = new Map<string, Liveness>()
@@ -24,7 +24,7 @@ export class Endings {
   #soon: Promise<void> | undefined
   #isFailing = false
 
-  constructor ({ directory, onError }: EndingsOptions) {
+  constructor ({ directory, onError }: OutboxOptions) {
     this.#directory = directory
     this.#onError = onError
   }

@@ -2,12 +2,12 @@ import type { SessionState } from '../http/session-cluster.js'
 import type { SessionManager } from '../session/session-manager.js'
 import type { CloseReason, Session } from '../session/session.js'
 import { DirectoryUnavailableError, SessionLostError, type Changes, type Directory, type Liveness, type StoredSession } from './directory.js'
-import type { Endings } from './outbox.js'
-import type { Membership } from './lease.js'
+import type { Outbox } from './outbox.js'
+import type { NodeLease } from './lease.js'
 import { readOrigin, toJson, writeState } from './stored-state.js'
 
 /** A session that this node serves, and what the directory knows of it. */
-interface Holding {
+interface OwnedSession {
   readonly session: Session
   /** 0: not in the directory yet. */
   epoch: number
@@ -25,11 +25,11 @@ interface Holding {
 
 const BATCH = 64
 
-export interface HoldingsOptions {
+export interface OwnedSessionsOptions {
   sessions: SessionManager
   directory: Directory
-  membership: Membership
-  endings: Endings
+  nodeLease: NodeLease
+  outbox: Outbox
   /** Milliseconds to wait for a lease before a session counts as unavailable. */
   patience: number
   onError: (message: string, error: unknown) => void
@@ -40,25 +40,25 @@ export interface HoldingsOptions {
  * directory, always under the epoch at which they were claimed, and drops those
  * that another node has claimed since.
  */
-export class Holdings {
+export class OwnedSessions {
   readonly #sessions: SessionManager
   readonly #directory: Directory
-  readonly #membership: Membership
-  readonly #endings: Endings
+  readonly #nodeLease: NodeLease
+  readonly #outbox: Outbox
   readonly #patience: number
-  readonly #onError: HoldingsOptions['onError']
-  readonly #held = new Map<Session, Holding>()
+  readonly #onError: OwnedSessionsOptions['onError']
+  readonly #held = new Map<Session, OwnedSession>()
   readonly #adopting = new Map<string, StoredSession>()
   // Ended by this node, and not lost to another: what they still have to say may go out.
   readonly #ended = new WeakSet<Session>()
   // By id: an id that is used again has to wait until it is free.
   readonly #leaving = new Map<string, Promise<void>>()
 
-  constructor ({ sessions, directory, membership, endings, patience, onError }: HoldingsOptions) {
+  constructor ({ sessions, directory, nodeLease, outbox, patience, onError }: OwnedSessionsOptions) {
     this.#sessions = sessions
     this.#directory = directory
-    this.#membership = membership
-    this.#endings = endings
+    this.#nodeLease = nodeLease
+    this.#outbox = outbox
     this.#patience = patience
     this.#onError = onError
     sessions.on('created', (session) => this.#hold(session))
@@ -68,21 +68,21 @@ export class Holdings {
 
   /** Whether this node may answer for the session now. */
   isCurrent (session: Session): boolean {
-    const holding = this.#held.get(session)
-    return holding !== undefined && this.#isCurrent(holding)
+    const owned = this.#held.get(session)
+    return owned !== undefined && this.#isCurrent(owned)
   }
 
   /** Whether nothing of the session waits to be written, and this node may answer for it. */
   isSettled (session: Session): boolean {
-    const holding = this.#held.get(session)
-    if (holding === undefined) return this.#ended.has(session) && !this.#leaving.has(session.id)
+    const owned = this.#held.get(session)
+    if (owned === undefined) return this.#ended.has(session) && !this.#leaving.has(session.id)
     // What is being written counts as not written yet.
-    return holding.settling === undefined && this.#isSettled(holding)
+    return owned.settling === undefined && this.#isSettled(owned)
   }
 
   /** Whether a session of that id has ended here, and the directory may not know it yet. */
   isOver (id: string): boolean {
-    return this.#endings.isOver(id)
+    return this.#outbox.isOver(id)
   }
 
   /** Resolves when the directory has been told that the session has ended, or does not answer. Never rejects. */
@@ -101,13 +101,13 @@ export class Holdings {
    * or with a `DirectoryUnavailableError`.
    */
   settle (session: Session): Promise<void> {
-    const holding = this.#held.get(session)
-    if (holding === undefined) {
+    const owned = this.#held.get(session)
+    if (owned === undefined) {
       return this.#ended.has(session) ? this.whenLeft(session.id) : Promise.reject(new SessionLostError('The session has been closed'))
     }
     if (this.isSettled(session)) return Promise.resolve()
-    holding.settling ??= this.#settle(holding)
-    return holding.settling
+    owned.settling ??= this.#settle(owned)
+    return owned.settling
   }
 
   /** Settles all sessions that are not, some at a time, until the directory fails. Never rejects. */
@@ -129,7 +129,7 @@ export class Holdings {
     try {
       this.#sessions.register(stored.id, stored.metadata, readOrigin(stored))
     } catch (error) {
-      this.#endings.release(stored)
+      this.#outbox.release(stored)
       throw error
     } finally {
       this.#adopting.delete(stored.id)
@@ -139,24 +139,24 @@ export class Holdings {
 
   /** The epoch at which this node holds the session: 0 if it does not. A new session is written to the directory first. Rejects as `settle` does. */
   async epochOf (session: Session): Promise<number> {
-    const holding = this.#held.get(session)
-    if (holding?.epoch === 0) await this.settle(session)
-    return holding?.epoch ?? 0
+    const owned = this.#held.get(session)
+    if (owned?.epoch === 0) await this.settle(session)
+    return owned?.epoch ?? 0
   }
 
   /** Has it checked whether the session is still this node's. */
   doubt (session: Session): void {
-    const holding = this.#held.get(session)
-    if (holding === undefined) return
-    holding.incarnation = undefined
+    const owned = this.#held.get(session)
+    if (owned === undefined) return
+    owned.incarnation = undefined
     this.#settleQuietly(session)
   }
 
   saveState (session: Session, state: SessionState): void {
-    const holding = this.#held.get(session)
-    if (holding === undefined) return
-    holding.state = state
-    holding.isStateDirty = true
+    const owned = this.#held.get(session)
+    if (owned === undefined) return
+    owned.state = state
+    owned.isStateDirty = true
   }
 
   readState (session: Session): SessionState | undefined {
@@ -165,14 +165,14 @@ export class Holdings {
 
   /** Writes back when sessions were last used, if that has changed. Rejects with a `DirectoryUnavailableError`. */
   async writeLiveness (): Promise<void> {
-    const holdings = Array.from(this.#held.values()).filter((holding) => this.#isCurrent(holding))
-    const used = holdings.map((holding) => ({ holding, liveness: toLiveness(holding) }))
-      .filter(({ holding, liveness }) => liveness.lastAccessedAt > holding.writtenAt)
+    const ownedSessions = Array.from(this.#held.values()).filter((owned) => this.#isCurrent(owned))
+    const used = ownedSessions.map((owned) => ({ owned, liveness: toLiveness(owned) }))
+      .filter(({ owned, liveness }) => liveness.lastAccessedAt > owned.writtenAt)
     if (used.length === 0) return
     const lost = new Set(await this.#directory.touch(used.map(({ liveness }) => liveness)))
-    for (const { holding, liveness } of used) {
-      holding.writtenAt = liveness.lastAccessedAt
-      if (lost.has(liveness.id)) this.doubt(holding.session)
+    for (const { owned, liveness } of used) {
+      owned.writtenAt = liveness.lastAccessedAt
+      if (lost.has(liveness.id)) this.doubt(owned.session)
     }
   }
 
@@ -184,7 +184,7 @@ export class Holdings {
       session,
       epoch: stored?.epoch ?? 0,
       incarnation: stored?.owner,
-      secret: this.#membership.secret,
+      secret: this.#nodeLease.secret,
       state: stored?.state,
       isMetadataDirty: false,
       isStateDirty: false,
@@ -196,78 +196,78 @@ export class Holdings {
   }
 
   #markDirty (session: Session, what: 'isMetadataDirty' | 'isStateDirty'): void {
-    const holding = this.#held.get(session)
-    if (holding === undefined) return
-    holding[what] = true
+    const owned = this.#held.get(session)
+    if (owned === undefined) return
+    owned[what] = true
     setImmediate(() => this.#settleQuietly(session))
   }
 
   #drop (session: Session, reason: CloseReason): void {
-    const holding = this.#held.get(session)
-    if (holding === undefined) return
+    const owned = this.#held.get(session)
+    if (owned === undefined) return
     this.#held.delete(session)
     if (reason === 'moved') return
     this.#ended.add(session)
     const { id } = session
-    const leaving: Promise<void> = Promise.all([this.#leaving.get(id), this.#leave(holding, reason)]).then(() => {
+    const leaving: Promise<void> = Promise.all([this.#leaving.get(id), this.#leave(owned, reason)]).then(() => {
       if (this.#leaving.get(id) === leaving) this.#leaving.delete(id)
     })
     this.#leaving.set(id, leaving)
   }
 
-  async #leave (holding: Holding, reason: CloseReason): Promise<void> {
-    await holding.settling?.catch(() => {})
-    if (reason === 'shutdown') await this.#writeLast(holding)
-    if (holding.epoch === 0) return
-    if (reason === 'shutdown') await this.#endings.release(toLiveness(holding))
-    else await this.#endings.remove(holding.session.id, holding.epoch)
+  async #leave (owned: OwnedSession, reason: CloseReason): Promise<void> {
+    await owned.settling?.catch(() => {})
+    if (reason === 'shutdown') await this.#writeLast(owned)
+    if (owned.epoch === 0) return
+    if (reason === 'shutdown') await this.#outbox.release(toLiveness(owned))
+    else await this.#outbox.remove(owned.session.id, owned.epoch)
   }
 
   // The next owner has to find what this one has not written yet.
-  async #writeLast (holding: Holding): Promise<void> {
-    const { incarnation } = this.#membership
-    if (this.#isWritten(holding) || incarnation === undefined || !this.#membership.isValid()) return
+  async #writeLast (owned: OwnedSession): Promise<void> {
+    const { incarnation } = this.#nodeLease
+    if (this.#isWritten(owned) || incarnation === undefined || !this.#nodeLease.isValid()) return
     try {
-      if (holding.epoch === 0) await this.#record(holding, incarnation)
-      else await this.#write(holding)
+      if (owned.epoch === 0) await this.#record(owned, incarnation)
+      else await this.#write(owned)
     } catch (error) {
       this.#onError('A session is handed over without its latest changes', error)
     }
   }
 
-  #isCurrent ({ incarnation }: Holding): boolean {
-    return incarnation !== undefined && incarnation === this.#membership.incarnation && this.#membership.isValid()
+  #isCurrent ({ incarnation }: OwnedSession): boolean {
+    return incarnation !== undefined && incarnation === this.#nodeLease.incarnation && this.#nodeLease.isValid()
   }
 
-  #isSettled (holding: Holding): boolean {
-    return this.#isWritten(holding) && this.#isCurrent(holding)
+  #isSettled (owned: OwnedSession): boolean {
+    return this.#isWritten(owned) && this.#isCurrent(owned)
   }
 
-  #isWritten ({ epoch, isMetadataDirty, isStateDirty }: Holding): boolean {
+  #isWritten ({ epoch, isMetadataDirty, isStateDirty }: OwnedSession): boolean {
     return epoch !== 0 && !isMetadataDirty && !isStateDirty
   }
 
-  async #settle (holding: Holding): Promise<void> {
+  async #settle (owned: OwnedSession): Promise<void> {
     try {
-      while (!this.#isSettled(holding)) {
-        this.#checkHeld(holding)
-        const incarnation = await this.#membership.whenIncarnated(this.#patience)
-        if (holding.incarnation === incarnation) await this.#write(holding)
-        else await this.#claim(holding, incarnation)
+      while (!this.#isSettled(owned)) {
+        this.#checkHeld(owned)
+        const incarnation = await this.#nodeLease.whenIncarnated(this.#patience)
+        if (owned.incarnation === incarnation) await this.#write(owned)
+        else await this.#claim(owned, incarnation)
       }
     } catch (error) {
-      if (error instanceof SessionLostError && this.#held.get(holding.session) === holding) {
-        this.#sessions.cleanup(holding.session.id, 'moved')
+      if (error instanceof SessionLostError && this.#held.get(owned.session) === owned) {
+        this.#sessions.cleanup(owned.session.id, 'moved')
       }
       throw error
     } finally {
       // Here and not a turn later, when what has changed meanwhile would be taken for written.
-      holding.settling = undefined
+      owned.settling = undefined
     }
   }
 
-  #checkHeld (holding: Holding): void {
-    if (this.#held.get(holding.session) !== holding) throw new SessionLostError('The session has been closed')
+  #checkHeld (owned: OwnedSession): void {
+    if (this.#held.get(owned.session) !== owned) throw new SessionLostError('The session has been closed')
   }
 
   // False: the directory does not answer.
@@ -283,58 +283,58 @@ export class Holdings {
     }
   }
 
-  async #claim (holding: Holding, incarnation: string): Promise<void> {
-    const { session, epoch } = holding
-    const claimed = epoch === 0 ? undefined : await this.#directory.claim(session.id, epoch, incarnation, toLiveness(holding).lastAccessedAt)
-    if (claimed !== undefined) holding.epoch = claimed.epoch
-    else await this.#create(holding, incarnation)
-    holding.incarnation = incarnation
+  async #claim (owned: OwnedSession, incarnation: string): Promise<void> {
+    const { session, epoch } = owned
+    const claimed = epoch === 0 ? undefined : await this.#directory.claim(session.id, epoch, incarnation, toLiveness(owned).lastAccessedAt)
+    if (claimed !== undefined) owned.epoch = claimed.epoch
+    else await this.#create(owned, incarnation)
+    owned.incarnation = incarnation
   }
 
   // A session that the directory does not know is new to it, or was known before it lost its data. Any other is lost.
-  async #create (holding: Holding, owner: string): Promise<void> {
-    const { session: { id }, epoch } = holding
-    if (epoch !== 0 && await this.#directory.secret() === holding.secret) {
+  async #create (owned: OwnedSession, owner: string): Promise<void> {
+    const { session: { id }, epoch } = owned
+    if (epoch !== 0 && await this.#directory.secret() === owned.secret) {
       throw new SessionLostError('The session has moved to another node, or is gone')
     }
-    this.#checkHeld(holding)
+    this.#checkHeld(owned)
     // One that had the same id goes first.
     await this.whenLeft(id)
     if (this.isOver(id)) throw new DirectoryUnavailableError('The last session of that id is still in the directory')
-    await this.#record(holding, owner)
+    await this.#record(owned, owner)
   }
 
-  async #record (holding: Holding, owner: string): Promise<void> {
-    const { session } = holding
+  async #record (owned: OwnedSession, owner: string): Promise<void> {
+    const { session } = owned
     // Before the session: what is lost in between counts as lost after it.
     const secret = await this.#directory.secret()
     const { id, principal, createdAt, lastAccessedAt } = session
-    holding.isMetadataDirty = holding.isStateDirty = false
-    const created = await this.#undoOnFailure(holding, { isMetadataDirty: true, isStateDirty: true }, () => this.#directory.create({
-      id, principal, owner, createdAt, lastAccessedAt, metadata: this.#metadataOf(session), state: writeState(session, holding.state)
+    owned.isMetadataDirty = owned.isStateDirty = false
+    const created = await this.#undoOnFailure(owned, { isMetadataDirty: true, isStateDirty: true }, () => this.#directory.create({
+      id, principal, owner, createdAt, lastAccessedAt, metadata: this.#metadataOf(session), state: writeState(session, owned.state)
     }))
     if (created === undefined) throw new SessionLostError('The id of the session is taken')
-    holding.epoch = created
-    holding.secret = secret
+    owned.epoch = created
+    owned.secret = secret
   }
 
-  async #write (holding: Holding): Promise<void> {
-    const { session, epoch, isMetadataDirty, isStateDirty } = holding
+  async #write (owned: OwnedSession): Promise<void> {
+    const { session, epoch, isMetadataDirty, isStateDirty } = owned
     const changes: Changes = {}
     if (isMetadataDirty) changes.metadata = this.#metadataOf(session)
-    if (isStateDirty) changes.state = writeState(session, holding.state)
-    holding.isMetadataDirty = holding.isStateDirty = false
-    const written = await this.#undoOnFailure(holding, { isMetadataDirty, isStateDirty }, () => this.#directory.update(session.id, epoch, changes))
+    if (isStateDirty) changes.state = writeState(session, owned.state)
+    owned.isMetadataDirty = owned.isStateDirty = false
+    const written = await this.#undoOnFailure(owned, { isMetadataDirty, isStateDirty }, () => this.#directory.update(session.id, epoch, changes))
     if (written) return
     // Claiming it tells whether it is another node's, or the directory has lost its data.
-    Object.assign(holding, { isMetadataDirty, isStateDirty, incarnation: undefined })
+    Object.assign(owned, { isMetadataDirty, isStateDirty, incarnation: undefined })
   }
 
-  async #undoOnFailure<T> (holding: Holding, before: Partial<Holding>, write: () => Promise<T>): Promise<T> {
+  async #undoOnFailure<T> (owned: OwnedSession, before: Partial<OwnedSession>, write: () => Promise<T>): Promise<T> {
     try {
       return await write()
     } catch (error) {
-      Object.assign(holding, before)
+      Object.assign(owned, before)
       throw error
     }
   }
@@ -349,7 +349,7 @@ export class Holdings {
   }
 }
 
-function toLiveness ({ session, epoch }: Holding): Liveness {
+function toLiveness ({ session, epoch }: OwnedSession): Liveness {
   const lastAccessedAt = session.activeRequests > 0 ? Date.now() : session.lastAccessedAt
   return { id: session.id, epoch, lastAccessedAt }
 }

@@ -1,6 +1,6 @@
 import type { Session, SessionMetadata, SessionOrigin } from '../session/session.js'
 import type { Directory, StoredSession } from './directory.js'
-import type { Endings } from './outbox.js'
+import type { Outbox } from './outbox.js'
 import { readOrigin } from './stored-state.js'
 
 /** A session of the cluster, as the directory has it: its times can be a little behind. */
@@ -17,13 +17,13 @@ export const TERMINATED = 'terminated'
  */
 export class SessionDirectory {
   readonly #directory: Directory
-  readonly #endings: Endings
+  readonly #outbox: Outbox
   readonly #closeLocally: (id: string) => boolean
 
   /** @param closeLocally closes the session if it lives in this process */
-  constructor (directory: Directory, endings: Endings, closeLocally: (id: string) => boolean) {
+  constructor (directory: Directory, outbox: Outbox, closeLocally: (id: string) => boolean) {
     this.#directory = directory
-    this.#endings = endings
+    this.#outbox = outbox
     this.#closeLocally = closeLocally
   }
 
@@ -45,7 +45,7 @@ export class SessionDirectory {
     const removed = await this.#directory.remove(id)
     const wasLocal = this.#closeLocally(id)
     // It is over whether or not its owner hears of it at once.
-    if (!wasLocal && removed?.owner !== undefined) await this.#endings.tell(removed.owner, { type: TERMINATED, id })
+    if (!wasLocal && removed?.owner !== undefined) await this.#outbox.tell(removed.owner, { type: TERMINATED, id })
     return removed !== undefined || wasLocal
   }
 }

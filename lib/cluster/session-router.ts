@@ -5,17 +5,17 @@ import type { Session } from '../session/session.js'
 import type { RunningReplies } from '../http/running-replies.js'
 import { DirectoryUnavailableError, SessionLostError, type Directory, type Peer, type StoredSession } from './directory.js'
 import { ForwardError, type Forwarder } from './forwarder.js'
-import type { Holdings } from './owned-sessions.js'
-import type { Membership } from './lease.js'
-import { PeerWatch } from './failure-detector.js'
+import type { OwnedSessions } from './owned-sessions.js'
+import type { NodeLease } from './lease.js'
+import { FailureDetector } from './failure-detector.js'
 
 // How often an owner that cannot be reached is tried again, in milliseconds.
 const RETRY_INTERVAL = 100
 
-export interface SessionLocatorOptions {
+export interface SessionRouterOptions {
   directory: Directory
-  membership: Membership
-  holdings: Holdings
+  nodeLease: NodeLease
+  ownedSessions: OwnedSessions
   forwarder: Forwarder
   /** Where the replies are noted that other nodes give. */
   passing: RunningReplies
@@ -26,24 +26,24 @@ export interface SessionLocatorOptions {
 }
 
 /** Finds the owner of a session: has it answer the request, or takes the session over when it is gone. */
-export class SessionLocator {
+export class SessionRouter {
   readonly #directory: Directory
-  readonly #membership: Membership
-  readonly #holdings: Holdings
+  readonly #nodeLease: NodeLease
+  readonly #ownedSessions: OwnedSessions
   readonly #forwarder: Forwarder
-  readonly #peers: PeerWatch
+  readonly #peers: FailureDetector
   readonly #passing: RunningReplies
   readonly #patience: number
   readonly #find: (id: string) => Session | undefined
   // One at a time for each session, however many requests arrive together.
   readonly #takeovers = new Map<string, Promise<Session | SessionError | undefined>>()
 
-  constructor ({ directory, membership, holdings, forwarder, passing, patience, find }: SessionLocatorOptions) {
+  constructor ({ directory, nodeLease, ownedSessions, forwarder, passing, patience, find }: SessionRouterOptions) {
     this.#directory = directory
-    this.#membership = membership
-    this.#holdings = holdings
+    this.#nodeLease = nodeLease
+    this.#ownedSessions = ownedSessions
     this.#forwarder = forwarder
-    this.#peers = new PeerWatch(directory, membership.lease)
+    this.#peers = new FailureDetector(directory, nodeLease.lease)
     this.#passing = passing
     this.#patience = patience
     this.#find = find
@@ -52,7 +52,7 @@ export class SessionLocator {
   /** See `SessionCluster.locate`. */
   async locate (request: FastifyRequest, reply: FastifyReply, id: string, principal: string | undefined): Promise<Session | SessionError | 'answered'> {
     // An owner that has died without a word keeps its lease for a while; then its sessions can be taken over.
-    const deadline = performance.now() + this.#membership.lease + 1000
+    const deadline = performance.now() + this.#nodeLease.lease + 1000
     try {
       do {
         const outcome = await this.#tryOnce(request, reply, id, principal)
@@ -70,51 +70,51 @@ export class SessionLocator {
   // Undefined: not now, but perhaps a little later.
   async #tryOnce (request: FastifyRequest, reply: FastifyReply, id: string, principal: string | undefined): Promise<Session | SessionError | 'answered' | undefined> {
     // What has just ended here may still be in the directory.
-    await this.#holdings.whenLeft(id)
-    if (this.#holdings.isOver(id)) return new SessionNotFoundError()
+    await this.#ownedSessions.whenLeft(id)
+    if (this.#ownedSessions.isOver(id)) return new SessionNotFoundError()
     const local = await this.#findLocal(id)
     if (local !== undefined) return local.principal === principal ? local : new SessionNotFoundError()
     const located = await this.#directory.get(id)
     if (located === undefined && await this.#isRebuilding()) return undefined
     if (located === undefined || located.record.principal !== principal) return new SessionNotFoundError()
     const { owner } = located
-    if (owner !== undefined && owner.node !== this.#membership.incarnation) {
+    if (owner !== undefined && owner.node !== this.#nodeLease.incarnation) {
       return await this.#forward(request, reply, owner) ? 'answered' : undefined
     }
     // It may have come here while the directory was asked: it must not be claimed from ourselves.
     if (!this.#takeovers.has(id) && this.#find(id) !== undefined) return this.#tryOnce(request, reply, id, principal)
     const taken = await this.#takeOver(located.record)
     // The lease under which it was claimed can be over already.
-    if (taken === undefined || taken instanceof Error || this.#holdings.isCurrent(taken)) return taken
+    if (taken === undefined || taken instanceof Error || this.#ownedSessions.isCurrent(taken)) return taken
     return undefined
   }
 
   // A directory that has lost its data has lost the lease of this node too. Until the owners have written their
   // sessions again, one that is not in there need not be gone.
   async #isRebuilding (): Promise<boolean> {
-    const { incarnation } = this.#membership
+    const { incarnation } = this.#nodeLease
     if (incarnation === undefined) return false
-    return this.#membership.isRebuilding() || await this.#directory.peer(incarnation) === undefined
+    return this.#nodeLease.isRebuilding() || await this.#directory.peer(incarnation) === undefined
   }
 
   // A copy that is here counts if it is still ours.
   async #findLocal (id: string): Promise<Session | undefined> {
     const session = this.#find(id)
     if (session === undefined) return undefined
-    if (!this.#holdings.isCurrent(session)) await this.#holdings.settle(session).catch(ignoreLoss)
-    return this.#holdings.isCurrent(session) ? session : undefined
+    if (!this.#ownedSessions.isCurrent(session)) await this.#ownedSessions.settle(session).catch(ignoreLoss)
+    return this.#ownedSessions.isCurrent(session) ? session : undefined
   }
 
   async #forward (request: FastifyRequest, reply: FastifyReply, to: Peer): Promise<boolean> {
     // Before that, it may not know the secret.
-    await this.#membership.whenIncarnated(this.#patience)
+    await this.#nodeLease.whenIncarnated(this.#patience)
     // It would never close again.
     if (reply.raw.destroyed) throw new ForwardError('The client has gone away')
     const { signal, end } = this.#peers.watch(to.node)
     reply.raw.on('close', end)
     let answered = false
     try {
-      answered = await this.#forwarder.forward(request, reply, { to, secret: this.#membership.secret, signal })
+      answered = await this.#forwarder.forward(request, reply, { to, secret: this.#nodeLease.secret, signal })
       if (answered && request.method === 'GET') this.#passing.addStream(request, reply)
       else if (answered) this.#passing.addCall(request, reply)
       return answered
@@ -136,11 +136,11 @@ export class SessionLocator {
 
   // Undefined: another node was faster.
   async #claim ({ id, epoch }: StoredSession): Promise<Session | SessionError | undefined> {
-    const incarnation = await this.#membership.whenIncarnated(this.#patience)
+    const incarnation = await this.#nodeLease.whenIncarnated(this.#patience)
     const claimed = await this.#directory.claim(id, epoch, incarnation, Date.now())
     if (claimed === undefined) return undefined
     try {
-      return this.#holdings.adopt(claimed)
+      return this.#ownedSessions.adopt(claimed)
     } catch (error) {
       if (error instanceof SessionLimitError) return error
       throw error

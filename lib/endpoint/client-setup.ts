@@ -12,7 +12,7 @@ const MAX_SUBSCRIBED = 65_536
  * another server: how it initialized, its log level and its subscriptions. Of
  * those the oldest are forgotten when they are too many to keep.
  */
-export class Handshake {
+export class ClientSetup {
   readonly #path: string
   readonly #onForget: () => void
   readonly #subscriptions: Set<string>
@@ -37,9 +37,9 @@ export class Handshake {
   }
 
   /** The handshake of a session that is to be brought back at this path; undefined if it belongs elsewhere. */
-  static restore (path: string, onForget: () => void, state: SessionState | undefined): Handshake | undefined {
+  static restore (path: string, onForget: () => void, state: SessionState | undefined): ClientSetup | undefined {
     if (state === undefined || state['path'] !== path || readParams(state['initialize']) === undefined) return undefined
-    return new Handshake(path, onForget, state)
+    return new ClientSetup(path, onForget, state)
   }
 
   /** Takes note of a message from the client, and returns whether it changed anything. */

@@ -1,7 +1,7 @@
-import type { SessionLayer } from '../http/plugin-context.js'
+import type { PluginContext } from '../http/plugin-context.js'
 import type { Drainer } from '../http/shutdown.js'
 import { atMost } from '../base/at-most.js'
-import type { LiveSessions } from './session-runtimes.js'
+import type { SessionRuntimes } from './session-runtimes.js'
 import type { ModernRequests } from './modern.js'
 import type { RunningReplies } from '../http/running-replies.js'
 
@@ -11,37 +11,37 @@ const SETTLE_TIMEOUT = 1000
 const STREAM_END_INTERVAL = 50
 
 export interface EndpointDrainerOptions {
-  readonly live: LiveSessions
+  readonly live: SessionRuntimes
   readonly modern: ModernRequests
   readonly running: RunningReplies
-  readonly layer: SessionLayer
+  readonly context: PluginContext
 }
 
 /** What an endpoint does when the app closes. */
 export class EndpointDrainer implements Drainer {
-  readonly #live: LiveSessions
+  readonly #live: SessionRuntimes
   readonly #modern: ModernRequests
   readonly #running: RunningReplies
-  readonly #layer: SessionLayer
+  readonly #context: PluginContext
   #streamEnd: NodeJS.Timeout | undefined
 
-  constructor ({ live, modern, running, layer }: EndpointDrainerOptions) {
+  constructor ({ live, modern, running, context }: EndpointDrainerOptions) {
     this.#live = live
     this.#modern = modern
     this.#running = running
-    this.#layer = layer
+    this.#context = context
   }
 
   async drain (timeout: number): Promise<void> {
     // The streams of sessions that are handed over end with them: each has to find its session elsewhere.
-    if (!this.#layer.shutdown.handsOver) this.#live.endStreams()
+    if (!this.#context.shutdown.handsOver) this.#live.endStreams()
     this.#modern.endStreams()
     await this.#running.whenAnswered(timeout)
   }
 
   async settle (): Promise<void> {
     this.#live.endStreams()
-    if (this.#layer.shutdown.handsOver) {
+    if (this.#context.shutdown.handsOver) {
       this.#endLatecomers()
       return
     }
@@ -58,7 +58,7 @@ export class EndpointDrainer implements Drainer {
     const timer = setTimeout(() => {
       clearInterval(this.#streamEnd)
       this.#running.destroy()
-    }, this.#layer.drainTimeout)
+    }, this.#context.drainTimeout)
     timer.unref()
   }
 }

@@ -1,10 +1,10 @@
 import type { FastifyInstance, onRequestHookHandler } from 'fastify'
 import { asError } from '../base/safe-call.js'
 import { createSessionHook } from '../http/session-hook.js'
-import { requireSessionLayer } from '../http/plugin-context.js'
+import { requirePluginContext } from '../http/plugin-context.js'
 import { EndpointDrainer } from './endpoint-drainer.js'
 import { createErrorHandler } from './error-handler.js'
-import { LiveSessions } from './session-runtimes.js'
+import { SessionRuntimes } from './session-runtimes.js'
 import { isListening, isModern, ModernRequests } from './modern.js'
 import { resolveEndpointOptions, type McpEndpointOptions } from './options.js'
 import { createRebindingGuard } from './rebinding-guard.js'
@@ -21,13 +21,13 @@ import { createStatelessHandlers } from './stateless.js'
  * @see https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#streamable-http
  */
 export async function mcpEndpoint (fastify: FastifyInstance, options: McpEndpointOptions): Promise<void> {
-  const layer = requireSessionLayer(fastify)
+  const context = requirePluginContext(fastify)
   const resolved = resolveEndpointOptions(options)
-  const { reject, shutdown, enabled } = layer
-  const live = new LiveSessions(layer, resolved, fastify.prefix + resolved.path, fastify.log)
-  const modern = new ModernRequests(layer, resolved)
+  const { reject, shutdown, enabled } = context
+  const live = new SessionRuntimes(context, resolved, fastify.prefix + resolved.path, fastify.log)
+  const modern = new ModernRequests(context, resolved)
   const running = new RunningReplies()
-  shutdown.add(new EndpointDrainer({ live, modern, running, layer }), live)
+  shutdown.add(new EndpointDrainer({ live, modern, running, context }), live)
 
   fastify.setErrorHandler(createErrorHandler(reject))
   fastify.removeAllContentTypeParsers()
@@ -39,10 +39,10 @@ export async function mcpEndpoint (fastify: FastifyInstance, options: McpEndpoin
   })
 
   // On the routes themselves, so that they run after the hooks of the scope, such as its authentication.
-  const onRequest: onRequestHookHandler[] = [createRebindingGuard(resolved, layer)]
-  if (enabled) onRequest.push(createSessionHook(layer, 'optional'))
+  const onRequest: onRequestHookHandler[] = [createRebindingGuard(resolved, context)]
+  if (enabled) onRequest.push(createSessionHook(context, 'optional'))
 
-  const handlers = enabled ? createSessionHandlers(layer, resolved, live) : createStatelessHandlers(layer, resolved)
+  const handlers = enabled ? createSessionHandlers(context, resolved, live) : createStatelessHandlers(context, resolved)
   for (const [method, handle] of Object.entries(handlers)) {
     fastify.route({
       method,

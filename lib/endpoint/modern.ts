@@ -2,8 +2,8 @@ import { SUPPORTED_PROTOCOL_VERSIONS } from '@modelcontextprotocol/sdk/types.js'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { ShuttingDownError } from '../base/errors.js'
 import { hasSessions } from '../http/protocol-revision.js'
-import { onResponseOver } from '../http/response-end.js'
-import type { SessionLayer } from '../http/plugin-context.js'
+import { onResponseEnd } from '../http/response-end.js'
+import type { PluginContext } from '../http/plugin-context.js'
 import { withAuthInfo } from './auth-info.js'
 import type { ModernFetch, ResolvedEndpointOptions } from './options.js'
 import { toWebRequest } from './web-request.js'
@@ -26,21 +26,21 @@ export function isListening ({ body }: FastifyRequest): boolean {
 
 /** The requests of an endpoint that are of revision 2026-07-28 or later, which has no sessions. */
 export class ModernRequests {
-  readonly #layer: SessionLayer
+  readonly #context: PluginContext
   readonly #fetch: ModernFetch | undefined
   readonly #heartbeatInterval: number
   // The streams that have no end of their own.
   readonly #listening = new Set<AbortController>()
 
-  constructor (layer: SessionLayer, { modern, heartbeatInterval }: ResolvedEndpointOptions) {
-    this.#layer = layer
+  constructor (context: PluginContext, { modern, heartbeatInterval }: ResolvedEndpointOptions) {
+    this.#context = context
     this.#fetch = modern
     this.#heartbeatInterval = heartbeatInterval
   }
 
   async handle (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
     if (this.#fetch === undefined) return reply.code(400).send(toUnsupportedRevision(request))
-    const { reject, shutdown } = this.#layer
+    const { reject, shutdown } = this.#context
     if (shutdown.hasStarted && isListening(request)) return reject(request, reply, new ShuttingDownError())
     const abort = this.#abortWith(request, reply)
     const response = await this.#fetch(toWebRequest(request, abort.signal), withAuthInfo(request, request.body))
@@ -54,7 +54,7 @@ export class ModernRequests {
   #abortWith (request: FastifyRequest, reply: FastifyReply): AbortController {
     const abort = new AbortController()
     if (isListening(request)) this.#listening.add(abort)
-    onResponseOver(request, reply, () => {
+    onResponseEnd(request, reply, () => {
       this.#listening.delete(abort)
       if (!reply.raw.writableEnded) abort.abort()
     })

@@ -1,6 +1,6 @@
 import type { FastifyRequest, onRequestHookHandler } from 'fastify'
 import { ForbiddenOriginError, type SessionError } from '../base/errors.js'
-import type { SessionLayer } from '../http/plugin-context.js'
+import type { PluginContext } from '../http/plugin-context.js'
 
 export interface AllowedNames {
   readonly allowedHosts: readonly string[] | undefined
@@ -13,7 +13,7 @@ export interface AllowedNames {
  *
  * @see https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#security-warning
  */
-export function createRebindingGuard ({ allowedHosts, allowedOrigins }: AllowedNames, { reject, cluster }: SessionLayer): onRequestHookHandler {
+export function createRebindingGuard ({ allowedHosts, allowedOrigins }: AllowedNames, { reject, cluster }: PluginContext): onRequestHookHandler {
   const allowed = { allowedHosts: allowedHosts?.map((host) => host.toLowerCase()), allowedOrigins }
 
   return function checkNames (request, reply, done) {

@@ -1,10 +1,10 @@
 import { ServerError } from '../base/errors.js'
 import type { CreateServer, CreateServerContext, SessionServer } from './options.js'
 
-export type MakeServer = (context: CreateServerContext) => Promise<SessionServer>
+export type ServerFactory = (context: CreateServerContext) => Promise<SessionServer>
 
 /** `createServer` as the app gave it, with its results checked: a server that serves two sessions mixes them up. */
-export function createMakeServer (createServer: CreateServer): MakeServer {
+export function createServerFactory (createServer: CreateServer): ServerFactory {
   const made = new WeakSet<SessionServer>()
 
   return async function makeServer (context) {

@@ -1,9 +1,9 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { InvalidRequestError, MissingSessionIdError, NotAcceptableError, ParseError, SessionNotFoundError, ShuttingDownError, type SessionError } from '../base/errors.js'
-import type { SessionLayer } from '../http/plugin-context.js'
+import type { PluginContext } from '../http/plugin-context.js'
 import type { Barrier } from './transport/event-stream.js'
-import type { LiveSession } from './session-runtime.js'
-import type { LiveSessions } from './session-runtimes.js'
+import type { SessionRuntime } from './session-runtime.js'
+import type { SessionRuntimes } from './session-runtimes.js'
 import { accepts, explainMissingSession, isOpening } from './messages.js'
 import type { ResolvedEndpointOptions } from './options.js'
 import { replayToEnd } from './resume.js'
@@ -19,8 +19,8 @@ export interface EndpointHandlers {
 }
 
 /** The handlers of an endpoint that keeps sessions. */
-export function createSessionHandlers (layer: SessionLayer, options: ResolvedEndpointOptions, liveSessions: LiveSessions): EndpointHandlers {
-  const { reject, shutdown, cluster } = layer
+export function createSessionHandlers (context: PluginContext, options: ResolvedEndpointOptions, liveSessions: SessionRuntimes): EndpointHandlers {
+  const { reject, shutdown, cluster } = context
   const { heartbeatInterval } = options
 
   return { POST: handleMessage, GET: handleStream, DELETE: handleInSession }
@@ -59,7 +59,7 @@ export function createSessionHandlers (layer: SessionLayer, options: ResolvedEnd
   }
 
   // A session can be of another endpoint, or of the app's own making.
-  async function findLive (request: FastifyRequest): Promise<LiveSession | SessionError> {
+  async function findLive (request: FastifyRequest): Promise<SessionRuntime | SessionError> {
     if (request.mcpSession === null) return new MissingSessionIdError()
     return await liveSessions.find(request.mcpSession, request) ?? new SessionNotFoundError()
   }

@@ -1,10 +1,10 @@
 import type { JSONRPCMessage } from '@modelcontextprotocol/sdk/types.js'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { onResponseOver } from '../http/response-end.js'
+import { onResponseEnd } from '../http/response-end.js'
 import type { ResumableEvents } from '../http/session-cluster.js'
 import type { Session } from '../session/session.js'
 import { withAuthInfo } from './auth-info.js'
-import type { Handshake } from './client-setup.js'
+import type { ClientSetup } from './client-setup.js'
 import { readCancelledIds, readRequestIds } from './messages.js'
 import type { ResolvedEndpointOptions, SessionServer } from './options.js'
 import { SessionTransport } from './transport/session-transport.js'
@@ -13,21 +13,21 @@ import { toReplayRequest, toTransportRequest } from './web-request.js'
 // How long the request that brings a session back waits for its new server, in milliseconds.
 const REPLAY_PATIENCE = 1000
 
-export interface LiveSessionOptions {
+export interface SessionRuntimeOptions {
   readonly session: Session
   readonly endpoint: ResolvedEndpointOptions
   /** Undefined: streams cannot be resumed. */
   readonly events: ResumableEvents | undefined
   /** Undefined: the session will not be brought back anywhere. */
-  readonly handshake: Handshake | undefined
+  readonly handshake: ClientSetup | undefined
   /** Called when the handshake has changed. */
-  readonly onHandshake: (handshake: Handshake) => void
+  readonly onHandshake: (handshake: ClientSetup) => void
   /** Called when the session ends from within: by DELETE, or by its own server. */
   readonly onClosed: () => void
 }
 
 /** A session that lives in this process: a transport, and the MCP server behind it. */
-export class LiveSession {
+export class SessionRuntime {
   readonly session: Session
   readonly events: ResumableEvents | undefined
   readonly #transport: SessionTransport
@@ -35,7 +35,7 @@ export class LiveSession {
   readonly #running = new Map<FastifyReply, unknown>()
   #server: SessionServer | undefined
 
-  constructor ({ session, endpoint, events, handshake, onHandshake, onClosed }: LiveSessionOptions) {
+  constructor ({ session, endpoint, events, handshake, onHandshake, onClosed }: SessionRuntimeOptions) {
     const { resumable } = endpoint
     this.session = session
     this.events = events
@@ -96,7 +96,7 @@ export class LiveSession {
   async handle (request: FastifyRequest, reply: FastifyReply): Promise<Response> {
     const { body } = request
     this.#running.set(reply, body)
-    onResponseOver(request, reply, () => this.#running.delete(reply))
+    onResponseEnd(request, reply, () => this.#running.delete(reply))
     const handle = (): Promise<Response> => this.#transport.handleRequest(toTransportRequest(request), withAuthInfo(request, body))
     if (this.events !== undefined) return this.events.during(readRequestIds(body), handle)
     const response = await handle()

@@ -2,40 +2,40 @@ import type { InitializeRequest } from '@modelcontextprotocol/sdk/types.js'
 import type { FastifyBaseLogger, FastifyReply, FastifyRequest } from 'fastify'
 import { InvalidRequestError, SessionNotFoundError } from '../base/errors.js'
 import { asError, runGuarded } from '../base/safe-call.js'
-import { isResponseOver, onResponseOver } from '../http/response-end.js'
+import { hasResponseEnded, onResponseEnd } from '../http/response-end.js'
 import { hashSessionId } from '../session/session-id.js'
 import type { ResumableEvents } from '../http/session-cluster.js'
-import type { SessionLayer } from '../http/plugin-context.js'
+import type { PluginContext } from '../http/plugin-context.js'
 import type { SessionHolder } from '../http/shutdown.js'
 import type { SessionOrigin, Session } from '../session/session.js'
 import { EventBuffer } from './transport/event-buffer.js'
-import { Handshake } from './client-setup.js'
-import { LiveSession } from './session-runtime.js'
-import { createMakeServer, type MakeServer } from './server-factory.js'
+import { ClientSetup } from './client-setup.js'
+import { SessionRuntime } from './session-runtime.js'
+import { createServerFactory, type ServerFactory } from './server-factory.js'
 import { negotiateRevision } from './messages.js'
 import type { CreateServerContext, ResolvedEndpointOptions } from './options.js'
 
 /** The sessions of one endpoint that live in this process. */
-export class LiveSessions implements SessionHolder {
-  readonly #layer: SessionLayer
+export class SessionRuntimes implements SessionHolder {
+  readonly #context: PluginContext
   readonly #options: ResolvedEndpointOptions
   readonly #path: string
-  readonly #makeServer: MakeServer
+  readonly #makeServer: ServerFactory
   readonly #log: FastifyBaseLogger
-  readonly #live = new Map<Session, LiveSession>()
-  readonly #restoring = new Map<Session, Promise<LiveSession | undefined>>()
+  readonly #live = new Map<Session, SessionRuntime>()
+  readonly #restoring = new Map<Session, Promise<SessionRuntime | undefined>>()
   readonly #closing = new Set<Promise<void>>()
 
   /** @param path of the endpoint, with its prefix */
-  constructor (layer: SessionLayer, options: ResolvedEndpointOptions, path: string, log: FastifyBaseLogger) {
-    this.#layer = layer
+  constructor (context: PluginContext, options: ResolvedEndpointOptions, path: string, log: FastifyBaseLogger) {
+    this.#context = context
     this.#options = options
     this.#path = path
-    this.#makeServer = createMakeServer(options.createServer)
+    this.#makeServer = createServerFactory(options.createServer)
     this.#log = log
     // Whatever ends a session ends its transport and its server.
-    layer.sessions.setMaxListeners(layer.sessions.getMaxListeners() + 1)
-    layer.sessions.on('closed', (session) => this.#close(session))
+    context.sessions.setMaxListeners(context.sessions.getMaxListeners() + 1)
+    context.sessions.on('closed', (session) => this.#close(session))
   }
 
   /**
@@ -43,7 +43,7 @@ export class LiveSessions implements SessionHolder {
    * server, which hears what the client had said to the last one. Undefined for
    * a session that is not of this endpoint.
    */
-  async find (session: Session, request: FastifyRequest): Promise<LiveSession | undefined> {
+  async find (session: Session, request: FastifyRequest): Promise<SessionRuntime | undefined> {
     const live = this.#live.get(session)
     if (live !== undefined && !this.#restoring.has(session)) return live
     const restoring = this.#restoring.get(session) ?? this.#restore(session, request)
@@ -66,8 +66,8 @@ export class LiveSessions implements SessionHolder {
    * @throws SessionLimitError, and what `identify` and `createServer` throw
    */
   async open (request: FastifyRequest, reply: FastifyReply, params: InitializeRequest['params']): Promise<Response> {
-    const principal = await this.#layer.identify(request)
-    if (isResponseOver(request, reply)) throw new InvalidRequestError('the client has gone')
+    const principal = await this.#context.identify(request)
+    if (hasResponseEnded(request, reply)) throw new InvalidRequestError('the client has gone')
     const session = this.#create({
       principal,
       clientInfo: { name: params.clientInfo.name, version: params.clientInfo.version },
@@ -79,12 +79,12 @@ export class LiveSessions implements SessionHolder {
     let isSent = false
     // In a pipeline a response can have ended and never be sent; in HTTP/2, be finished and not have ended.
     raw.once('finish', () => { isSent = raw.writableEnded })
-    onResponseOver(request, reply, () => {
-      this.#layer.sessions.release(session)
+    onResponseEnd(request, reply, () => {
+      this.#context.sessions.release(session)
       if (!isSent || raw.statusCode >= 400) this.#discard(session)
     })
     try {
-      const handshake = this.#layer.cluster && new Handshake(this.#path, this.#createOnForget(session))
+      const handshake = this.#context.cluster && new ClientSetup(this.#path, this.#createOnForget(session))
       const live = await this.#start({ session, request, restored: false }, handshake)
       const response = await live.handle(request, reply)
       if (!response.ok) this.#discard(session)
@@ -106,15 +106,15 @@ export class LiveSessions implements SessionHolder {
   }
 
   #create (origin: SessionOrigin): Session {
-    const { sessions } = this.#layer
+    const { sessions } = this.#context
     const session = sessions.acquire(sessions.create(undefined, origin))
     // A listener of `created` may have closed it.
     if (session === undefined) throw new SessionNotFoundError()
     return session
   }
 
-  #restore (session: Session, request: FastifyRequest): Promise<LiveSession | undefined> {
-    const handshake = Handshake.restore(this.#path, this.#createOnForget(session), this.#layer.cluster?.readState(session))
+  #restore (session: Session, request: FastifyRequest): Promise<SessionRuntime | undefined> {
+    const handshake = ClientSetup.restore(this.#path, this.#createOnForget(session), this.#context.cluster?.readState(session))
     if (handshake === undefined) return Promise.resolve(undefined)
     const restoring = this.#revive(session, request, handshake).finally(() => this.#restoring.delete(session))
     this.#restoring.set(session, restoring)
@@ -122,7 +122,7 @@ export class LiveSessions implements SessionHolder {
   }
 
   // A failure leaves the session as it was, for the next request to try again.
-  async #revive (session: Session, request: FastifyRequest, handshake: Handshake): Promise<LiveSession> {
+  async #revive (session: Session, request: FastifyRequest, handshake: ClientSetup): Promise<SessionRuntime> {
     try {
       const live = await this.#start({ session, request, restored: true }, handshake)
       const unanswered = await live.replay(request, handshake.messages())
@@ -133,15 +133,15 @@ export class LiveSessions implements SessionHolder {
     } catch (error) {
       this.#close(session)
       // It may have failed because the session has moved: that is no 404.
-      await this.#layer.cluster?.barrier(session)
+      await this.#context.cluster?.barrier(session)
       throw error
     }
   }
 
-  async #start (context: CreateServerContext, handshake: Handshake | undefined): Promise<LiveSession> {
+  async #start (context: CreateServerContext, handshake: ClientSetup | undefined): Promise<SessionRuntime> {
     const { session } = context
-    const { cluster } = this.#layer
-    const live = new LiveSession({
+    const { cluster } = this.#context
+    const live = new SessionRuntime({
       session,
       endpoint: this.#options,
       events: this.#createEvents(session),
@@ -163,7 +163,7 @@ export class LiveSessions implements SessionHolder {
   #createEvents (session: Session): ResumableEvents | undefined {
     const { resumable } = this.#options
     if (resumable === undefined) return undefined
-    return this.#layer.cluster?.createEvents(session, resumable.maxEvents) ?? new EventBuffer(resumable.maxEvents)
+    return this.#context.cluster?.createEvents(session, resumable.maxEvents) ?? new EventBuffer(resumable.maxEvents)
   }
 
   #createOnForget ({ id }: Session): () => void {
@@ -175,7 +175,7 @@ export class LiveSessions implements SessionHolder {
   }
 
   #discard (session: Session): void {
-    if (this.#live.has(session)) this.#layer.sessions.cleanup(session.id)
+    if (this.#live.has(session)) this.#context.sessions.cleanup(session.id)
   }
 
   #close (session: Session): void {

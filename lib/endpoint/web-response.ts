@@ -1,7 +1,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { setImmediate } from 'node:timers/promises'
 import type { ReadableStream } from 'node:stream/web'
-import { onResponseOver } from '../http/response-end.js'
+import { onResponseEnd } from '../http/response-end.js'
 import { EventStream, type EventStreamOptions } from './transport/event-stream.js'
 import { readAnswers } from './messages.js'
 
@@ -49,7 +49,7 @@ function isEventStream ({ headers }: Response): boolean {
 async function readToEnd (request: FastifyRequest, reply: FastifyReply, body: ReadableStream<Uint8Array>): Promise<Buffer<ArrayBuffer>> {
   const reader = body.getReader()
   // This is how the transport learns that the client has gone.
-  onResponseOver(request, reply, () => { reader.cancel().catch(() => {}) })
+  onResponseEnd(request, reply, () => { reader.cancel().catch(() => {}) })
   const chunks: Uint8Array[] = []
   for (;;) {
     const { done, value } = await reader.read()

@@ -6,21 +6,21 @@ import type { SessionManager } from '../session/session-manager.js'
 import type { Shutdown } from './shutdown.js'
 
 /** What the plugin leaves on the instance for the endpoints that are mounted on it. */
-export interface SessionLayer extends ResolvedOptions {
+export interface PluginContext extends ResolvedOptions {
   readonly sessions: SessionManager
   readonly shutdown: Shutdown
   /** Undefined: all sessions live in this process. */
   readonly cluster: SessionCluster | undefined
 }
 
-const kSessionLayer = Symbol('fastify-mcp-sessions.layer')
+const kPluginContext = Symbol('fastify-mcp-sessions.context')
 
-export function provideSessionLayer (fastify: FastifyInstance, layer: SessionLayer): void {
-  fastify.decorate(kSessionLayer, layer)
+export function providePluginContext (fastify: FastifyInstance, context: PluginContext): void {
+  fastify.decorate(kPluginContext, context)
 }
 
 /** @throws MissingPluginError when the plugin is not registered */
-export function requireSessionLayer (fastify: FastifyInstance): SessionLayer {
-  if (!fastify.hasDecorator(kSessionLayer)) throw new MissingPluginError()
-  return fastify.getDecorator<SessionLayer>(kSessionLayer)
+export function requirePluginContext (fastify: FastifyInstance): PluginContext {
+  if (!fastify.hasDecorator(kPluginContext)) throw new MissingPluginError()
+  return fastify.getDecorator<PluginContext>(kPluginContext)
 }

@@ -8,10 +8,10 @@ const pipelines = new WeakMap<Socket, Set<() => void>>()
  * Calls back once, when the response is over, however it ends: sent, aborted,
  * streamed, hijacked, injected. At once when the client has gone already.
  */
-export function onResponseOver (request: FastifyRequest, reply: FastifyReply, callback: () => void): void {
+export function onResponseEnd (request: FastifyRequest, reply: FastifyReply, callback: () => void): void {
   const response = reply.raw
   const { socket } = request.raw
-  if (isResponseOver(request, reply)) {
+  if (hasResponseEnded(request, reply)) {
     callback()
   } else if (response.socket !== null) {
     // A response closes once: on() spares every request the wrapper that once() makes.
@@ -26,7 +26,7 @@ export function onResponseOver (request: FastifyRequest, reply: FastifyReply, ca
 }
 
 /** Whether nobody waits for the response any more. */
-export function isResponseOver (request: FastifyRequest, reply: FastifyReply): boolean {
+export function hasResponseEnded (request: FastifyRequest, reply: FastifyReply): boolean {
   // A response of HTTP/2 does not say that it is destroyed; its socket does.
   return reply.raw.destroyed || request.raw.socket.destroyed
 }

@@ -1,5 +1,5 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { onResponseOver } from './response-end.js'
+import { onResponseEnd } from './response-end.js'
 import { atMost } from '../base/at-most.js'
 
 /** Each with the promise of its end. */
@@ -43,7 +43,7 @@ export class RunningReplies {
 }
 
 function track (replies: Replies, request: FastifyRequest, reply: FastifyReply): void {
-  const over = new Promise<void>((resolve) => { onResponseOver(request, reply, resolve) })
+  const over = new Promise<void>((resolve) => { onResponseEnd(request, reply, resolve) })
   replies.set(reply, over)
   over.then(() => { replies.delete(reply) })
 }

@@ -24,7 +24,7 @@ export interface ResumableEvents extends EventStore {
 }
 
 /**
- * What the session layer asks of a cluster. A session has one owner at a time,
+ * What the session context asks of a cluster. A session has one owner at a time,
  * and only the owner may answer for it.
  */
 export interface SessionCluster {

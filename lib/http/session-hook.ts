@@ -5,7 +5,7 @@ import { asError } from '../base/safe-call.js'
 import type { Identify } from './principal.js'
 import { hasSessions } from './protocol-revision.js'
 import type { Reject } from './rejection.js'
-import { onResponseOver } from './response-end.js'
+import { onResponseEnd } from './response-end.js'
 import type { SessionCluster } from './session-cluster.js'
 import { isSessionId, SESSION_HEADER } from '../session/session-id.js'
 import type { SessionManager } from '../session/session-manager.js'
@@ -79,7 +79,7 @@ export function createSessionHook ({ sessions, identify, reject, cluster }: Sess
       return
     }
     request.mcpSession = session
-    onResponseOver(request, reply, () => sessions.release(session))
+    onResponseEnd(request, reply, () => sessions.release(session))
     done()
   }
 }

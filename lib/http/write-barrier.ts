@@ -4,7 +4,7 @@ import type { SessionError } from '../base/errors.js'
 import type { Reject } from './rejection.js'
 import type { SessionCluster } from './session-cluster.js'
 
-export interface AnswerBarrierOptions {
+export interface WriteBarrierOptions {
   readonly cluster: Pick<SessionCluster, 'barrier'>
   readonly reject: Reject
 }
@@ -13,7 +13,7 @@ export interface AnswerBarrierOptions {
  * The `onSend` hook of a cluster: an answer waits until the next owner of the session would find what it
  * follows from. When that cannot be had, the client is told so instead. Of a stream only the head waits.
  */
-export function createAnswerBarrier ({ cluster, reject }: AnswerBarrierOptions): onSendHookHandler {
+export function createWriteBarrier ({ cluster, reject }: WriteBarrierOptions): onSendHookHandler {
   // What they are told comes by here as well.
   const refused = new WeakSet<FastifyReply>()
 

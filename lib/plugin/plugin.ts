@@ -6,10 +6,10 @@ import type { ClusterNode } from '../cluster/cluster-node.js'
 import type { ClusterOptions } from '../cluster/options.js'
 import { createFastifyLogger } from '../base/logger.js'
 import { resolveOptions, type McpSessionsOptions } from './options.js'
-import { createAnswerBarrier } from '../http/write-barrier.js'
+import { createWriteBarrier } from '../http/write-barrier.js'
 import { checkRouteConfig, createSessionHook } from '../http/session-hook.js'
 import { hashSessionId } from '../session/session-id.js'
-import { provideSessionLayer, type SessionLayer } from '../http/plugin-context.js'
+import { providePluginContext, type PluginContext } from '../http/plugin-context.js'
 import { SessionManager } from '../session/session-manager.js'
 import { Shutdown } from '../http/shutdown.js'
 
@@ -23,11 +23,11 @@ async function mcpSessionsPlugin (fastify: FastifyInstance, options: McpSessions
   const node = options.cluster === undefined ? undefined : await joinCluster(fastify, sessions, ttl, options.cluster)
   const shutdown = new Shutdown(sessions, { drainTimeout, handsOver: node !== undefined })
   if (node !== undefined) shutdown.add(node)
-  const layer: SessionLayer = { ...resolved, sessions, shutdown, cluster: node }
+  const context: PluginContext = { ...resolved, sessions, shutdown, cluster: node }
 
   fastify.decorate('sessionManager', sessions)
   fastify.decorateRequest('mcpSession', null)
-  provideSessionLayer(fastify, layer)
+  providePluginContext(fastify, context)
 
   fastify.addHook('onReady', async function startCleanup () {
     sessions.startTTLCleanup()
@@ -45,8 +45,8 @@ async function mcpSessionsPlugin (fastify: FastifyInstance, options: McpSessions
   if (!enabled) return
 
   fastify.addHook('onRoute', checkRouteConfig)
-  fastify.addHook('onRequest', createSessionHook(layer))
-  if (node !== undefined) fastify.addHook('onSend', createAnswerBarrier({ ...layer, cluster: node }))
+  fastify.addHook('onRequest', createSessionHook(context))
+  if (node !== undefined) fastify.addHook('onSend', createWriteBarrier({ ...context, cluster: node }))
 }
 
 // Loaded on demand: an app on one machine does not need any of it.

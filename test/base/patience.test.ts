@@ -2,7 +2,7 @@ import { mock } from 'node:test'
 import { setImmediate as turn } from 'node:timers/promises'
 import { Redis } from 'ioredis'
 import t, { type Test } from 'tap'
-import { Membership } from '../../lib/cluster/lease.js'
+import { NodeLease } from '../../lib/cluster/lease.js'
 import { startPatience } from '../../lib/base/patience.js'
 import { RedisDirectory } from '../../lib/cluster/redis/directory.js'
 import { MemoryDirectory } from '../helpers/memory-directory.js'
@@ -72,7 +72,7 @@ t.test('a node that stood still while it joined does not turn requests away', as
     await turn()
     return isNew
   }
-  const node = new Membership({ directory, url: () => 'http://127.0.0.1:3000' })
+  const node = new NodeLease({ directory, url: () => 'http://127.0.0.1:3000' })
   t.teardown(() => node.leave())
   const joined = node.whenValid(200)
   standStill(300)

@@ -1,7 +1,7 @@
 import { mock } from 'node:test'
 import { setImmediate as turn } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import { PeerWatch } from '../../lib/cluster/failure-detector.js'
+import { FailureDetector } from '../../lib/cluster/failure-detector.js'
 import { createDeferred } from '../helpers/deferred.js'
 import { MemoryDirectory } from '../helpers/memory-directory.js'
 
@@ -13,7 +13,7 @@ const LEASE = 60_000
 
 interface Scene {
   directory: MemoryDirectory
-  watch: PeerWatch['watch']
+  watch: FailureDetector['watch']
   /** How often the directory has been asked about a node. */
   asked: () => number
   pass: (ms: number) => Promise<void>
@@ -24,7 +24,7 @@ async function scene (t: Test, lease = LEASE): Promise<Scene> {
   t.teardown(() => mock.timers.reset())
   const directory = new MemoryDirectory()
   for (const node of ['one', 'two']) await directory.announce({ node, url: 'http://127.0.0.1:1' }, lease)
-  const watch = new PeerWatch(directory, lease)
+  const watch = new FailureDetector(directory, lease)
   return {
     directory,
     watch: (node) => watch.watch(node),

@@ -1,12 +1,12 @@
 import { mock } from 'node:test'
 import { setImmediate as turn } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import { Membership } from '../../lib/cluster/lease.js'
+import { NodeLease } from '../../lib/cluster/lease.js'
 import { MemoryDirectory } from '../helpers/memory-directory.js'
 
 interface Scene {
   directory: MemoryDirectory
-  node: Membership
+  node: NodeLease
   events: string[]
   /** Lets time pass: the machine's and the timers'. */
   pass: (ms: number) => Promise<void>
@@ -22,7 +22,7 @@ function scene (t: Test): Scene {
   let time = 1000
   const now = (): number => time
   const directory = new MemoryDirectory({ now })
-  const node = new Membership({ directory, url: () => 'http://127.0.0.1:3000', lease: LEASE, now })
+  const node = new NodeLease({ directory, url: () => 'http://127.0.0.1:3000', lease: LEASE, now })
   t.teardown(() => node.leave())
   const events: string[] = []
   for (const event of ['joined', 'lapsed', 'resumed', 'mail', 'unavailable'] as const) {
@@ -242,7 +242,7 @@ t.test('leaving works whether or not anybody listens', async t => {
 
 t.test('its own clock and lease are the default', async t => {
   const directory = new MemoryDirectory()
-  const node = new Membership({ directory, url: () => 'http://127.0.0.1:3000' })
+  const node = new NodeLease({ directory, url: () => 'http://127.0.0.1:3000' })
   t.equal(node.lease, 5000)
   t.equal(await node.join(), true)
   t.equal(node.isValid(), true)
@@ -252,7 +252,7 @@ t.test('its own clock and lease are the default', async t => {
 t.test('a lease that started before there was a port is given up for one with the port', async t => {
   const directory = new MemoryDirectory()
   let url = 'http://localhost:0'
-  const node = new Membership({ directory, url: () => url })
+  const node = new NodeLease({ directory, url: () => url })
   t.teardown(() => node.leave())
   const joined: unknown[] = []
   node.on('joined', (...args) => { joined.push(args) })

@@ -14,18 +14,18 @@ t.test('a session is in the directory a turn after it was opened, as it is then'
   const { directory, addNode, settle } = buildScene(t)
   const node = await addNode()
   const session = open(node, { n: 1 })
-  node.holdings.saveState(session, { initialized: true })
-  t.equal(node.holdings.isCurrent(session), false)
+  node.ownedSessions.saveState(session, { initialized: true })
+  t.equal(node.ownedSessions.isCurrent(session), false)
   await settle()
-  t.equal(node.holdings.isCurrent(session), true)
-  t.equal(node.holdings.isSettled(session), true)
+  t.equal(node.ownedSessions.isCurrent(session), true)
+  t.equal(node.ownedSessions.isSettled(session), true)
   t.match(await directory.get(session.id), {
-    record: { principal: 'ann', metadata: { n: 1 }, state: { initialized: true }, epoch: await node.holdings.epochOf(session) },
-    owner: { node: node.membership.incarnation }
+    record: { principal: 'ann', metadata: { n: 1 }, state: { initialized: true }, epoch: await node.ownedSessions.epochOf(session) },
+    owner: { node: node.nodeLease.incarnation }
   })
   t.equal(directory.calls.get('create'), 1)
   t.equal(directory.calls.get('update'), undefined)
-  t.strictSame(node.holdings.readState(session), { initialized: true })
+  t.strictSame(node.ownedSessions.readState(session), { initialized: true })
 })
 
 t.test('what changes is written a turn later, in one write', async (t) => {
@@ -35,7 +35,7 @@ t.test('what changes is written a turn later, in one write', async (t) => {
   await settle()
   node.sessions.update(session.id, { n: 1 })
   node.sessions.update(session.id, { n: 2 })
-  t.equal(node.holdings.isSettled(session), false)
+  t.equal(node.ownedSessions.isSettled(session), false)
   await settle()
   t.equal(directory.calls.get('update'), 1)
   t.match(await directory.get(session.id), { record: { metadata: { n: 2 } } })
@@ -45,7 +45,7 @@ t.test('what is being written is not settled, and neither is what changes meanwh
   const { directory, addNode } = buildScene(t)
   const node = await addNode()
   const session = open(node)
-  await node.holdings.settle(session)
+  await node.ownedSessions.settle(session)
   const gate = createDeferred()
   const update = directory.update.bind(directory)
   directory.update = async (...args) => {
@@ -53,22 +53,22 @@ t.test('what is being written is not settled, and neither is what changes meanwh
     return update(...args)
   }
   node.sessions.update(session.id, { n: 1 })
-  const first = node.holdings.settle(session)
+  const first = node.ownedSessions.settle(session)
   await Promise.resolve().then(() => {}).then(() => {})
-  t.equal(node.holdings.isSettled(session), false, 'an answer has to wait for the write')
+  t.equal(node.ownedSessions.isSettled(session), false, 'an answer has to wait for the write')
   node.sessions.update(session.id, { n: 2 })
-  const second = node.holdings.settle(session)
+  const second = node.ownedSessions.settle(session)
   gate.resolve()
   await Promise.all([first, second])
   t.match(await directory.get(session.id), { record: { metadata: { n: 2 } } })
-  t.equal(node.holdings.isSettled(session), true)
+  t.equal(node.ownedSessions.isSettled(session), true)
 })
 
 t.test('what changes at the moment at which a write is over is written too', async (t) => {
   const { directory, addNode } = buildScene(t)
   const node = await addNode()
   const session = open(node)
-  await node.holdings.settle(session)
+  await node.ownedSessions.settle(session)
   const update = directory.update.bind(directory)
   let late: Promise<void> | undefined
   directory.update = async (...args) => {
@@ -77,12 +77,12 @@ t.test('what changes at the moment at which a write is over is written too', asy
     queueMicrotask(() => queueMicrotask(() => queueMicrotask(() => queueMicrotask(() => {
       if (late !== undefined) return
       node.sessions.update(session.id, { n: 2 })
-      late = node.holdings.settle(session)
+      late = node.ownedSessions.settle(session)
     }))))
     return written
   }
   node.sessions.update(session.id, { n: 1 })
-  await node.holdings.settle(session)
+  await node.ownedSessions.settle(session)
   for (let i = 0; i < 20; i++) await Promise.resolve()
   await late
   t.match(await directory.get(session.id), { record: { metadata: { n: 2 } } })
@@ -94,8 +94,8 @@ t.test('settling what is settled asks nobody', async (t) => {
   const session = open(node)
   await settle()
   const calls = new Map(directory.calls)
-  await node.holdings.settle(session)
-  await node.holdings.settleAll()
+  await node.ownedSessions.settle(session)
+  await node.ownedSessions.settleAll()
   t.strictSame(directory.calls, calls)
 })
 
@@ -104,18 +104,18 @@ t.test('a session that another node has claimed is closed as moved, and its stat
   const node = await addNode()
   const session = open(node, { by: 'old' })
   await settle()
-  await directory.claim(session.id, await node.holdings.epochOf(session), 'node-2', Date.now())
+  await directory.claim(session.id, await node.ownedSessions.epochOf(session), 'node-2', Date.now())
   node.sessions.update(session.id, { by: 'ghost' })
-  await t.rejects(node.holdings.settle(session), SessionLostError)
+  await t.rejects(node.ownedSessions.settle(session), SessionLostError)
   t.strictSame(node.closed, ['moved'])
   t.match(await directory.get(session.id), { record: { owner: 'node-2', metadata: { by: 'old' } } })
-  t.equal(node.holdings.isSettled(session), false, 'it may not answer any more')
-  await t.rejects(node.holdings.settle(session), SessionLostError)
+  t.equal(node.ownedSessions.isSettled(session), false, 'it may not answer any more')
+  await t.rejects(node.ownedSessions.settle(session), SessionLostError)
   t.strictSame(node.errors, [])
-  node.holdings.doubt(session)
-  node.holdings.saveState(session, {})
-  t.equal(node.holdings.readState(session), undefined)
-  t.equal(await node.holdings.epochOf(session), 0)
+  node.ownedSessions.doubt(session)
+  node.ownedSessions.saveState(session, {})
+  t.equal(node.ownedSessions.readState(session), undefined)
+  t.equal(await node.ownedSessions.epochOf(session), 0)
 })
 
 t.test('a doubt that is unfounded costs a claim, and one that is not, the session', async (t) => {
@@ -123,14 +123,14 @@ t.test('a doubt that is unfounded costs a claim, and one that is not, the sessio
   const node = await addNode()
   const session = open(node)
   await settle()
-  const before = await node.holdings.epochOf(session)
-  node.holdings.doubt(session)
-  t.equal(node.holdings.isCurrent(session), false)
+  const before = await node.ownedSessions.epochOf(session)
+  node.ownedSessions.doubt(session)
+  t.equal(node.ownedSessions.isCurrent(session), false)
   await settle()
-  t.equal(node.holdings.isCurrent(session), true)
-  t.ok(await node.holdings.epochOf(session) > before)
+  t.equal(node.ownedSessions.isCurrent(session), true)
+  t.ok(await node.ownedSessions.epochOf(session) > before)
   await directory.remove(session.id)
-  node.holdings.doubt(session)
+  node.ownedSessions.doubt(session)
   await settle()
   t.strictSame(node.closed, ['moved'])
 })
@@ -146,34 +146,34 @@ t.test('a write that was refused for nothing is made again under the new epoch',
     return false
   }
   node.sessions.update(session.id, { n: 1 })
-  await node.holdings.settle(session)
+  await node.ownedSessions.settle(session)
   t.match(await directory.get(session.id), { record: { metadata: { n: 1 } } })
 })
 
 t.test('an outage loses no change, and the next renewal writes it', async (t) => {
   const { directory, addNode, settle, pass } = buildScene(t)
   const node = await addNode()
-  node.membership.on('renewed', () => { node.holdings.settleAll() })
+  node.nodeLease.on('renewed', () => { node.ownedSessions.settleAll() })
   const session = open(node)
   await settle()
   directory.away = true
   node.sessions.update(session.id, { n: 1 })
-  node.holdings.saveState(session, { s: 1 })
-  await t.rejects(node.holdings.settle(session), { name: 'DirectoryUnavailableError' })
+  node.ownedSessions.saveState(session, { s: 1 })
+  await t.rejects(node.ownedSessions.settle(session), { name: 'DirectoryUnavailableError' })
   await settle()
   t.ok(node.errors.length > 0)
-  t.equal(node.holdings.isSettled(session), false)
+  t.equal(node.ownedSessions.isSettled(session), false)
   directory.away = false
   await pass(LEASE / 2)
   t.match(await directory.get(session.id), { record: { metadata: { n: 1 }, state: { s: 1 } } })
-  t.equal(node.holdings.isSettled(session), true)
+  t.equal(node.ownedSessions.isSettled(session), true)
 })
 
 t.test('sessions opened while the directory is away are recorded when it is back', async (t) => {
   const { directory, addNode, pass } = buildScene(t)
   directory.away = true
   const node = await addNode()
-  node.membership.on('renewed', () => { node.holdings.settleAll() })
+  node.nodeLease.on('renewed', () => { node.ownedSessions.settleAll() })
   const ids = Array.from({ length: 150 }, () => open(node).id)
   await pass(2000)
   t.strictSame(node.closed, [])
@@ -191,24 +191,24 @@ t.test('settling all stops at the first sign of an outage', async (t) => {
   await pass(LEASE / 2)
   directory.claim = async () => { throw new Error('away') }
   node.errors.length = 0
-  await node.holdings.settleAll()
+  await node.ownedSessions.settleAll()
   t.equal(node.errors.length, 64, 'one batch')
 })
 
 t.test('a node that lost its lease claims its sessions again, and drops those that others have', async (t) => {
   const { directory, addNode, settle, pass } = buildScene(t)
   const node = await addNode()
-  node.membership.on('renewed', () => { node.holdings.settleAll() })
+  node.nodeLease.on('renewed', () => { node.ownedSessions.settleAll() })
   const [kept, lost] = [open(node), open(node)]
   await settle()
   directory.away = true
   await pass(2 * LEASE)
-  t.equal(node.holdings.isCurrent(kept), false)
+  t.equal(node.ownedSessions.isCurrent(kept), false)
   directory.away = false
-  await directory.claim(lost.id, await node.holdings.epochOf(lost), 'node-2', Date.now())
+  await directory.claim(lost.id, await node.ownedSessions.epochOf(lost), 'node-2', Date.now())
   await pass(LEASE / 2)
-  t.equal(node.holdings.isCurrent(kept), true)
-  t.match(await directory.get(kept.id), { owner: { node: node.membership.incarnation } })
+  t.equal(node.ownedSessions.isCurrent(kept), true)
+  t.match(await directory.get(kept.id), { owner: { node: node.nodeLease.incarnation } })
   t.strictSame(node.closed, ['moved'])
   t.equal(node.sessions.get(lost.id), undefined)
 })
@@ -216,13 +216,13 @@ t.test('a node that lost its lease claims its sessions again, and drops those th
 t.test('a directory that has lost its data gets its sessions back from their owners', async (t) => {
   const { directory, addNode, settle, pass } = buildScene(t)
   const node = await addNode()
-  node.membership.on('renewed', () => { node.holdings.settleAll() })
+  node.nodeLease.on('renewed', () => { node.ownedSessions.settleAll() })
   const session = open(node, { n: 1 })
-  node.holdings.saveState(session, { s: 1 })
+  node.ownedSessions.saveState(session, { s: 1 })
   await settle()
   directory.wipe()
   await pass(LEASE)
-  t.match(await directory.get(session.id), { record: { metadata: { n: 1 }, state: { s: 1 } }, owner: { node: node.membership.incarnation } })
+  t.match(await directory.get(session.id), { record: { metadata: { n: 1 }, state: { s: 1 } }, owner: { node: node.nodeLease.incarnation } })
   t.strictSame(node.closed, [])
 })
 
@@ -236,12 +236,12 @@ t.test('a session that has ended leaves the directory, whatever ended it', async
   await settle()
   t.equal(await directory.get(first.id), undefined, 'evicted')
   node.sessions.cleanup(second.id)
-  t.equal(node.holdings.isSettled(second), false, 'the answer to DELETE waits')
-  await node.holdings.settle(second)
-  t.equal(node.holdings.isSettled(second), true)
+  t.equal(node.ownedSessions.isSettled(second), false, 'the answer to DELETE waits')
+  await node.ownedSessions.settle(second)
+  t.equal(node.ownedSessions.isSettled(second), true)
   t.equal(await directory.get(second.id), undefined, 'deleted')
   node.sessions.clearAll()
-  await node.holdings.whenAllLeft()
+  await node.ownedSessions.whenAllLeft()
   t.equal(await directory.count(), 0, 'cleared')
 })
 
@@ -251,7 +251,7 @@ t.test('a session that ends while it is being recorded leaves nothing behind', a
   const early = open(node)
   node.sessions.cleanup(early.id)
   const late = open(node)
-  const settling = node.holdings.settle(late)
+  const settling = node.ownedSessions.settle(late)
   await Promise.resolve()
   node.sessions.cleanup(late.id)
   await settling.catch(() => {})
@@ -264,7 +264,7 @@ t.test('a session whose changes never stop ends all the same', async (t) => {
   const { directory, addNode } = buildScene(t)
   const node = await addNode()
   const session = open(node)
-  await node.holdings.settle(session)
+  await node.ownedSessions.settle(session)
   const update = directory.update.bind(directory)
   directory.update = async (...args) => {
     node.sessions.update(session.id, { again: true })
@@ -272,7 +272,7 @@ t.test('a session whose changes never stop ends all the same', async (t) => {
     return update(...args)
   }
   node.sessions.update(session.id, { n: 1 })
-  await t.rejects(node.holdings.settle(session), SessionLostError)
+  await t.rejects(node.ownedSessions.settle(session), SessionLostError)
   t.strictSame(node.closed, ['deleted'])
 })
 
@@ -291,15 +291,15 @@ t.test('an id that is registered again follows the session that had it', async (
   node.sessions.register('same', { n: 3 }, { principal: 'cat' })
   node.sessions.register('same', { n: 4 }, { principal: 'dan' })
   await settle()
-  t.equal(node.holdings.isOver('same'), true)
+  t.equal(node.ownedSessions.isOver('same'), true)
   directory.away = false
   const remove = directory.remove.bind(directory)
   directory.remove = async () => { throw new Error('away') }
-  await node.holdings.settleAll()
+  await node.ownedSessions.settleAll()
   t.match(await directory.get('same'), { record: { principal: 'bob' } }, 'not over the other one')
   directory.remove = remove
-  await node.endings.flush()
-  await node.holdings.settleAll()
+  await node.outbox.flush()
+  await node.ownedSessions.settleAll()
   t.match(await directory.get('same'), { record: { principal: 'dan', metadata: { n: 4 } } })
 })
 
@@ -320,21 +320,21 @@ t.test('shutdown leaves the session to others, with all that it has become', asy
   const session = open(one, { n: 1 })
   await settle()
   one.sessions.update(session.id, { n: 2 })
-  one.holdings.saveState(session, { s: 1 })
+  one.ownedSessions.saveState(session, { s: 1 })
   const fresh = open(one, { fresh: true })
   one.sessions.clearAll('shutdown')
-  await one.holdings.whenAllLeft()
+  await one.ownedSessions.whenAllLeft()
   const { record, owner } = await directory.get(session.id) ?? {}
   t.equal(owner, undefined)
   t.match(record, { owner: undefined, metadata: { n: 2 }, state: { s: 1 } })
   t.match(await directory.get(fresh.id), { record: { owner: undefined, metadata: { fresh: true } } }, 'one that is not recorded yet, too')
 
-  const claimed = await directory.claim(session.id, Number(record?.epoch), String(two.membership.incarnation), Date.now())
+  const claimed = await directory.claim(session.id, Number(record?.epoch), String(two.nodeLease.incarnation), Date.now())
   if (claimed === undefined) throw new Error('It could not be claimed')
-  const adopted = two.holdings.adopt(claimed)
+  const adopted = two.ownedSessions.adopt(claimed)
   t.match(adopted, { id: session.id, principal: 'ann', metadata: { n: 2 }, createdAt: session.createdAt })
-  t.equal(two.holdings.isCurrent(adopted ?? session), true)
-  t.strictSame(two.holdings.readState(adopted ?? session), record?.state)
+  t.equal(two.ownedSessions.isCurrent(adopted ?? session), true)
+  t.strictSame(two.ownedSessions.readState(adopted ?? session), record?.state)
   t.strictSame(one.errors, [])
 })
 
@@ -346,7 +346,7 @@ t.test('shutdown while the directory is away says what is not handed over, and g
   directory.away = true
   node.sessions.update(session.id, { n: 2 })
   node.sessions.clearAll('shutdown')
-  await node.holdings.whenAllLeft()
+  await node.ownedSessions.whenAllLeft()
   t.strictSame(node.errors, [
     'A session is handed over without its latest changes',
     'Sessions that have ended are still in the directory; this is tried again'
@@ -355,7 +355,7 @@ t.test('shutdown while the directory is away says what is not handed over, and g
   await pass(2 * LEASE)
   node.errors.length = 0
   node.sessions.clearAll('shutdown')
-  await node.holdings.whenAllLeft()
+  await node.ownedSessions.whenAllLeft()
   t.strictSame(node.errors, [], 'without a lease it does not even try')
 })
 
@@ -366,10 +366,10 @@ t.test('a claimed session for which there is no room is let go of', async (t) =>
   two.sessions.acquire(busy.id)
   const session = open(one)
   await settle()
-  const claimed = await directory.claim(session.id, await one.holdings.epochOf(session), String(two.membership.incarnation), Date.now())
+  const claimed = await directory.claim(session.id, await one.ownedSessions.epochOf(session), String(two.nodeLease.incarnation), Date.now())
   if (claimed === undefined) throw new Error('It could not be claimed')
-  t.throws(() => two.holdings.adopt(claimed), { code: 'FST_ERR_MCP_SESSION_LIMIT' })
-  await two.endings.flush()
+  t.throws(() => two.ownedSessions.adopt(claimed), { code: 'FST_ERR_MCP_SESSION_LIMIT' })
+  await two.outbox.flush()
   t.match(await directory.get(session.id), { record: { owner: undefined } })
 })
 
@@ -379,10 +379,10 @@ t.test('a listener that closes an adopted session at once leaves none', async (t
   const session = open(one)
   await settle()
   two.sessions.on('created', ({ id }) => { two.sessions.cleanup(id) })
-  const claimed = await directory.claim(session.id, await one.holdings.epochOf(session), String(two.membership.incarnation), Date.now())
+  const claimed = await directory.claim(session.id, await one.ownedSessions.epochOf(session), String(two.nodeLease.incarnation), Date.now())
   if (claimed === undefined) throw new Error('It could not be claimed')
-  t.equal(two.holdings.adopt(claimed), undefined)
-  await two.holdings.whenAllLeft()
+  t.equal(two.ownedSessions.adopt(claimed), undefined)
+  await two.ownedSessions.whenAllLeft()
   t.equal(await directory.get(session.id), undefined)
 })
 
@@ -394,7 +394,7 @@ t.test('metadata that are not JSON are logged, and stay here', async (t) => {
   t.strictSame(node.errors, ['The metadata of a session is not JSON, and will not be there on another node'])
   t.equal((await directory.get(session.id))?.record.metadata, undefined)
   t.equal(session.metadata?.['big'], 1n)
-  t.equal(node.holdings.isSettled(session), true)
+  t.equal(node.ownedSessions.isSettled(session), true)
 })
 
 t.test('the last use of sessions is written, once for each time that they were used', async (t) => {
@@ -402,21 +402,21 @@ t.test('the last use of sessions is written, once for each time that they were u
   const node = await addNode()
   const [idle, used, active] = [open(node), open(node), open(node)]
   await settle()
-  await node.holdings.writeLiveness()
+  await node.ownedSessions.writeLiveness()
   t.equal(directory.calls.get('touch'), undefined, 'nothing was used')
   await pass(1000)
   node.sessions.touch(used.id)
   node.sessions.acquire(active.id)
   await pass(500)
-  await node.holdings.writeLiveness()
+  await node.ownedSessions.writeLiveness()
   const at = async ({ id }: Session): Promise<number | undefined> => (await directory.get(id))?.record.lastAccessedAt
   t.equal(await at(idle), idle.createdAt)
   t.equal(await at(used), used.lastAccessedAt)
   t.equal(await at(active), Date.now(), 'a request that runs is a use')
-  await node.holdings.writeLiveness()
+  await node.ownedSessions.writeLiveness()
   t.equal(directory.calls.get('touch'), 1)
   await pass(500)
-  await node.holdings.writeLiveness()
+  await node.ownedSessions.writeLiveness()
   t.equal(await at(active), Date.now())
 })
 
@@ -428,7 +428,7 @@ t.test('a session found lost as its last use is written is closed', async (t) =>
   await directory.remove(session.id)
   await pass(100)
   node.sessions.touch(session.id)
-  await node.holdings.writeLiveness()
+  await node.ownedSessions.writeLiveness()
   await settle()
   t.strictSame(node.closed, ['moved'])
 })
@@ -441,7 +441,7 @@ t.test('without a lease no last use is written', async (t) => {
   directory.away = true
   await pass(2 * LEASE)
   node.sessions.touch(session.id)
-  await node.holdings.writeLiveness()
+  await node.ownedSessions.writeLiveness()
   t.equal(directory.calls.get('touch'), undefined)
 })
 
@@ -469,8 +469,8 @@ t.test('a session that this node does not hold has no epoch here', async (t) => 
   const { addNode, settle } = buildScene(t)
   const node = await addNode()
   const session = open(node)
-  t.not(await node.holdings.epochOf(session), 0, 'but one that it does, has one as soon as it is asked for')
+  t.not(await node.ownedSessions.epochOf(session), 0, 'but one that it does, has one as soon as it is asked for')
   await settle()
   node.sessions.cleanup(session.id)
-  t.equal(await node.holdings.epochOf(session), 0)
+  t.equal(await node.ownedSessions.epochOf(session), 0)
 })

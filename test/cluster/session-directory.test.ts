@@ -1,5 +1,5 @@
 import t from 'tap'
-import { Endings } from '../../lib/cluster/outbox.js'
+import { Outbox } from '../../lib/cluster/outbox.js'
 import { SessionDirectory } from '../../lib/cluster/session-directory.js'
 import { MemoryDirectory } from '../helpers/memory-directory.js'
 
@@ -9,8 +9,8 @@ t.test('a session is terminated, also when its owner cannot be told at once', as
   await directory.announce({ node: 'owner', url: '' }, 5000)
   await directory.create({ id: 'a', principal: undefined, owner: 'owner', createdAt: now, lastAccessedAt: now, metadata: undefined, state: undefined })
   const errors: string[] = []
-  const endings = new Endings({ directory, onError: (message) => { errors.push(message) } })
-  const sessions = new SessionDirectory(directory, endings, () => false)
+  const outbox = new Outbox({ directory, onError: (message) => { errors.push(message) } })
+  const sessions = new SessionDirectory(directory, outbox, () => false)
 
   const { send } = directory
   directory.send = async () => { throw new Error('Its part of the directory is away') }
@@ -18,6 +18,6 @@ t.test('a session is terminated, also when its owner cannot be told at once', as
   t.equal(errors.length, 1)
   t.equal(await directory.get('a'), undefined)
   directory.send = send
-  await endings.flush()
+  await outbox.flush()
   t.strictSame(await directory.renew('owner', 5000), [{ type: 'terminated', id: 'a' }])
 })

@@ -5,7 +5,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { NewSession } from '../../lib/cluster/directory.js'
 import { ForwardError, Forwarder, type Hop } from '../../lib/cluster/forwarder.js'
 import { RunningReplies } from '../../lib/http/running-replies.js'
-import { SessionLocator } from '../../lib/cluster/session-router.js'
+import { SessionRouter } from '../../lib/cluster/session-router.js'
 import type { SessionManagerOptions } from '../../lib/session/session-manager.js'
 import { buildScene, LEASE, type Scene, type SceneNode } from '../helpers/cluster-scene.js'
 
@@ -40,7 +40,7 @@ async function scene (t: Test, options: SessionManagerOptions = {}, { isJoined =
   const node = await base.addNode(options)
   base.directory.away = false
   const forwarder = new FakeForwarder()
-  const locator = new SessionLocator({
+  const locator = new SessionRouter({
     ...node, directory: base.directory, forwarder, passing: new RunningReplies(), patience: 1000, find: (id) => node.sessions.get(id)
   })
   const clients: FastifyReply[] = []
@@ -122,7 +122,7 @@ t.test('a living owner answers, and is asked again while it cannot be reached', 
   const id = await record({ principal: 'ann' })
   await directory.announce({ node: 'other', url: 'http://127.0.0.1:1' }, 60_000)
   t.equal(await locate(id, 'ann'), 'from the owner')
-  t.match(forwarder.hops[0], { to: { node: 'other' }, secret: node.membership.secret })
+  t.match(forwarder.hops[0], { to: { node: 'other' }, secret: node.nodeLease.secret })
   forwarder.answer = async () => false
   const started = performance.now()
   t.equal(await locate(id, 'ann'), '503')
@@ -176,7 +176,7 @@ t.test('what has ended here does not come back from the directory', async (t) =>
   directory.away = false
   t.equal(await locate(id), '404')
   t.equal(directory.calls.get('claim'), undefined)
-  await node.endings.flush()
+  await node.outbox.flush()
   t.equal(await directory.get(id), undefined)
 })
 
@@ -187,7 +187,7 @@ t.test('a copy that is not this node\'s any more is dropped, and its owner asked
   const session = node.sessions.get(id)
   if (session === undefined) throw new Error('The session is not there')
   await directory.announce({ node: 'other', url: 'http://127.0.0.1:1' }, 10 * LEASE)
-  await directory.claim(id, await node.holdings.epochOf(session), 'other', Date.now())
+  await directory.claim(id, await node.ownedSessions.epochOf(session), 'other', Date.now())
   mock.timers.tick(2 * LEASE)
   await settle()
   t.equal(await locate(id), 'from the owner')
@@ -199,7 +199,7 @@ t.test('a session that cannot be read is let go of', async (t) => {
   const id = await record()
   node.sessions.register = () => { throw new TypeError('broken') }
   t.equal(await locate(id), '500')
-  await node.endings.flush()
+  await node.outbox.flush()
   t.equal((await directory.get(id))?.record.owner, undefined)
 })
 
@@ -217,7 +217,7 @@ t.test('a lease that was lost while a session was claimed under it is not served
     return claimed
   }
   t.equal(await during(pass, locate(id)), `here: ${id}`)
-  t.match(await directory.get(id), { owner: { node: node.membership.incarnation } })
+  t.match(await directory.get(id), { owner: { node: node.nodeLease.incarnation } })
 })
 
 t.test('without a lease and without a directory, it is not known where the session is', async (t) => {
@@ -257,7 +257,7 @@ t.test('a directory that has lost its data is given time to learn of its session
 
 t.test('a node that never had a lease cannot tell that the directory has lost its data', async (t) => {
   const { locate, node } = await scene(t, {}, { isJoined: false })
-  t.equal(node.membership.incarnation, undefined)
+  t.equal(node.nodeLease.incarnation, undefined)
   t.equal(await locate('none'), '404')
 })
 

@@ -1,6 +1,6 @@
 import type { JSONRPCMessage } from '@modelcontextprotocol/sdk/types.js'
 import t from 'tap'
-import { Handshake } from '../../lib/endpoint/client-setup.js'
+import { ClientSetup } from '../../lib/endpoint/client-setup.js'
 import { INITIALIZE_PARAMS } from '../helpers/endpoint-stage.js'
 
 const PATH = '/mcp'
@@ -11,7 +11,7 @@ function request (method: string, params?: Record<string, unknown>): JSONRPCMess
 
 const forgetNothing = (): void => { throw new Error('Something was forgotten') }
 
-function subscribe (handshake: Handshake, uri: string): boolean {
+function subscribe (handshake: ClientSetup, uri: string): boolean {
   return handshake.observe(request('resources/subscribe', { uri }))
 }
 
@@ -19,12 +19,12 @@ const INITIALIZE = request('initialize', INITIALIZE_PARAMS)
 const INITIALIZED: JSONRPCMessage = { jsonrpc: '2.0', method: 'notifications/initialized' }
 
 /** What a new server would hear, as [method, params]. */
-function hear (handshake: Handshake | undefined): unknown[] {
+function hear (handshake: ClientSetup | undefined): unknown[] {
   return Array.from(handshake?.messages() ?? [], ({ method, ...message }) => [method, 'params' in message ? message.params : undefined])
 }
 
 t.test('what sets a session up is said again to the next server, in its order', async (t) => {
-  const handshake = new Handshake(PATH, forgetNothing)
+  const handshake = new ClientSetup(PATH, forgetNothing)
   t.strictSame(hear(handshake), [])
   for (const message of [
     INITIALIZE, INITIALIZED, request('logging/setLevel', { level: 'debug' }), request('resources/subscribe', { uri: 'a:1' }),
@@ -35,11 +35,11 @@ t.test('what sets a session up is said again to the next server, in its order', 
     ['logging/setLevel', { level: 'error' }], ['resources/subscribe', { uri: 'a:2' }]
   ]
   t.strictSame(hear(handshake), said)
-  t.strictSame(hear(Handshake.restore(PATH, forgetNothing, JSON.parse(JSON.stringify(handshake.toState())))), said, 'also where it was stored')
+  t.strictSame(hear(ClientSetup.restore(PATH, forgetNothing, JSON.parse(JSON.stringify(handshake.toState())))), said, 'also where it was stored')
 })
 
 t.test('what changes nothing need not be stored again', async (t) => {
-  const handshake = new Handshake(PATH, forgetNothing)
+  const handshake = new ClientSetup(PATH, forgetNothing)
   const [level, subscription] = [request('logging/setLevel', { level: 'debug' }), request('resources/subscribe', { uri: 'a:1' })]
   for (const message of [INITIALIZE, INITIALIZED, level, subscription]) handshake.observe(message)
   const before = hear(handshake)
@@ -53,24 +53,24 @@ t.test('what changes nothing need not be stored again', async (t) => {
 })
 
 t.test('what is no handshake is none', async (t) => {
-  const handshake = new Handshake(PATH, forgetNothing)
+  const handshake = new ClientSetup(PATH, forgetNothing)
   t.equal(handshake.observe(request('initialize', { protocolVersion: 1 })), false)
   t.strictSame(hear(handshake), [])
 })
 
 t.test('a session comes back only at its own path, and only as one that was initialized', async (t) => {
   const state = { path: PATH, initialize: INITIALIZE_PARAMS }
-  t.strictSame(hear(Handshake.restore(PATH, forgetNothing, state)), [['initialize', INITIALIZE_PARAMS]])
-  t.equal(Handshake.restore('/other', forgetNothing, state), undefined)
-  t.equal(Handshake.restore(PATH, forgetNothing, undefined), undefined)
-  t.equal(Handshake.restore(PATH, forgetNothing, {}), undefined)
-  t.equal(Handshake.restore(PATH, forgetNothing, { ...state, initialize: { protocolVersion: 1 } }), undefined)
-  t.strictSame(hear(Handshake.restore(PATH, forgetNothing, { ...state, initialized: 'yes', logLevel: 7, subscriptions: 'a:1' })), [['initialize', INITIALIZE_PARAMS]])
+  t.strictSame(hear(ClientSetup.restore(PATH, forgetNothing, state)), [['initialize', INITIALIZE_PARAMS]])
+  t.equal(ClientSetup.restore('/other', forgetNothing, state), undefined)
+  t.equal(ClientSetup.restore(PATH, forgetNothing, undefined), undefined)
+  t.equal(ClientSetup.restore(PATH, forgetNothing, {}), undefined)
+  t.equal(ClientSetup.restore(PATH, forgetNothing, { ...state, initialize: { protocolVersion: 1 } }), undefined)
+  t.strictSame(hear(ClientSetup.restore(PATH, forgetNothing, { ...state, initialized: 'yes', logLevel: 7, subscriptions: 'a:1' })), [['initialize', INITIALIZE_PARAMS]])
 })
 
 t.test('a client that subscribes to more and more does not fill the directory', async (t) => {
   let forgotten = 0
-  const handshake = new Handshake(PATH, () => { forgotten++ })
+  const handshake = new ClientSetup(PATH, () => { forgotten++ })
   handshake.observe(INITIALIZE)
   const uris = Array.from({ length: 20 }, (_, i) => `note://${i}/`.padEnd(10_000, 'x'))
   for (const uri of uris) subscribe(handshake, uri)
@@ -82,10 +82,10 @@ t.test('a client that subscribes to more and more does not fill the directory', 
 })
 
 t.test('what is no longer subscribed to leaves room, also after the session was brought back', async (t) => {
-  const first = new Handshake(PATH, forgetNothing)
+  const first = new ClientSetup(PATH, forgetNothing)
   first.observe(INITIALIZE)
   subscribe(first, 'a'.repeat(60_000))
-  const second = Handshake.restore(PATH, forgetNothing, first.toState())
+  const second = ClientSetup.restore(PATH, forgetNothing, first.toState())
   if (second === undefined) throw new Error('It was not brought back')
   second.observe(request('resources/unsubscribe', { uri: 'a'.repeat(60_000) }))
   subscribe(second, 'b'.repeat(60_000))
@@ -93,7 +93,7 @@ t.test('what is no longer subscribed to leaves room, also after the session was 
   t.strictSame(second.toState()['subscriptions'], ['b'.repeat(60_000)])
 
   let forgotten = 0
-  const third = Handshake.restore(PATH, () => { forgotten++ }, second.toState())
+  const third = ClientSetup.restore(PATH, () => { forgotten++ }, second.toState())
   if (third !== undefined) subscribe(third, 'c'.repeat(60_000))
   t.equal(forgotten, 1, 'it knows how much there is')
 })

@@ -1,9 +1,9 @@
 import { mock } from 'node:test'
 import { setImmediate as turn } from 'node:timers/promises'
 import type { Test } from 'tap'
-import { Endings } from '../../lib/cluster/outbox.js'
-import { Holdings } from '../../lib/cluster/owned-sessions.js'
-import { Membership } from '../../lib/cluster/lease.js'
+import { Outbox } from '../../lib/cluster/outbox.js'
+import { OwnedSessions } from '../../lib/cluster/owned-sessions.js'
+import { NodeLease } from '../../lib/cluster/lease.js'
 import { SessionManager, type SessionManagerOptions } from '../../lib/session/session-manager.js'
 import { MemoryDirectory } from './memory-directory.js'
 
@@ -12,9 +12,9 @@ export const LEASE = 3000
 /** One node of a cluster over a directory in memory. */
 export interface SceneNode {
   sessions: SessionManager
-  membership: Membership
-  endings: Endings
-  holdings: Holdings
+  nodeLease: NodeLease
+  outbox: Outbox
+  ownedSessions: OwnedSessions
   /** Sessions that were closed here, and why. */
   closed: string[]
   /** What was logged. */
@@ -34,7 +34,7 @@ export function buildScene (t: Test, ttl = 3_600_000): Scene {
   mock.timers.enable({ apis: ['setTimeout', 'setInterval', 'Date'], now: 1_000_000 })
   const nodes: SceneNode[] = []
   t.teardown(async () => {
-    for (const { membership } of nodes) await membership.leave()
+    for (const { nodeLease } of nodes) await nodeLease.leave()
     mock.timers.reset()
   })
   const directory = new MemoryDirectory({ ttl })
@@ -48,13 +48,13 @@ export function buildScene (t: Test, ttl = 3_600_000): Scene {
     const closed: string[] = []
     const onError = (message: string): void => { errors.push(message) }
     const sessions = new SessionManager({ ttl, ...options })
-    const membership = new Membership({ directory, url: () => `http://127.0.0.1:${3000 + nodes.length}`, lease: LEASE, now: Date.now })
-    const endings = new Endings({ directory, onError })
-    const holdings = new Holdings({ sessions, directory, membership, endings, patience: 1000, onError })
+    const nodeLease = new NodeLease({ directory, url: () => `http://127.0.0.1:${3000 + nodes.length}`, lease: LEASE, now: Date.now })
+    const outbox = new Outbox({ directory, onError })
+    const ownedSessions = new OwnedSessions({ sessions, directory, nodeLease, outbox, patience: 1000, onError })
     sessions.on('closed', (_session, reason) => { closed.push(reason) })
-    const node = { sessions, membership, endings, holdings, closed, errors }
+    const node = { sessions, nodeLease, outbox, ownedSessions, closed, errors }
     nodes.push(node)
-    await membership.join()
+    await nodeLease.join()
     return node
   }
 
