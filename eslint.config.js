@@ -1,11 +1,55 @@
 import neostandard, { resolveIgnoresFromGitignore } from 'neostandard'
 
+// The folders of lib, each with those that it may import from: edges run one way. `endpoint` and `cluster`
+// do not know each other; they meet in contracts that `http` owns.
+const layers = {
+  base: [],
+  session: ['base'],
+  http: ['base', 'session'],
+  endpoint: ['base', 'session', 'http'],
+  cluster: ['base', 'session', 'http'],
+  plugin: ['base', 'session', 'http', 'endpoint', 'cluster']
+}
+
+// What a folder does not know of, beside the other folders.
+const strangers = {
+  base: ['fastify', '@modelcontextprotocol/', 'ioredis'],
+  session: ['fastify', '@modelcontextprotocol/', 'ioredis'],
+  http: ['@modelcontextprotocol/', 'ioredis'],
+  endpoint: ['ioredis'],
+  cluster: ['@modelcontextprotocol/'],
+  plugin: ['@modelcontextprotocol/', 'ioredis']
+}
+
+function keepLayer (folder) {
+  const allowed = [folder, ...layers[folder]].join('|')
+  return {
+    files: [`lib/${folder}/**/*.ts`],
+    rules: {
+      'no-restricted-imports': ['error', {
+        patterns: [
+          { regex: `^(\\.\\./)+(?!(${allowed})/)[a-z]+/`, message: `lib/${folder} imports from ${[folder, ...layers[folder]].join(', ')} only: see eslint.config.js` },
+          { regex: '^(\\.\\./)+index\\.js$', message: 'index.ts is for those who use the package' },
+          ...strangers[folder].map((name) => ({ regex: `^${name}`, message: `lib/${folder} does not know ${name}` }))
+        ]
+      }]
+    }
+  }
+}
+
 export default [
   ...neostandard({ ts: true, noJsx: true, ignores: resolveIgnoresFromGitignore() }),
   {
     files: ['**/*.ts'],
     rules: {
       '@typescript-eslint/no-explicit-any': 'error'
+    }
+  },
+  ...Object.keys(layers).map(keepLayer),
+  {
+    files: ['lib/*.ts'],
+    rules: {
+      'no-restricted-syntax': ['error', { selector: 'Program', message: 'A file of lib belongs into one of its folders' }]
     }
   }
 ]

@@ -1,5 +1,3 @@
-import type { FastifyBaseLogger } from 'fastify'
-
 /** The severities of RFC 5424, section 6.2.1, under the names that MCP gives them. */
 export type LogLevel =
   | 'debug' | 'info' | 'notice' | 'warning'
@@ -18,24 +16,4 @@ export interface LogEntry {
  */
 export interface ILogger {
   sendLog (entry: LogEntry): void | Promise<void>
-}
-
-const pinoLevels = {
-  debug: 'debug',
-  info: 'info',
-  notice: 'info',
-  warning: 'warn',
-  error: 'error',
-  critical: 'fatal',
-  alert: 'fatal',
-  emergency: 'fatal'
-} as const satisfies Record<LogLevel, keyof FastifyBaseLogger>
-
-/** An `ILogger` over the logger of a Fastify instance. */
-export function createFastifyLogger (log: FastifyBaseLogger): ILogger {
-  return {
-    sendLog ({ level, data, logger }) {
-      log[pinoLevels[level]]({ logger }, String(data))
-    }
-  }
 }

@@ -1,12 +1,18 @@
 import type { FastifyInstance } from 'fastify'
 import { MissingPluginError } from '../base/errors.js'
-import type { ResolvedOptions } from '../plugin/options.js'
+import type { Identify } from './principal.js'
+import type { Reject } from './rejection.js'
 import type { SessionCluster } from './session-cluster.js'
 import type { SessionManager } from '../session/session-manager.js'
 import type { Shutdown } from './shutdown.js'
 
 /** What the plugin leaves on the instance for the endpoints that are mounted on it. */
-export interface PluginContext extends ResolvedOptions {
+export interface PluginContext {
+  readonly enabled: boolean
+  readonly identify: Identify
+  readonly reject: Reject
+  /** Milliseconds. */
+  readonly drainTimeout: number
   readonly sessions: SessionManager
   readonly shutdown: Shutdown
   /** Undefined: all sessions live in this process. */

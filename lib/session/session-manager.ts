@@ -181,6 +181,17 @@ export class SessionManager extends EventEmitter<SessionEvents> {
     if (!tracked.isLinked) this.#idle.add(tracked)
   }
 
+  /**
+   * Says that one of the requests that `acquire()` counted in is a stream with
+   * no end of its own. Call what it returns when the stream is over, before `release()`.
+   */
+  holdStream (session: Session): () => void {
+    const tracked = this.#sessions.get(session.id)
+    if (tracked !== session) return () => {}
+    tracked.openStreams++
+    return () => { tracked.openStreams-- }
+  }
+
   /** All sessions that are tracked, those included that have expired and were not found out yet. */
   list (): Session[] {
     return Array.from(this.#sessions.values())

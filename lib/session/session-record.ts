@@ -16,6 +16,7 @@ export class SessionRecord implements Session {
   readonly clientInfo: ClientInfo | undefined
   readonly protocolVersion: string | undefined
   activeRequests = 0
+  openStreams = 0
   #previous: SessionRecord = this
   #next: SessionRecord = this
 

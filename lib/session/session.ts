@@ -44,6 +44,8 @@ export interface Session extends SessionOrigin {
   readonly metadata?: Readonly<SessionMetadata> | undefined
   /** Requests in flight and streams open. While there is one, the session does not age. */
   readonly activeRequests: number
+  /** Of these, streams that have no end of their own: a session that holds nothing else may still be evicted. */
+  readonly openStreams: number
 }
 
 /**

@@ -1,7 +1,8 @@
 import Fastify from 'fastify'
 import { Writable } from 'node:stream'
 import t from 'tap'
-import { createFastifyLogger, type LogLevel } from '../../lib/base/logger.js'
+import type { LogLevel } from '../../lib/base/logger.js'
+import { createFastifyLogger } from '../../lib/plugin/fastify-logger.js'
 
 interface Line { level: number, msg: string, logger?: string }
 

@@ -1,0 +1,22 @@
+import type { FastifyBaseLogger } from 'fastify'
+import type { ILogger, LogLevel } from '../base/logger.js'
+
+const pinoLevels = {
+  debug: 'debug',
+  info: 'info',
+  notice: 'info',
+  warning: 'warn',
+  error: 'error',
+  critical: 'fatal',
+  alert: 'fatal',
+  emergency: 'fatal'
+} as const satisfies Record<LogLevel, keyof FastifyBaseLogger>
+
+/** An `ILogger` over the logger of a Fastify instance. */
+export function createFastifyLogger (log: FastifyBaseLogger): ILogger {
+  return {
+    sendLog ({ level, data, logger }) {
+      log[pinoLevels[level]]({ logger }, String(data))
+    }
+  }
+}
