@@ -1,7 +1,11 @@
 import { describeValue } from './describe-value.js'
+import { editDistance } from './edit-distance.js'
 
 // setInterval() and setTimeout() fire after 1 ms when they are given more than this.
 const LONGEST_TIMER = 2_147_483_647
+// What is written is meant for a name from which it is no more letters away than this, or of which it is a part at least so long.
+const MISSPELT = 2
+const TELLING = 3
 
 /** @throws TypeError that says what the option must be */
 export function refuse (name: string, expected: string, value: unknown): never {
@@ -57,4 +61,34 @@ export function checkList (name: string, value: readonly string[] | undefined): 
   if (value === undefined) return undefined
   if (Array.isArray(value) && value.every((item) => typeof item === 'string')) return [...value]
   refuse(name, 'an array of strings', value)
+}
+
+/**
+ * @param where the option that has these options within it, such as `cluster`
+ * @throws TypeError for a name that is not known, with the one that was probably meant
+ */
+export function checkNames (options: object, known: readonly string[], where?: string): void {
+  const unknown = Object.keys(options).find((name) => !known.includes(name))
+  if (unknown === undefined) return
+  const inside = where === undefined ? '' : `${where}.`
+  const meant = findMeant(unknown, known)
+  const hint = meant === undefined ? `known are ${known.join(', ')}` : `did you mean "${inside}${meant}"?`
+  throw new TypeError(`Unknown option "${inside}${unknown}": ${hint}`)
+}
+
+function findMeant (unknown: string, known: readonly string[]): string | undefined {
+  const written = unknown.toLowerCase()
+  return known
+    .map((name) => ({ name, distance: editDistance(written, name.toLowerCase()) }))
+    .filter(({ name, distance }) => isMisspelt(written, distance) || isPart(written, name.toLowerCase()))
+    .toSorted((one, other) => one.distance - other.distance)[0]?.name
+}
+
+// Half of the letters of a short word may not differ, for then any other short word would do.
+function isMisspelt (written: string, distance: number): boolean {
+  return distance <= MISSPELT && distance < written.length / 2
+}
+
+function isPart (written: string, name: string): boolean {
+  return written.length >= TELLING && (name.includes(written) || written.includes(name))
 }

@@ -1,6 +1,6 @@
 import t from 'tap'
 import {
-  checkBoolean, checkFunction, checkMethod, checkMilliseconds, checkTimer, clampToTimer
+  checkBoolean, checkFunction, checkMethod, checkMilliseconds, checkNames, checkTimer, clampToTimer
 } from '../../lib/base/option-checks.js'
 
 const LONGEST_TIMER = 2 ** 31 - 1
@@ -89,4 +89,52 @@ t.test('an object must have its method, and may be left out', async (t) => {
       new TypeError(`Option "greeter" must be an object with a method greet(name), got ${shown}`)
     )
   }
+})
+
+const KNOWN = ['ttl', 'cleanupInterval', 'maxSessions', 'maxSessionsPerPrincipal', 'logger', 'drainTimeout']
+
+t.test('options with known names pass, also when there are none of them or they are undefined', async (t) => {
+  for (const options of [{}, { ttl: 5 }, { logger: undefined, ttl: 5 }, Object.create(null)]) {
+    t.doesNotThrow(() => checkNames(options, KNOWN))
+  }
+})
+
+for (const [written, meant] of [
+  ['maxSession', 'maxSessions'],
+  ['maxsessions', 'maxSessions'],
+  ['maxSessionPerPrincipal', 'maxSessionsPerPrincipal'],
+  ['TTL', 'ttl'],
+  ['tll', 'ttl'],
+  ['cleanUpIntervall', 'cleanupInterval'],
+  ['cleanup', 'cleanupInterval'],
+  ['interval', 'cleanupInterval'],
+  ['drainTimeoutMs', 'drainTimeout'],
+  ['longer', 'logger']
+] as const) {
+  t.test(`"${written}" is taken for "${meant}"`, async (t) => {
+    t.throws(
+      () => checkNames({ [written]: 5 }, KNOWN),
+      new TypeError(`Unknown option "${written}": did you mean "${meant}"?`)
+    )
+  })
+}
+
+t.test('a name that is like none is refused with all that are known', async (t) => {
+  for (const name of ['port', 'url', 'in', '', '0', '__proto__']) {
+    t.throws(
+      () => checkNames(JSON.parse(`{ "ttl": 5, "${name}": 1 }`), KNOWN),
+      new TypeError(`Unknown option "${name}": known are ${KNOWN.join(', ')}`)
+    )
+  }
+})
+
+t.test('a name is unknown even if its value is undefined', async (t) => {
+  t.throws(() => checkNames({ maxSession: undefined }, KNOWN), TypeError)
+})
+
+t.test('options within an option are named with it', async (t) => {
+  t.throws(
+    () => checkNames({ leese: 5 }, ['redis', 'lease'], 'cluster'),
+    new TypeError('Unknown option "cluster.leese": did you mean "cluster.lease"?')
+  )
 })
