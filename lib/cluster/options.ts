@@ -1,4 +1,4 @@
-import { checkTimer, refuse } from '../base/option-checks.js'
+import { checkNames, checkTimer, refuse } from '../base/option-checks.js'
 import type { RedisClient } from './redis/commands.js'
 
 /** Lets sessions live on many machines. */
@@ -25,6 +25,7 @@ const SHORTEST_LEASE = 300
 /** @throws TypeError that names the option */
 export function resolveClusterOptions (options: ClusterOptions): ResolvedClusterOptions {
   if (typeof options !== 'object' || options === null) refuse('cluster', 'an object { redis }', options)
+  checkNames(options, ['redis', 'advertise', 'prefix', 'lease'], 'cluster')
   const { redis, advertise, prefix = 'mcp:', lease = 5000 } = options
   if (typeof redis !== 'object' || redis === null) refuse('cluster.redis', 'a client of ioredis', redis)
   if (typeof redis.defineCommand !== 'function') refuse('cluster.redis', 'a client of ioredis', redis)

@@ -1,7 +1,8 @@
 import type { ClusterOptions } from '../cluster/options.js'
 import type { ILogger } from '../base/logger.js'
-import { checkBoolean, checkFunction, checkTimer } from '../base/option-checks.js'
+import { checkBoolean, checkFunction, checkNames, checkTimer } from '../base/option-checks.js'
 import { createIdentify, type Identify } from '../http/principal.js'
+import { REGISTER_OPTIONS } from '../http/register-options.js'
 import { createReject, type ErrorResponseBuilder, type Reject } from '../http/rejection.js'
 
 /** Options of the plugin. All times are milliseconds. */
@@ -37,12 +38,18 @@ export interface ResolvedOptions {
   readonly drainTimeout: number
 }
 
+const NAMES = [
+  'enabled', 'ttl', 'cleanupInterval', 'maxSessions', 'maxSessionsPerPrincipal', 'identify', 'logger',
+  'errorResponseBuilder', 'drainTimeout', 'cluster', ...REGISTER_OPTIONS
+]
+
 /**
  * What the plugin itself needs; `SessionManager` checks its own options.
  *
  * @throws TypeError that names the option
  */
 export function resolveOptions (options: McpSessionsOptions): ResolvedOptions {
+  checkNames(options, NAMES)
   const { enabled = true, ttl = 3_600_000, maxSessions = 10_000, drainTimeout = 10_000 } = options
   const buildBody = checkFunction('errorResponseBuilder', options.errorResponseBuilder, '(request, error) => body')
   const identify = checkFunction('identify', options.identify, '(request) => string | undefined')

@@ -58,6 +58,7 @@ t.test('an option that is wrong is named when the app boots', async (t) => {
     [{ redis, prefix: '{mcp}' }, /^Option "cluster.prefix" must be a string without braces/],
     [{ redis, prefix: 1 }, /^Option "cluster.prefix"/],
     [{ redis, lease: '5s' }, /^Option "cluster.lease"/],
+    [{ redis, leese: 5000 }, /^Unknown option "cluster.leese": did you mean "cluster.lease"\?$/],
     [{ redis, lease: 0 }, /^Option "cluster.lease" must be at least 300 ms/]
   ]
   for (const [cluster, message] of wrong) {

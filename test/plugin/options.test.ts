@@ -25,6 +25,22 @@ for (const [option, values] of Object.entries(wrong)) {
   }
 }
 
+for (const [written, meant] of [['maxSession', 'maxSessions'], ['TTL', 'ttl'], ['drain', 'drainTimeout']] as const) {
+  t.test(`${written} fails at register, with a TypeError that names ${meant}`, async (t) => {
+    const app = Fastify()
+    t.teardown(() => app.close())
+    const options = { [written]: 5 }
+    await t.rejects(async () => app.register(mcpSessions, options), new TypeError(`Unknown option "${written}": did you mean "${meant}"?`))
+  })
+}
+
+t.test('what Fastify reads from the options of any plugin may stand among them', async (t) => {
+  const app = Fastify()
+  t.teardown(() => app.close())
+  await app.register(mcpSessions, { prefix: '/api', logLevel: 'warn', logSerializers: {}, ttl: 1000 })
+  t.ok(app.sessionManager.create())
+})
+
 t.test('undefined is the default, for every option', async (t) => {
   const app = await buildApp(t, {
     enabled: undefined, ttl: undefined, cleanupInterval: undefined, logger: undefined, errorResponseBuilder: undefined
