@@ -23,7 +23,7 @@ export {
 export type { ClusterOptions } from './lib/cluster/options.js'
 export type { ClusterSession, SessionDirectory } from './lib/cluster/session-directory.js'
 export type {
-  CreateServer, CreateServerContext, McpEndpointOptions, ModernFetch, ResumableOptions, SessionServer
+  CreateServer, CreateServerContext, McpEndpointOptions, ModernFetch, ResponseMode, ResumableOptions, SessionServer
 } from './lib/endpoint/options.js'
 export type { SessionError } from './lib/base/errors.js'
 export type { ILogger, LogEntry, LogLevel } from './lib/base/logger.js'

@@ -16,7 +16,7 @@ await serve(app, '/mcp')
 
 async function mountEndpoint (app: FastifyInstance): Promise<void> {
   await app.register(built.mcpSessions, { maxSessions: 100_000 })
-  await app.register(built.mcpEndpoint, { createServer, enableJsonResponse })
+  await app.register(built.mcpEndpoint, { createServer, responseMode: enableJsonResponse ? 'json' : 'sse' })
 }
 
 function mountByHand (app: FastifyInstance): void {

@@ -1,7 +1,7 @@
 import type { Transport } from '@modelcontextprotocol/sdk/shared/transport.js'
 import type { AuthInfo } from '@modelcontextprotocol/sdk/server/auth/types.js'
 import type { FastifyRequest } from 'fastify'
-import { checkBoolean, checkCount, checkFunction, checkList, checkTimer, refuse } from '../base/option-checks.js'
+import { checkBoolean, checkCount, checkFunction, checkList, checkNames, checkTimer, refuse } from '../base/option-checks.js'
 import type { Session } from '../session/session.js'
 
 /** An MCP server of the official SDK: `McpServer`, or the `Server` below it. */
@@ -24,28 +24,91 @@ export type CreateServer = (context: CreateServerContext) => SessionServer | Pro
 /** Serves clients of revision 2026-07-28; the `fetch` of the SDK's `createMcpHandler` is one. */
 export type ModernFetch = (request: Request, options?: { authInfo?: AuthInfo, parsedBody?: unknown }) => Promise<Response>
 
+/** How calls are answered: with a stream, with JSON, or with whichever is enough. */
+export type ResponseMode = 'auto' | 'sse' | 'json'
+
+/** What is kept of a session's streams for a client that comes back with `Last-Event-ID`. */
 export interface ResumableOptions {
-  /** How many events of a session are kept. */
-  maxEvents: number
-  /** Milliseconds after which a client comes back for a stream that was closed. Default 1000. */
+  /**
+   * How many events of a session are kept.
+   *
+   * @default 1000
+   */
+  maxEvents?: number | undefined
+  /**
+   * How many bytes of events are kept of a session.
+   *
+   * @default 4_194_304 (4 MiB)
+   */
+  maxBytes?: number | undefined
+  /**
+   * Milliseconds after which a client comes back for a stream that was closed.
+   *
+   * @default 1000
+   */
   retryInterval?: number | undefined
 }
 
-/** Options of the endpoint. All times are milliseconds. */
+/** Options of the endpoint. All times are milliseconds, all sizes bytes. */
 export interface McpEndpointOptions {
   /** Makes the MCP server of a new session. What it throws is the answer to `initialize`, and no session is left. */
   createServer: CreateServer
-  /** Where the endpoint is, below the prefix of its scope. Default `'/mcp'`. */
+  /**
+   * Where the endpoint is, below the prefix of its scope.
+   *
+   * @default '/mcp'
+   */
   path?: string | undefined
-  /** Answer with JSON rather than a stream; progress and other messages on the way are lost. Default `false`. */
-  enableJsonResponse?: boolean | undefined
-  /** Keep the last events of each session for clients that come back with `Last-Event-ID`. Default `false`. */
+  /**
+   * How calls are answered. `'auto'`: with JSON when the answer is the first thing that there is to say, with a stream
+   * when something comes before it. `'sse'`: always with a stream. `'json'`: never with one; messages on the way go to
+   * the GET stream, and a question to the client that has nowhere to go fails at once.
+   *
+   * @default 'auto'
+   */
+  responseMode?: ResponseMode | undefined
+  /**
+   * Keeps the last events of each session for clients that come back with `Last-Event-ID`. `{}` is the defaults.
+   *
+   * @default false
+   */
   resumable?: false | ResumableOptions | undefined
+  /**
+   * Cancels a call when its client's connection breaks. Otherwise the call runs to its end and holds its session: a
+   * client whose connection is gone has not cancelled, and with `resumable` it may come back for the answer.
+   *
+   * @default false
+   */
+  cancelOnDisconnect?: boolean | undefined
+  /**
+   * How many bytes may wait in one stream for a client that reads slowly or not at all. Past it the stream is cut.
+   *
+   * @default 4_194_304 (4 MiB)
+   */
+  maxBuffered?: number | undefined
+  /**
+   * How many bytes of what a client has said once are kept for another node of a cluster: its `initialize`, its
+   * subscriptions, its log level. A larger `initialize` is refused, with a cluster and without.
+   *
+   * @default 65_536 (64 KiB)
+   */
+  maxSetup?: number | undefined
+  /**
+   * Asks `identify` again at every heartbeat of an open GET stream, with the request that opened it. The stream ends
+   * when the caller is somebody else by then, or nobody.
+   *
+   * @default true
+   */
+  recheckOwner?: boolean | undefined
   /** `Host` headers to answer to, with a port or for any. Default: loopback hosts on loopback connections, any on others. */
   allowedHosts?: readonly string[] | undefined
   /** `Origin` headers to answer to. Default: those whose host is allowed. */
   allowedOrigins?: readonly string[] | undefined
-  /** How often an open stream carries a comment, so that a client that has gone is noticed; 0: never. Default 15000. */
+  /**
+   * How often an open stream carries a comment, so that a client that has gone is noticed; 0: never.
+   *
+   * @default 15_000
+   */
   heartbeatInterval?: number | undefined
   /** Serves clients of revision 2026-07-28, which have no sessions, at the same path. Default: they are told to fall back. */
   modern?: ModernFetch | undefined
@@ -53,31 +116,45 @@ export interface McpEndpointOptions {
 
 export interface ResolvedResumableOptions {
   readonly maxEvents: number
+  /** Bytes. */
+  readonly maxBytes: number
   readonly retryInterval: number
 }
 
 export interface ResolvedEndpointOptions {
   readonly createServer: CreateServer
   readonly path: string
-  readonly enableJsonResponse: boolean
+  readonly responseMode: ResponseMode
   readonly resumable: ResolvedResumableOptions | undefined
+  readonly cancelOnDisconnect: boolean
+  /** Bytes. */
+  readonly maxBuffered: number
+  /** Bytes. */
+  readonly maxSetup: number
+  readonly recheckOwner: boolean
   readonly allowedHosts: readonly string[] | undefined
   readonly allowedOrigins: readonly string[] | undefined
   readonly heartbeatInterval: number
   readonly modern: ModernFetch | undefined
 }
 
+const MIB = 1024 * 1024
+
 /** @throws TypeError that names the option */
 export function resolveEndpointOptions (options: McpEndpointOptions): ResolvedEndpointOptions {
-  const { path = '/mcp', enableJsonResponse = false, heartbeatInterval = 15_000 } = options
+  const { path = '/mcp', cancelOnDisconnect = false, maxBuffered = 4 * MIB, maxSetup = 65_536, recheckOwner = true, heartbeatInterval = 15_000 } = options
   const createServer: CreateServer | undefined = checkFunction('createServer', options.createServer, '({ session, request, restored }) => McpServer')
   if (createServer === undefined) refuse('createServer', 'a function ({ session, request, restored }) => McpServer', createServer)
   if (typeof path !== 'string' || !path.startsWith('/')) refuse('path', 'a string that starts with /', path)
   return {
     createServer,
     path,
-    enableJsonResponse: checkBoolean('enableJsonResponse', enableJsonResponse),
+    responseMode: resolveResponseMode(options),
     resumable: resolveResumable(options.resumable),
+    cancelOnDisconnect: checkBoolean('cancelOnDisconnect', cancelOnDisconnect),
+    maxBuffered: checkCount('maxBuffered', maxBuffered),
+    maxSetup: checkCount('maxSetup', maxSetup),
+    recheckOwner: checkBoolean('recheckOwner', recheckOwner),
     allowedHosts: checkList('allowedHosts', options.allowedHosts),
     allowedOrigins: checkList('allowedOrigins', options.allowedOrigins),
     heartbeatInterval: checkTimer('heartbeatInterval', heartbeatInterval, 'no heartbeats'),
@@ -85,14 +162,27 @@ export function resolveEndpointOptions (options: McpEndpointOptions): ResolvedEn
   }
 }
 
-function resolveResumable (value: unknown): ResolvedResumableOptions | undefined {
-  if (value === undefined || value === false) return undefined
-  if (typeof value !== 'object' || value === null || !('maxEvents' in value) || typeof value.maxEvents !== 'number') {
-    refuse('resumable', 'false or { maxEvents: number }', value)
+function resolveResponseMode (options: McpEndpointOptions): ResponseMode {
+  // The name that it has in SDK 1.
+  if ('enableJsonResponse' in options) {
+    const mode = options.enableJsonResponse === true ? 'json' : 'sse'
+    throw new TypeError(`Option "enableJsonResponse" is "responseMode" here: use responseMode: '${mode}'`)
   }
-  const retryInterval = 'retryInterval' in value && value.retryInterval !== undefined ? value.retryInterval : 1000
+  const { responseMode = 'auto' } = options
+  if (responseMode === 'auto' || responseMode === 'sse' || responseMode === 'json') return responseMode
+  refuse('responseMode', "'auto', 'sse' or 'json'", responseMode)
+}
+
+function resolveResumable (value: false | ResumableOptions | undefined): ResolvedResumableOptions | undefined {
+  if (value === undefined || value === false) return undefined
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    refuse('resumable', 'false or an object { maxEvents, maxBytes, retryInterval }', value)
+  }
+  checkNames(value, ['maxEvents', 'maxBytes', 'retryInterval'], 'resumable')
+  const { maxEvents = 1000, maxBytes = 4 * MIB, retryInterval = 1000 } = value
   return {
-    maxEvents: checkCount('resumable.maxEvents', value.maxEvents),
+    maxEvents: checkCount('resumable.maxEvents', maxEvents),
+    maxBytes: checkCount('resumable.maxBytes', maxBytes),
     retryInterval: checkTimer('resumable.retryInterval', retryInterval, 'at once')
   }
 }

@@ -4,9 +4,10 @@ import type { ReadableStream } from 'node:stream/web'
 import { onResponseEnd } from '../http/response-end.js'
 import { EventStream, type EventStreamOptions } from './transport/event-stream.js'
 import { readAnswers } from './messages.js'
+import type { ResponseMode } from './options.js'
 
 export interface AnswerOptions extends EventStreamOptions {
-  readonly enableJsonResponse: boolean
+  readonly responseMode: ResponseMode
 }
 
 /**
@@ -27,7 +28,7 @@ export async function sendWebResponse (reply: FastifyReply, response: Response, 
 
 /** Answers a POST, with JSON instead of a stream if the endpoint is to. */
 export async function sendAnswer (request: FastifyRequest, reply: FastifyReply, response: Response, options: AnswerOptions): Promise<FastifyReply> {
-  if (!options.enableJsonResponse || response.body === null || !isEventStream(response)) {
+  if (options.responseMode !== 'json' || response.body === null || !isEventStream(response)) {
     return sendWebResponse(reply, response, options)
   }
   const events = await readToEnd(request, reply, response.body)

@@ -137,10 +137,10 @@ t.test('on one Redis', needsRedis(), async (t) => {
   const { url: redisUrl, stop } = await startRedis()
   t.teardown(stop)
 
-  for (const enableJsonResponse of [false, true]) {
-    t.test(`the new owner hears all that the client had said, once: ${enableJsonResponse ? 'JSON' : 'SSE'}`, async (t) => {
+  for (const responseMode of ['sse', 'json'] as const) {
+    t.test(`the new owner hears all that the client had said, once: ${responseMode === 'json' ? 'JSON' : 'SSE'}`, async (t) => {
       const addNode = createNodes(t, redisUrl)
-      const [one, two] = [await addNode({ enableJsonResponse }), await addNode({ enableJsonResponse })]
+      const [one, two] = [await addNode({ responseMode }), await addNode({ responseMode })]
       const id = await shakeHands(one)
       const capabilities = JSON.stringify(INITIALIZE.capabilities)
       t.equal(await count(one, id), `1 ${capabilities} tester`)
@@ -156,12 +156,12 @@ t.test('on one Redis', needsRedis(), async (t) => {
     })
   }
 
-  for (const enableJsonResponse of [false, true]) {
-    t.test(`a new server that does not answer all does not hold the session up: ${enableJsonResponse ? 'JSON' : 'SSE'}`, async (t) => {
+  for (const responseMode of ['sse', 'json'] as const) {
+    t.test(`a new server that does not answer all does not hold the session up: ${responseMode === 'json' ? 'JSON' : 'SSE'}`, async (t) => {
       const addNode = createNodes(t, redisUrl)
-      const one = await addNode({ enableJsonResponse })
+      const one = await addNode({ responseMode })
       const two: Node = await addNode({
-        enableJsonResponse,
+        responseMode,
         createServer (context) {
           const built = buildServer(two.app, context)
           built.server.setRequestHandler(SetLevelRequestSchema, ({ params }) => {
@@ -258,7 +258,7 @@ t.test('on one Redis', needsRedis(), async (t) => {
 
   t.test('an owner that was replaced in the middle of a call does not answer it', async (t) => {
     const addNode = createNodes(t, redisUrl)
-    const one = await addNode({ enableJsonResponse: true })
+    const one = await addNode({ responseMode: 'json' })
     const id = await shakeHands(one)
     const running = send(one, id, { id: 9, method: 'tools/call', params: { name: 'slow', arguments: {} } })
     while (one.app.sessionManager.get(id)?.activeRequests !== 1) await sleep(5)
@@ -381,7 +381,7 @@ t.test('while Redis is away, an answer that follows from what could not be store
   const redis = await RedisServer.start()
   t.teardown(() => redis.kill())
   const addNode = createNodes(t, redis.url)
-  const one = await addNode({ enableJsonResponse: true, resumable: { maxEvents: 10 } }, { cluster: { lease: 10_000 } })
+  const one = await addNode({ responseMode: 'json', resumable: { maxEvents: 10 } }, { cluster: { lease: 10_000 } })
   const id = await shakeHands(one)
   t.match(await count(one, id), /^1 /)
   redis.freeze()

@@ -86,15 +86,15 @@ for (const [name, { reason, end, options }] of Object.entries({ ...ends, ...idle
   })
 }
 
-for (const enableJsonResponse of [true, false]) {
-  const mode = enableJsonResponse ? 'JSON' : 'SSE'
+for (const responseMode of ['json', 'sse'] as const) {
+  const mode = responseMode === 'json' ? 'JSON' : 'SSE'
   for (const resumable of [false, { maxEvents: 10 }] as const) {
     for (const [name, { reason, end }] of Object.entries(ends)) {
       t.test(`${name} answers a running call with an error, as ${mode}${resumable ? ', resumable' : ''}`, async (t) => {
         const called = createDeferred()
         const never = createDeferred<{ content: [] }>()
         const stage = await stageEndpoint(t, {
-          endpoint: { enableJsonResponse, resumable },
+          endpoint: { responseMode, resumable },
           equip (server) {
             server.registerTool('wait', {}, () => {
               called.resolve()
@@ -120,7 +120,7 @@ for (const enableJsonResponse of [true, false]) {
   t.test(`each call of a batch is answered, as ${mode}`, async (t) => {
     const called = createDeferred()
     const stage = await stageEndpoint(t, {
-      endpoint: { enableJsonResponse },
+      endpoint: { responseMode },
       equip (server) {
         server.registerTool('wait', {}, () => {
           called.resolve()
@@ -137,14 +137,14 @@ for (const enableJsonResponse of [true, false]) {
     await called.promise
     stage.app.sessionManager.cleanup(id)
     const response = await call
-    const messages = enableJsonResponse ? response.json() : parseEvents(response.body)
+    const messages = responseMode === 'json' ? response.json() : parseEvents(response.body)
     t.match(messages, [{ id: 'a', error: { code: -32001 } }, { id: 0, error: { code: -32001 } }])
   })
 
   t.test(`two calls under one id both come to an end, as ${mode}`, async (t) => {
     let calls = 0
     const stage = await stageEndpoint(t, {
-      endpoint: { enableJsonResponse },
+      endpoint: { responseMode },
       equip (server) {
         server.registerTool('wait', {}, () => {
           calls++
@@ -161,7 +161,7 @@ for (const enableJsonResponse of [true, false]) {
 
   t.test(`a tool may close its own session, as ${mode}`, async (t) => {
     const stage = await stageEndpoint(t, {
-      endpoint: { enableJsonResponse },
+      endpoint: { responseMode },
       equip (server, { session }) {
         server.registerTool('leave', {}, () => {
           stage.app.sessionManager.cleanup(session.id)

@@ -7,7 +7,7 @@ import { Census } from '../helpers/garbage.js'
 import { call, openSession } from '../helpers/http-client.js'
 import { until } from '../helpers/until.js'
 
-const json = { enableJsonResponse: true }
+const json = { responseMode: 'json' } as const
 
 t.test('answers are JSON', async (t) => {
   const { listen } = await buildEndpoint(t, { endpoint: json })

@@ -11,8 +11,12 @@ const createServer = (): CountedServer => new CountedServer()
 const wrongForEndpoint: { [option: string]: unknown[] } = {
   createServer: [undefined, null, 'server', {}, 1],
   path: [null, '', 'mcp', 'http://localhost/mcp', 1, /mcp/, ['/mcp']],
-  enableJsonResponse: [null, 0, 'true', {}],
-  resumable: [null, true, 'yes', 100, {}, { maxEvents: '100' }, { maxEvents: null }, { max: 100 }, []],
+  responseMode: [null, true, 'stream', 'JSON', ['json']],
+  resumable: [null, true, 'yes', 100, []],
+  cancelOnDisconnect: [null, 0, 'true', {}],
+  maxBuffered: [null, 0, -1, 1.5, NaN, Infinity, '4 MiB', false],
+  maxSetup: [null, 0, -1, 1.5, NaN, Infinity, '64 KiB', false],
+  recheckOwner: [null, 1, 'false', {}],
   allowedHosts: [null, 'localhost', [undefined], ['localhost', 1], { 0: 'localhost' }, new Set(['localhost'])],
   allowedOrigins: [null, 'http://localhost', [/localhost/], true],
   heartbeatInterval: [null, -1, NaN, Infinity, '15000', 2 ** 31],
@@ -56,6 +60,11 @@ for (const [option, values] of Object.entries(wrongForSessions)) {
 for (const [json, message] of [
   ['{"maxEvents":0}', 'Option "resumable.maxEvents" must be a whole number > 0, got 0 (number)'],
   ['{"maxEvents":1.5}', 'Option "resumable.maxEvents" must be a whole number > 0, got 1.5 (number)'],
+  ['{"maxEvents":"100"}', 'Option "resumable.maxEvents" must be a whole number > 0, got "100" (string)'],
+  ['{"maxEvents":null}', 'Option "resumable.maxEvents" must be a whole number > 0, got null (object)'],
+  ['{"maxBytes":0}', 'Option "resumable.maxBytes" must be a whole number > 0, got 0 (number)'],
+  ['{"maxBytes":"4 MiB"}', 'Option "resumable.maxBytes" must be a whole number > 0, got "4 MiB" (string)'],
+  ['{"max":100}', 'Unknown option "resumable.max": did you mean "resumable.maxBytes"?'],
   ['{"maxEvents":1,"retryInterval":"1"}', 'Option "resumable.retryInterval" must be a number of milliseconds >= 0 (0: at once), got "1" (string)'],
   ['{"maxEvents":1,"retryInterval":null}', 'Option "resumable.retryInterval" must be a number of milliseconds >= 0 (0: at once), got null (object)']
 ] as const) {
@@ -67,6 +76,16 @@ for (const [json, message] of [
     t.strictSame(error, new TypeError(message))
   })
 }
+
+t.test('enableJsonResponse, which it is in SDK 1, says what to write', async (t) => {
+  for (const [enableJsonResponse, mode] of [[true, 'json'], [false, 'sse']] as const) {
+    const options = { createServer, enableJsonResponse }
+    t.throws(
+      () => resolveEndpointOptions(options),
+      new TypeError(`Option "enableJsonResponse" is "responseMode" here: use responseMode: '${mode}'`)
+    )
+  }
+})
 
 t.test('the endpoint without mcpSessions says what to register', async (t) => {
   const app = Fastify()
@@ -89,8 +108,12 @@ t.test('undefined is the default, for every option', async (t) => {
   t.strictSame(defaults, {
     createServer,
     path: '/mcp',
-    enableJsonResponse: false,
+    responseMode: 'auto',
     resumable: undefined,
+    cancelOnDisconnect: false,
+    maxBuffered: 4_194_304,
+    maxSetup: 65_536,
+    recheckOwner: true,
     allowedHosts: undefined,
     allowedOrigins: undefined,
     heartbeatInterval: 15_000,
@@ -99,8 +122,12 @@ t.test('undefined is the default, for every option', async (t) => {
   t.strictSame(resolveEndpointOptions({
     createServer,
     path: undefined,
-    enableJsonResponse: undefined,
+    responseMode: undefined,
     resumable: undefined,
+    cancelOnDisconnect: undefined,
+    maxBuffered: undefined,
+    maxSetup: undefined,
+    recheckOwner: undefined,
     allowedHosts: undefined,
     allowedOrigins: undefined,
     heartbeatInterval: undefined,
@@ -113,8 +140,12 @@ t.test('good values are taken as they are', async (t) => {
   t.strictSame(resolveEndpointOptions({
     createServer,
     path: '/',
-    enableJsonResponse: true,
-    resumable: { maxEvents: 1, retryInterval: 0 },
+    responseMode: 'json',
+    resumable: { maxEvents: 1, maxBytes: 1, retryInterval: 0 },
+    cancelOnDisconnect: true,
+    maxBuffered: 1,
+    maxSetup: 1,
+    recheckOwner: false,
     allowedHosts: [],
     allowedOrigins: ['https://example.com'],
     heartbeatInterval: 0,
@@ -122,16 +153,22 @@ t.test('good values are taken as they are', async (t) => {
   }), {
     createServer,
     path: '/',
-    enableJsonResponse: true,
-    resumable: { maxEvents: 1, retryInterval: 0 },
+    responseMode: 'json',
+    resumable: { maxEvents: 1, maxBytes: 1, retryInterval: 0 },
+    cancelOnDisconnect: true,
+    maxBuffered: 1,
+    maxSetup: 1,
+    recheckOwner: false,
     allowedHosts: [],
     allowedOrigins: ['https://example.com'],
     heartbeatInterval: 0,
     modern
   })
   t.equal(resolveEndpointOptions({ createServer, resumable: false }).resumable, undefined)
-  t.strictSame(resolveEndpointOptions({ createServer, resumable: { maxEvents: 5, retryInterval: undefined } }).resumable,
-    { maxEvents: 5, retryInterval: 1000 })
+  t.strictSame(resolveEndpointOptions({ createServer, responseMode: 'sse' }).responseMode, 'sse')
+  t.strictSame(resolveEndpointOptions({ createServer, resumable: { maxEvents: 5, maxBytes: undefined, retryInterval: undefined } }).resumable,
+    { maxEvents: 5, maxBytes: 4_194_304, retryInterval: 1000 })
+  t.strictSame(resolveEndpointOptions({ createServer, resumable: {} }).resumable, { maxEvents: 1000, maxBytes: 4_194_304, retryInterval: 1000 })
 })
 
 t.test('options are never written, and a list that changes later changes nothing', async (t) => {

@@ -47,8 +47,8 @@ t.test('close() ends open GET streams and returns at once', async (t) => {
 })
 
 t.test('close() leaves a running call its time', async (t) => {
-  for (const enableJsonResponse of [false, true]) {
-    const { app, listen, server } = await buildEndpoint(t, { sessions: { drainTimeout: LONG }, endpoint: { enableJsonResponse } })
+  for (const responseMode of ['sse', 'json'] as const) {
+    const { app, listen, server } = await buildEndpoint(t, { sessions: { drainTimeout: LONG }, endpoint: { responseMode } })
     const client = await openSession(t, await listen())
     const pending = client.post(call(2, 'wait'))
     await until(() => server().waiting.length === 1, 'the call has come')
@@ -64,8 +64,8 @@ t.test('close() leaves a running call its time', async (t) => {
 })
 
 t.test('a call that does not finish is cut at drainTimeout, with an error for an answer', async (t) => {
-  for (const enableJsonResponse of [false, true]) {
-    const { app, listen, server } = await buildEndpoint(t, { sessions: { drainTimeout: 50 }, endpoint: { enableJsonResponse } })
+  for (const responseMode of ['sse', 'json'] as const) {
+    const { app, listen, server } = await buildEndpoint(t, { sessions: { drainTimeout: 50 }, endpoint: { responseMode } })
     const client = await openSession(t, await listen())
     const calls = [client.post(call('a', 'wait')), client.post(call('b', 'wait'))]
     await until(() => server().waiting.length === 2, 'the calls have come')
@@ -90,7 +90,7 @@ t.test('a drainTimeout of 0 waits for nothing', async (t) => {
 })
 
 t.test('a call with the id of another one that is running does not hang close()', async (t) => {
-  const { app, listen, server } = await buildEndpoint(t, { sessions: { drainTimeout: 50 }, endpoint: { enableJsonResponse: true } })
+  const { app, listen, server } = await buildEndpoint(t, { sessions: { drainTimeout: 50 }, endpoint: { responseMode: 'json' } })
   const client = await openSession(t, await listen())
   const calls = [client.post(call(2, 'wait')), client.post(call(2, 'wait'))]
   await until(() => server().waiting.length === 2, 'the calls have come')
@@ -99,9 +99,9 @@ t.test('a call with the id of another one that is running does not hang close()'
 })
 
 t.test('a tool that never answers in stateless mode does not hang close()', async (t) => {
-  for (const enableJsonResponse of [false, true]) {
+  for (const responseMode of ['sse', 'json'] as const) {
     const { app, listen, server, servers } = await buildEndpoint(t, {
-      sessions: { enabled: false, drainTimeout: 20 }, endpoint: { enableJsonResponse }
+      sessions: { enabled: false, drainTimeout: 20 }, endpoint: { responseMode }
     })
     const client = new HttpClient(t, await listen())
     const pending = client.post(call(2, 'wait')).then((answer) => answer.end()).catch(() => {})

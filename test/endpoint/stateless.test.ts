@@ -21,16 +21,16 @@ async function serversClose (t: Test, { servers, ends, app }: Stage): Promise<vo
   t.strictSame(ends, [])
 }
 
-for (const enableJsonResponse of [true, false]) {
-  t.test(`each request gets a server, which is closed after it, with enableJsonResponse ${enableJsonResponse}`, async (t) => {
-    const stage = await stageStateless(t, { endpoint: { enableJsonResponse } })
+for (const responseMode of ['json', 'sse'] as const) {
+  t.test(`each request gets a server, which is closed after it, with responseMode ${responseMode}`, async (t) => {
+    const stage = await stageStateless(t, { endpoint: { responseMode } })
     const initialized = await post(stage.app, INITIALIZE)
     t.equal(initialized.statusCode, 200)
     t.match(parseMessage(initialized), { result: { serverInfo: { name: 'counted' } } })
     t.equal(initialized.headers['mcp-session-id'], undefined)
     const called = await post(stage.app, rpc('tools/call', { name: 'echo' }))
     t.match(parseMessage(called), { result: { content: [{ text: 'hello' }] } })
-    t.match(called.headers['content-type'], enableJsonResponse ? 'application/json' : 'text/event-stream')
+    t.match(called.headers['content-type'], responseMode === 'json' ? 'application/json' : 'text/event-stream')
     t.equal((await post(stage.app, { jsonrpc: '2.0', method: 'notifications/initialized' })).statusCode, 202)
     t.equal(stage.servers.length, 3)
     await serversClose(t, stage)
@@ -103,12 +103,12 @@ t.test('a server that cannot be closed is logged', async (t) => {
   await until(() => log.some((line) => line.includes('Closing the MCP server failed')), 'the failure is logged')
 })
 
-for (const enableJsonResponse of [true, false]) {
-  t.test(`a client that goes during its call stops it, with enableJsonResponse ${enableJsonResponse}`, async (t) => {
+for (const responseMode of ['json', 'sse'] as const) {
+  t.test(`a client that goes during its call stops it, with responseMode ${responseMode}`, async (t) => {
     const called = createDeferred()
     const stopped = createDeferred()
     const stage = await stageStateless(t, {
-      endpoint: { enableJsonResponse },
+      endpoint: { responseMode },
       equip (server) {
         server.registerTool('wait', {}, ({ signal }) => new Promise(() => {
           signal.addEventListener('abort', () => stopped.resolve())

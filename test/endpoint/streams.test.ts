@@ -110,7 +110,7 @@ t.test('a client that vanishes during a call frees its session, and the tool goe
 })
 
 t.test('a client that vanishes before the first byte frees its session', async (t) => {
-  const { app, listen, server } = await buildEndpoint(t, { endpoint: { enableJsonResponse: true } })
+  const { app, listen, server } = await buildEndpoint(t, { endpoint: { responseMode: 'json' } })
   const url = await listen()
   const client = await openSession(t, url)
   const raw = await connectRaw(t, Number(url.port))
@@ -201,8 +201,8 @@ t.test('a large answer arrives whole', async (t) => {
 })
 
 t.test('the stream of a call that is cancelled ends, without an answer', async (t) => {
-  for (const enableJsonResponse of [false, true]) {
-    const { app, listen, server } = await buildEndpoint(t, { endpoint: { enableJsonResponse } })
+  for (const responseMode of ['sse', 'json'] as const) {
+    const { app, listen, server } = await buildEndpoint(t, { endpoint: { responseMode } })
     const client = await openSession(t, await listen())
     const cancelled = client.post(call(2, 'wait'))
     const running = client.post(call(3, 'wait'))
