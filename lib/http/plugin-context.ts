@@ -2,6 +2,7 @@ import type { FastifyInstance } from 'fastify'
 import { MissingPluginError } from '../base/errors.js'
 import type { Identify } from './principal.js'
 import type { Reject } from './rejection.js'
+import type { ReplyTracker } from './reply-tracker.js'
 import type { SessionCluster } from './session-cluster.js'
 import type { SessionManager } from '../session/session-manager.js'
 import type { Shutdown } from './shutdown.js'
@@ -14,6 +15,7 @@ export interface PluginContext {
   /** Milliseconds. */
   readonly drainTimeout: number
   readonly sessions: SessionManager
+  readonly replies: ReplyTracker
   readonly shutdown: Shutdown
   /** Undefined: all sessions live in this process. */
   readonly cluster: SessionCluster | undefined

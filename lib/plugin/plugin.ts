@@ -7,6 +7,7 @@ import type { ClusterOptions } from '../cluster/options.js'
 import { createFastifyLogger } from './fastify-logger.js'
 import { resolveOptions, type McpSessionsOptions } from './options.js'
 import { createWriteBarrier } from '../http/write-barrier.js'
+import { decorateWithRecord, ReplyTracker } from '../http/reply-tracker.js'
 import { checkRouteConfig, createSessionHook } from '../http/session-hook.js'
 import { hashSessionId } from '../session/session-id.js'
 import { providePluginContext, type PluginContext } from '../http/plugin-context.js'
@@ -20,13 +21,15 @@ async function mcpSessionsPlugin (fastify: FastifyInstance, options: McpSessions
   const sessions = new SessionManager({
     ttl, cleanupInterval, maxSessions, maxSessionsPerPrincipal, logger, formatId: hashSessionId
   })
+  const replies = new ReplyTracker(sessions)
   const node = options.cluster === undefined ? undefined : await joinCluster(fastify, sessions, ttl, options.cluster)
   const shutdown = new Shutdown(sessions, { drainTimeout, handsOver: node !== undefined })
   if (node !== undefined) shutdown.add(node)
-  const context: PluginContext = { ...resolved, sessions, shutdown, cluster: node }
+  const context: PluginContext = { ...resolved, sessions, replies, shutdown, cluster: node }
 
   fastify.decorate('sessionManager', sessions)
   fastify.decorateRequest('mcpSession', null)
+  decorateWithRecord(fastify)
   providePluginContext(fastify, context)
 
   fastify.addHook('onReady', async function startCleanup () {
