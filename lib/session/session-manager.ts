@@ -3,7 +3,7 @@ import { EventEmitter } from 'node:events'
 import { describeValue } from '../base/describe-value.js'
 import { SessionLimitError } from '../base/errors.js'
 import type { ILogger, LogLevel } from '../base/logger.js'
-import { checkCount, checkFunction, checkMethod, checkMilliseconds, checkTimer, clampToTimer } from '../base/option-checks.js'
+import { checkBoolean, checkCount, checkFunction, checkMethod, checkMilliseconds, checkNames, checkTimer, clampToTimer } from '../base/option-checks.js'
 import { fail, succeed, type Result } from '../base/result.js'
 import { asError, runGuarded } from '../base/safe-call.js'
 import { IdleQueue } from './idle-queue.js'
@@ -13,21 +13,51 @@ import { isSessionId } from './session-id.js'
 import { SessionRecord } from './session-record.js'
 import type { CloseReason, RestoredOrigin, Session, SessionMetadata, SessionOrigin } from './session.js'
 
+/** All times are milliseconds. */
 export interface SessionManagerOptions {
-  /** Idle milliseconds after which a session expires; 0: never. Default 3600000. */
+  /**
+   * Has no effect here: a manager works whatever it says. It is accepted so
+   * that a configuration shared with the plugin can be passed on as it is.
+   *
+   * @default true
+   */
+  enabled?: boolean | undefined
+  /**
+   * Idle time after which a session expires; 0: never.
+   *
+   * @default 3_600_000
+   */
   ttl?: number | undefined
-  /** Milliseconds between two sweeps; 0: ttl / 2. Default 300000. */
+  /**
+   * Time between two sweeps for expired sessions; 0: ttl / 2. At most 2_147_483_647.
+   *
+   * @default 300_000
+   */
   cleanupInterval?: number | undefined
   /**
    * How many sessions there may be. Past it the longest-idle one is closed
-   * (`evicted`) to make room. Default: no limit.
+   * (`evicted`) to make room.
+   *
+   * @default no limit
    */
   maxSessions?: number | undefined
-  /** The same within one principal. Sessions without a principal do not count. Default: no limit. */
+  /**
+   * The same within one principal. Sessions without a principal do not count.
+   *
+   * @default no limit
+   */
   maxSessionsPerPrincipal?: number | undefined
-  /** Where log entries go. Default: nowhere. */
+  /**
+   * Where log entries go; the second argument of the constructor goes first.
+   *
+   * @default nowhere
+   */
   logger?: ILogger | undefined
-  /** How a session id is written in log entries. Default: as it is. */
+  /**
+   * How a session id is written in log entries.
+   *
+   * @default as it is
+   */
   formatId?: ((id: string) => string) | undefined
 }
 
@@ -49,6 +79,7 @@ interface Sweep {
   removed: number
 }
 
+const NAMES = ['enabled', 'ttl', 'cleanupInterval', 'maxSessions', 'maxSessionsPerPrincipal', 'logger', 'formatId']
 const DEFAULT_TTL = 3_600_000
 const DEFAULT_CLEANUP_INTERVAL = 300_000
 // Small enough that a slice whose listeners take 30 µs a session stays below 10 ms.
@@ -77,14 +108,19 @@ export class SessionManager extends EventEmitter<SessionEvents> {
   // The next slice of the sweep; none while one runs.
   #slice: NodeJS.Immediate | undefined
 
-  /** @throws TypeError for an option of the wrong type or out of range */
-  constructor (options: SessionManagerOptions = {}) {
+  /**
+   * @param logger where log entries go; goes before `options.logger`
+   * @throws TypeError for an option that does not exist, is of the wrong type or out of range
+   */
+  constructor (options: SessionManagerOptions = {}, logger: ILogger | undefined = options.logger) {
     super()
-    const { ttl = DEFAULT_TTL, cleanupInterval = DEFAULT_CLEANUP_INTERVAL } = options
+    checkNames(options, NAMES)
+    const { enabled = true, ttl = DEFAULT_TTL, cleanupInterval = DEFAULT_CLEANUP_INTERVAL } = options
+    checkBoolean('enabled', enabled)
     this.#ttl = checkMilliseconds('ttl', ttl, 'sessions never expire') || Infinity
     const interval = checkTimer('cleanupInterval', cleanupInterval, 'half of the ttl')
     this.#cleanupInterval = interval === 0 ? clampToTimer(this.#ttl / 2) : interval
-    this.#logger = checkMethod('logger', options.logger, 'sendLog', '({ level, data, logger })')
+    this.#logger = checkMethod('logger', logger, 'sendLog', '({ level, data, logger })')
     this.#formatId = checkFunction('formatId', options.formatId, '(id) => string') ?? String
     this.#idle = new IdleQueue(this.#ttl)
     this.#maxSessions = checkCount('maxSessions', options.maxSessions) ?? Infinity

@@ -1,4 +1,5 @@
 import t from 'tap'
+import type { LogEntry } from '../../lib/base/logger.js'
 import { SessionManager, type SessionManagerOptions } from '../../lib/session/session-manager.js'
 import { collectNow } from '../helpers/garbage.js'
 import { nextTurn, recordManager, stopTime } from '../helpers/recorded-manager.js'
@@ -27,7 +28,7 @@ t.test('create tracks a session that starts now, without metadata and without re
   const { manager, takeLog, events } = recordManager()
   const id = manager.create()
   const session = manager.get(id)
-  t.strictSame({ ...session }, { id, createdAt: 5000, lastAccessedAt: 5000, metadata: undefined, activeRequests: 0, ...NOBODY })
+  t.strictSame({ ...session }, { id, createdAt: 5000, lastAccessedAt: 5000, metadata: undefined, activeRequests: 0, openStreams: 0, ...NOBODY })
   t.strictSame(takeLog(), [`Session created: ${id}`])
   t.strictSame(events, [`created ${id}`])
 })
@@ -42,6 +43,7 @@ t.test('register tracks an id that was made elsewhere', async (t) => {
     lastAccessedAt: 5000,
     metadata: { user: 'ada' },
     activeRequests: 0,
+    openStreams: 0,
     ...NOBODY
   })
   t.strictSame(takeLog(), ['Session registered: from-the-sdk (metadata: user)'])
@@ -241,7 +243,8 @@ t.test('a session looks like data, and its metadata is frozen', async (t) => {
     id: 'a',
     createdAt: 5000,
     metadata: { user: 'ada' },
-    activeRequests: 0
+    activeRequests: 0,
+    openStreams: 0
   })
   t.throws(() => Object.assign(session?.metadata ?? {}, { admin: true }), TypeError)
 })
@@ -306,6 +309,7 @@ t.test('register with bad metadata leaves the session of that id alone', async (
 
 t.test('bad configuration is a TypeError that names the option', async (t) => {
   const bad: Array<[keyof SessionManagerOptions, unknown[]]> = [
+    ['enabled', [null, 0, 1, 'true', {}]],
     ['ttl', [-1, NaN, Infinity, '1000', null, {}, true, 5n]],
     ['cleanupInterval', [-1, NaN, Infinity, '1000', null, [], false, 2 ** 31]],
     ['logger', [null, 'console', 7, {}, { sendLog: true }, () => {}]],
@@ -328,6 +332,39 @@ t.test('bad configuration is a TypeError that names the option', async (t) => {
     () => new SessionManager({ cleanupInterval: NaN }),
     new TypeError('Option "cleanupInterval" must be a number of milliseconds >= 0 (0: half of the ttl), got NaN (number)')
   )
+})
+
+t.test('the logger is the second argument, as in new SessionManager(config, logger)', async (t) => {
+  const lines: unknown[] = []
+  const logger = { sendLog: ({ data }: LogEntry) => { lines.push(data) } }
+  const silenced = { sendLog: () => { t.fail('the second argument goes first') } }
+  new SessionManager({ enabled: true, ttl: 60_000, cleanupInterval: 1000 }, logger).register('a')
+  new SessionManager({ logger: silenced }, logger).register('b')
+  new SessionManager({ logger }, undefined).register('c')
+  t.strictSame(lines, ['Session registered: a', 'Session registered: b', 'Session registered: c'])
+  for (const bad of ['null', '7', '{}', '"console"']) {
+    t.throws(() => new SessionManager({ logger }, fromJson(bad)), { name: 'TypeError', message: /^Option "logger" must be / })
+  }
+})
+
+t.test('a manager works whatever `enabled` says', async (t) => {
+  for (const enabled of [true, false, undefined]) {
+    const { manager, takeLog } = recordManager({ enabled })
+    manager.register('a')
+    manager.startTTLCleanup()
+    manager.stopTTLCleanup()
+    t.equal(manager.get('a')?.id, 'a')
+    t.equal(takeLog().length, 3)
+  }
+})
+
+t.test('an option that does not exist is a TypeError that names the one that was meant', async (t) => {
+  for (const [written, meant] of [['maxSession', 'maxSessions'], ['TTL', 'ttl'], ['cleanupinterval', 'cleanupInterval']]) {
+    t.throws(
+      () => new SessionManager({ [String(written)]: 5 }),
+      new TypeError(`Unknown option "${written}": did you mean "${meant}"?`)
+    )
+  }
 })
 
 t.test('an option that is undefined has its default', async (t) => {

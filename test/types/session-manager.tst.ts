@@ -19,6 +19,7 @@ test('a session is not written to', () => {
     readonly lastAccessedAt: number
     readonly metadata?: Session['metadata']
     readonly activeRequests: number
+    readonly openStreams: number
     readonly principal?: Session['principal']
     readonly clientInfo?: Session['clientInfo']
     readonly protocolVersion?: Session['protocolVersion']
@@ -78,6 +79,9 @@ describe('ILogger', () => {
   test("is what the SDK's sendLoggingMessage takes", () => {
     const logger: ILogger = { sendLog: (entry) => server.sendLoggingMessage(entry) }
     expect(SessionManager).type.toBeConstructableWith({ logger })
+    expect(SessionManager).type.toBeConstructableWith({ enabled: true, ttl: 1000, cleanupInterval: 500 }, logger)
+    expect(SessionManager).type.not.toBeConstructableWith({ maxSession: 5 }, logger)
+    expect(SessionManager).type.not.toBeConstructableWith({}, 'console')
     expect<{ sendLog: Server['sendLoggingMessage'] }>().type.toBeAssignableTo<ILogger>()
   })
 
