@@ -71,7 +71,7 @@ async function startRedis (): Promise<ChildProcess> {
 }
 
 async function startNode (nodePort: number): Promise<number | undefined> {
-  const child = spawn(process.execPath, ['--import', 'tsx', SERVER], {
+  const child = spawn(process.execPath, [...process.execArgv, SERVER], {
     detached: true,
     stdio: ['ignore', 'pipe', 'inherit'],
     env: { ...process.env, PORT: `${nodePort}`, REDIS_URL: `redis://127.0.0.1:${redisPort}` }

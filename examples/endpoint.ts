@@ -1,5 +1,5 @@
 import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
-import mcpSessions, { mcpEndpoint, type McpSessionsOptions } from '../index.js'
+import mcpSessions, { mcpEndpoint, type McpSessionsOptions } from 'fastify-mcp-sessions'
 import { buildNotesServer, notesApi, type NotesApiOptions } from './notes.js'
 
 export async function buildApp (

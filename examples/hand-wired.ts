@@ -5,7 +5,7 @@ import { isInitializeRequest } from '@modelcontextprotocol/sdk/types.js'
 import { randomUUID } from 'node:crypto'
 import mcpSessions, {
   MissingSessionIdError, SessionNotFoundError, toJsonRpcError, type McpSessionsOptions, type SessionError
-} from '../index.js'
+} from 'fastify-mcp-sessions'
 import { buildNotesServer, notesApi } from './notes.js'
 
 export async function buildHandWiredApp (options: McpSessionsOptions = {}, logger = false): Promise<FastifyInstance> {

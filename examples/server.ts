@@ -8,7 +8,7 @@ import { connectRedis } from './redis.js'
 const NOTICE = 500
 
 const port = Number(process.env['PORT'] ?? 3000)
-const redis = connectRedis(process.env['REDIS_URL'])
+const redis = await connectRedis(process.env['REDIS_URL'])
 let stopping: Promise<void> | undefined
 const app = process.argv[2] === 'hand-wired'
   ? await buildHandWiredApp({}, true)

@@ -4,7 +4,7 @@ import { spawnSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readFileSync, realpathSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
-import { cleanEnv, ROOT } from './helpers/child.js'
+import { cleanEnv, ROOT, start } from './helpers/child.js'
 
 // Building and packing takes seconds on a small machine.
 t.setTimeout(180_000)
@@ -25,7 +25,7 @@ function link (project: string, name: string): void {
   symlinkSync(realpathSync(join(ROOT, 'node_modules', name)), target)
 }
 
-/** A project outside of this repository that has installed the package, its dependencies and its peers, and no more. */
+/** A project outside of this repository that has installed the package, what it needs, and what a project in TypeScript has. */
 function installPacked (t: Test): { project: string, files: string[] } {
   const project = mkdtempSync(join(tmpdir(), 'fastify-mcp-sessions-'))
   t.teardown(() => rmSync(project, { recursive: true }))
@@ -33,8 +33,9 @@ function installPacked (t: Test): { project: string, files: string[] } {
   run(project, 'tar', '-xzf', packed.filename)
   mkdirSync(join(project, 'node_modules'))
   renameSync(join(project, 'package'), join(project, 'node_modules', 'fastify-mcp-sessions'))
-  const needed = [...Object.keys(manifest.dependencies), ...Object.keys(manifest.peerDependencies), '@types/node']
-  for (const name of needed) link(project, name)
+  const peers = Object.keys(manifest.peerDependencies).filter((name) => manifest.peerDependenciesMeta[name]?.optional !== true)
+  // zod comes with the SDK.
+  for (const name of [...Object.keys(manifest.dependencies), ...peers, 'zod', 'tsx', '@types/node']) link(project, name)
   return { project, files: packed.files.map(({ path }: { path: string }) => path) }
 }
 
@@ -52,10 +53,10 @@ const TRY = `
 const WORKS = { status: 200, manager: true, code: 'FST_ERR_MCP_SESSION_NOT_FOUND' }
 
 t.test('has what runs, what types it, and what says so', async (t) => {
-  for (const file of ['package.json', 'LICENSE', 'dist/index.js', 'dist/index.d.ts', 'dist/lib/plugin/plugin.js', 'dist/lib/plugin/augmentation.d.ts']) {
+  for (const file of ['package.json', 'LICENSE', 'README.md', 'CHANGELOG.md', 'examples/server.ts', 'dist/index.js', 'dist/index.d.ts', 'dist/lib/plugin/plugin.js', 'dist/lib/plugin/augmentation.d.ts']) {
     t.ok(files.includes(file), file)
   }
-  t.strictSame(files.filter((file) => !/^(dist\/.*\.(js|d\.ts)|package\.json|LICENSE|README\.md|CHANGELOG\.md)$/.test(file)), [])
+  t.strictSame(files.filter((file) => !/^(dist\/.*\.(js|d\.ts)|examples\/.*\.ts|package\.json|LICENSE|README\.md|CHANGELOG\.md)$/.test(file)), [])
 })
 
 t.test('can be imported', async (t) => {
@@ -75,6 +76,14 @@ t.test('can be required: the whole registers as the plugin, and has the named ex
     ;(async () => {${TRY}})()
   `)
   t.strictSame(JSON.parse(run(project, process.execPath, 'try.cjs')), WORKS)
+})
+
+t.test('has examples that start where the package is installed, with nothing else but tsx', async (t) => {
+  const server = start(t, process.execPath, ['--import', 'tsx', 'node_modules/fastify-mcp-sessions/examples/server.ts'], { PORT: '0' }, project)
+  await server.says('MCP endpoint')
+  server.process.kill('SIGINT')
+  t.equal(await server.ended, 0)
+  t.equal(server.stderr, '')
 })
 
 t.test('is typed for ES modules and for CommonJS', async (t) => {

@@ -4,7 +4,7 @@ import { buildApp } from '../../examples/endpoint.js'
 import { notesApi } from '../../examples/notes.js'
 import mcpSessions from '../../index.js'
 import { listen } from '../helpers/app.js'
-import { start } from '../helpers/child.js'
+import { readScript, start } from '../helpers/child.js'
 import { call, openSession } from '../helpers/http-client.js'
 
 t.setTimeout(120_000)
@@ -34,7 +34,8 @@ t.test('an app that is about to stop says so to the load balancer', async (t) =>
 
 t.test('Ctrl-C ends the example cleanly, with a stream open', { skip: process.platform === 'win32' && 'no SIGINT there' }, async (t) => {
   for (const args of [[], ['hand-wired']]) {
-    const server = start(t, process.execPath, ['--import', 'tsx', 'examples/server.ts', ...args], { PORT: '0' })
+    const [command, options] = readScript('start')
+    const server = start(t, command, [...options, ...args], { PORT: '0' })
     await server.says('curl -s -X DELETE')
     const [, url] = /^MCP endpoint: (\S+)$/m.exec(server.stdout) ?? []
     const client = await openSession(t, new URL(url ?? ''))

@@ -1,12 +1,10 @@
 // What a newcomer does: npm start, copy, paste, Ctrl-C.
 import t, { type Test } from 'tap'
 import { spawnSync } from 'node:child_process'
-import { readFileSync } from 'node:fs'
 import { once } from 'node:events'
 import { connect, createServer } from 'node:net'
-import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
-import { cleanEnv, ROOT, start, type Child } from '../helpers/child.js'
+import { cleanEnv, readScript, start, type Child } from '../helpers/child.js'
 
 const PROMPT = 2_000
 
@@ -14,9 +12,7 @@ const PROMPT = 2_000
 t.setTimeout(120_000)
 
 function startServer (t: Test, port = '0'): Child {
-  const { scripts } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'))
-  const [command, ...args] = scripts.start.split(' ')
-  return start(t, command, args, { PORT: port })
+  return start(t, ...readScript('start'), { PORT: port })
 }
 
 async function startedServer (t: Test): Promise<{ server: Child, url: string }> {

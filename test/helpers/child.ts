@@ -1,5 +1,6 @@
 import type { Test } from 'tap'
 import { spawn, type ChildProcess } from 'node:child_process'
+import { readFileSync } from 'node:fs'
 import { delimiter, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
@@ -17,6 +18,13 @@ export function cleanEnv (extra: NodeJS.ProcessEnv = {}): NodeJS.ProcessEnv {
   }
   const path = [join(ROOT, 'node_modules', '.bin'), dirname(process.execPath), process.env['PATH']].join(delimiter)
   return { ...env, ...NOT_COVERED, PATH: path, ...extra }
+}
+
+/** The command of a script of package.json, and its arguments. */
+export function readScript (name: string): [command: string, args: string[]] {
+  const { scripts } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'))
+  const [command, ...args] = scripts[name].split(' ')
+  return [command, args]
 }
 
 /** A process that a test starts, and everything that it says. */
