@@ -9,7 +9,8 @@ import mcpSessions, {
 import { buildNotesServer, notesApi } from './notes.js'
 
 export async function buildHandWiredApp (options: McpSessionsOptions = {}, logger = false): Promise<FastifyInstance> {
-  const app = Fastify({ logger })
+  // Or close() waits for the spare connections that browsers and fetch() open.
+  const app = Fastify({ logger, forceCloseConnections: true })
   await app.register(mcpSessions, options)
   await app.register(notesApi)
   await app.register(handWiredEndpoint)

@@ -14,8 +14,9 @@ const app = process.argv[2] === 'hand-wired'
   ? await buildHandWiredApp({}, true)
   : await buildApp(
     redis === undefined ? {} : { cluster: { redis } },
-    // A node of a cluster goes on serving while it hands its sessions over.
-    { logger: true, return503OnClosing: redis === undefined },
+    // A node of a cluster goes on serving while it hands its sessions over. Elsewhere Ctrl-C waits for no
+    // connection on which nothing runs: browsers and fetch() open spare ones.
+    { logger: true, return503OnClosing: redis === undefined, forceCloseConnections: redis === undefined },
     { isReady: () => stopping === undefined }
   )
 
