@@ -25,7 +25,7 @@ export type { ClusterSession, SessionDirectory } from './lib/cluster/session-dir
 export type {
   CreateServer, CreateServerContext, McpEndpointOptions, ModernFetch, ResponseMode, ResumableOptions, SessionServer
 } from './lib/endpoint/options.js'
-export type { SessionError } from './lib/base/errors.js'
+export type { JsonRpcErrorResponse, SessionError } from './lib/base/errors.js'
 export type { ILogger, LogEntry, LogLevel } from './lib/base/logger.js'
 export type { McpSessionsOptions } from './lib/plugin/options.js'
 export type { Result } from './lib/base/result.js'

@@ -1,88 +1,136 @@
-import createError, { type FastifyError } from '@fastify/error'
+import createError, { type FastifyError, type FastifyErrorConstructor } from '@fastify/error'
 
 /** A rejection, as it is answered: an HTTP status and a JSON-RPC code. */
 export type SessionError = FastifyError & { readonly statusCode: number }
 
-// A rejection is an answer to a client, not a fault of the app: no stack.
-function rejection (code: string, message: string, statusCode: number) {
-  return createError(`FST_ERR_MCP_SESSION_${code}`, message, statusCode, Error, false)
+/** The body that MCP clients understand. `data.code` says which rejection it is; the SDK has one number for most. */
+export interface JsonRpcErrorResponse {
+  readonly jsonrpc: '2.0'
+  readonly error: { readonly code: number, readonly message: string, readonly data: { readonly code: string } }
+  readonly id: string | number | null
+}
+
+interface Row<C extends string, S extends number, M extends string> {
+  readonly code: C
+  readonly status: S
+  /** From JSON-RPC 2.0, section 5.1, and from the official SDK. Default -32000, a server error like any other. */
+  readonly rpcCode?: number
+  /** Seconds after which to try again. By default the answer does not say. */
+  readonly retryAfter?: number
+  readonly message: M
+}
+
+/** Written out, because the type that `createError` infers names a namespace that `moduleResolution: bundler` does not find. */
+type ErrorClass<C extends string, S extends number, A extends string[]> = FastifyErrorConstructor<{ code: C, statusCode: S }, A>
+
+/** A string for each `%s` of a message. */
+type Arguments<M extends string> = M extends `${string}%s${infer Rest}` ? [string, ...Arguments<Rest>] : []
+
+const SERVER_ERROR = -32000
+
+const table = new Map<string, Row<string, number, string>>()
+
+function define<const C extends string, const S extends number, const M extends string> (row: Row<C, S, M>): ErrorClass<C, S, Arguments<M>> {
+  table.set(row.code, row)
+  // A rejection is an answer to a client, and needs no stack. A fault of the app does.
+  return createError<C, S, Arguments<M>>(row.code, row.message, row.status, Error, row.status === 500)
 }
 
 /** A route needs a session and the request names none. */
-export const MissingSessionIdError = rejection('ID_MISSING', 'Bad Request: Mcp-Session-Id header is required', 400)
+export const MissingSessionIdError = define({
+  code: 'FST_ERR_MCP_SESSION_ID_MISSING', status: 400, message: 'Bad Request: Mcp-Session-Id header is required'
+})
 
 /** The header is sent twice, or is not 1 to 256 visible ASCII characters. */
-export const MalformedSessionIdError = rejection('ID_MALFORMED', 'Bad Request: Mcp-Session-Id header must be sent once and be 1 to 256 visible ASCII characters', 400)
+export const MalformedSessionIdError = define({
+  code: 'FST_ERR_MCP_SESSION_ID_MALFORMED', status: 400, message: 'Bad Request: Mcp-Session-Id header must be sent once and be 1 to 256 visible ASCII characters'
+})
 
 /** The session is unknown, expired, closed, or somebody else's. Clients start over on this answer. */
-export const SessionNotFoundError = rejection('NOT_FOUND', 'Session not found', 404)
+export const SessionNotFoundError = define({
+  code: 'FST_ERR_MCP_SESSION_NOT_FOUND', status: 404, rpcCode: -32001, message: 'Session not found'
+})
 
 /** There is no room for another session: all of them are in use. */
-export const SessionLimitError = rejection('LIMIT', 'Too many sessions are in use. Try again later', 503)
+export const SessionLimitError = define({
+  code: 'FST_ERR_MCP_SESSION_LIMIT', status: 503, retryAfter: 5, message: 'Too many sessions are in use. Try again later'
+})
 
 /** The app is closing and opens no more sessions. */
-export const ShuttingDownError = rejection('SHUTTING_DOWN', 'Shutting down. Try again later', 503)
+export const ShuttingDownError = define({
+  code: 'FST_ERR_MCP_SESSION_SHUTTING_DOWN', status: 503, retryAfter: 1, message: 'Shutting down. Try again later'
+})
 
 /** Redis does not answer, so nobody can tell where the session is. */
-export const ClusterUnavailableError = rejection('CLUSTER_UNAVAILABLE', 'Session storage is not available. Try again later', 503)
+export const ClusterUnavailableError = define({
+  code: 'FST_ERR_MCP_SESSION_CLUSTER_UNAVAILABLE', status: 503, retryAfter: 1, message: 'Session storage is not available. Try again later'
+})
 
 /** The node that served the session died, or lost the session, in the middle of the request. */
-export const OwnerFailedError = rejection('OWNER_FAILED', 'The node that serves the session has failed. The request may or may not have been carried out', 502)
+export const OwnerFailedError = define({
+  code: 'FST_ERR_MCP_SESSION_OWNER_FAILED', status: 502, message: 'The node that serves the session has failed. The request may or may not have been carried out'
+})
 
 /** The Host or Origin of a request is not one that the endpoint is meant for. */
-export const ForbiddenOriginError = rejection('FORBIDDEN_ORIGIN', 'Forbidden: %s is not allowed', 403)
+export const ForbiddenOriginError = define({
+  code: 'FST_ERR_MCP_SESSION_FORBIDDEN_ORIGIN', status: 403, message: 'Forbidden: %s is not allowed'
+})
 
-/** The body cannot be read: broken JSON, or none at all. */
-export const ParseError = rejection('PARSE', 'Parse error: %s', 400)
+/** The body cannot be read: broken JSON, a key that is not allowed, or none at all. */
+export const ParseError = define({
+  code: 'FST_ERR_MCP_SESSION_PARSE', status: 400, rpcCode: -32700, message: 'Parse error: %s'
+})
 
 /** The body is JSON, but not what may be sent at this point. */
-export const InvalidRequestError = rejection('INVALID_REQUEST', 'Invalid Request: %s', 400)
+export const InvalidRequestError = define({
+  code: 'FST_ERR_MCP_SESSION_INVALID_REQUEST', status: 400, rpcCode: -32600, message: 'Invalid Request: %s'
+})
 
 /** The client does not take what the endpoint would answer. */
-export const NotAcceptableError = rejection('NOT_ACCEPTABLE', 'Not Acceptable: Client must accept both application/json and text/event-stream', 406)
+export const NotAcceptableError = define({
+  code: 'FST_ERR_MCP_SESSION_NOT_ACCEPTABLE', status: 406, message: 'Not Acceptable: Client must accept both application/json and text/event-stream'
+})
 
 /** The endpoint keeps no sessions, so there is nothing to GET or DELETE. */
-export const MethodNotAllowedError = rejection('METHOD_NOT_ALLOWED', 'Method not allowed', 405)
+export const MethodNotAllowedError = define({
+  code: 'FST_ERR_MCP_SESSION_METHOD_NOT_ALLOWED', status: 405, message: 'Method not allowed'
+})
 
 /** A route has a `config.mcpSession` that means nothing. Thrown at boot. */
-export const RouteConfigError = createError<[string, string, string]>(
-  'FST_ERR_MCP_SESSION_ROUTE_CONFIG', "Route %s %s: config.mcpSession must be 'required', 'optional' or 'ignore', got %s", 500)
+export const RouteConfigError = define({
+  code: 'FST_ERR_MCP_SESSION_ROUTE_CONFIG', status: 500, message: "Route %s %s: config.mcpSession must be 'required', 'optional' or 'ignore', got %s"
+})
 
 /** `identify` gave something else than a string or undefined. */
-export const PrincipalError = createError<[string]>(
-  'FST_ERR_MCP_SESSION_PRINCIPAL', 'Option "identify" must return a string or undefined, got %s', 500)
+export const PrincipalError = define({
+  code: 'FST_ERR_MCP_SESSION_PRINCIPAL', status: 500, message: 'Option "identify" must return a string or undefined, got %s'
+})
 
 /** `createServer` gave something else than a new MCP server. */
-export const ServerError = createError<[string]>(
-  'FST_ERR_MCP_SESSION_SERVER', 'Option "createServer" must return a new MCP server each time, got %s', 500)
+export const ServerError = define({
+  code: 'FST_ERR_MCP_SESSION_SERVER', status: 500, message: 'Option "createServer" must return a new MCP server each time, got %s'
+})
 
 /** `mcpEndpoint` was registered where there are no sessions. Thrown at boot. */
-export const MissingPluginError = createError(
-  'FST_ERR_MCP_SESSION_PLUGIN_MISSING', 'Register mcpSessions before mcpEndpoint, on the same instance or one that encloses it', 500)
+export const MissingPluginError = define({
+  code: 'FST_ERR_MCP_SESSION_PLUGIN_MISSING', status: 500, message: 'Register mcpSessions before mcpEndpoint, on the same instance or one that encloses it'
+})
 
-/** JSON-RPC codes, from the specification of JSON-RPC 2.0, section 5.1, and from the official SDK; -32000 for the rest. */
-const rpcCodes: { readonly [code: string]: number } = {
-  FST_ERR_MCP_SESSION_NOT_FOUND: -32001,
-  FST_ERR_MCP_SESSION_PARSE: -32700,
-  FST_ERR_MCP_SESSION_INVALID_REQUEST: -32600
+/** The `Retry-After` of an answer, in seconds; undefined: it has none. */
+export function retryAfterOf (error: FastifyError): number | undefined {
+  return table.get(error.code)?.retryAfter
 }
 
-/** Seconds after which to try again; no other answer has a `Retry-After`. */
-const retryAfter: { readonly [code: string]: number } = {
-  FST_ERR_MCP_SESSION_LIMIT: 5,
-  FST_ERR_MCP_SESSION_SHUTTING_DOWN: 1,
-  FST_ERR_MCP_SESSION_CLUSTER_UNAVAILABLE: 1
-}
-
-export function getRetryAfter (error: FastifyError): number | undefined {
-  return retryAfter[error.code]
-}
-
-/** The body that MCP clients understand, which is what the official SDK sends too. */
-export function toJsonRpcError (error: FastifyError): object {
+/**
+ * The body of a rejection in JSON-RPC.
+ *
+ * @param id of the request that it answers, where that is known
+ */
+export function toJsonRpcError (error: FastifyError, id: string | number | null = null): JsonRpcErrorResponse {
+  const { code, message } = error
   return {
     jsonrpc: '2.0',
-    error: { code: rpcCodes[error.code] ?? -32000, message: error.message },
-    id: null
+    error: { code: table.get(code)?.rpcCode ?? SERVER_ERROR, message, data: { code } },
+    id
   }
 }

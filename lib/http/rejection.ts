@@ -1,5 +1,5 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { getRetryAfter, toJsonRpcError, type SessionError } from '../base/errors.js'
+import { retryAfterOf, toJsonRpcError, type SessionError } from '../base/errors.js'
 import { asError } from '../base/safe-call.js'
 
 /** The body of a rejection. */
@@ -10,7 +10,7 @@ export type Reject = (request: FastifyRequest, reply: FastifyReply, error: Sessi
 
 export function createReject (buildBody?: ErrorResponseBuilder): Reject {
   return function reject (request, reply, error) {
-    const seconds = getRetryAfter(error)
+    const seconds = retryAfterOf(error)
     if (seconds !== undefined) reply.header('retry-after', seconds)
     if (buildBody === undefined) {
       // As a string: the response schemas and serializers of the route are for its own bodies.

@@ -1,33 +1,37 @@
 import t from 'tap'
+import { retryAfterOf } from '../../lib/base/errors.js'
 import * as surface from '../../index.js'
 
 const table = [
-  [new surface.MissingSessionIdError(), 'FST_ERR_MCP_SESSION_ID_MISSING', 400, -32000],
-  [new surface.MalformedSessionIdError(), 'FST_ERR_MCP_SESSION_ID_MALFORMED', 400, -32000],
-  [new surface.SessionNotFoundError(), 'FST_ERR_MCP_SESSION_NOT_FOUND', 404, -32001],
-  [new surface.SessionLimitError(), 'FST_ERR_MCP_SESSION_LIMIT', 503, -32000],
-  [new surface.ShuttingDownError(), 'FST_ERR_MCP_SESSION_SHUTTING_DOWN', 503, -32000],
-  [new surface.ClusterUnavailableError(), 'FST_ERR_MCP_SESSION_CLUSTER_UNAVAILABLE', 503, -32000],
-  [new surface.OwnerFailedError(), 'FST_ERR_MCP_SESSION_OWNER_FAILED', 502, -32000],
-  [new surface.ForbiddenOriginError('this Host'), 'FST_ERR_MCP_SESSION_FORBIDDEN_ORIGIN', 403, -32000],
-  [new surface.ParseError('x'), 'FST_ERR_MCP_SESSION_PARSE', 400, -32700],
-  [new surface.InvalidRequestError('x'), 'FST_ERR_MCP_SESSION_INVALID_REQUEST', 400, -32600],
-  [new surface.NotAcceptableError(), 'FST_ERR_MCP_SESSION_NOT_ACCEPTABLE', 406, -32000],
-  [new surface.MethodNotAllowedError(), 'FST_ERR_MCP_SESSION_METHOD_NOT_ALLOWED', 405, -32000],
-  [new surface.RouteConfigError('GET', '/cart', "'x'"), 'FST_ERR_MCP_SESSION_ROUTE_CONFIG', 500, -32000],
-  [new surface.PrincipalError('number'), 'FST_ERR_MCP_SESSION_PRINCIPAL', 500, -32000],
-  [new surface.ServerError('null'), 'FST_ERR_MCP_SESSION_SERVER', 500, -32000],
-  [new surface.MissingPluginError(), 'FST_ERR_MCP_SESSION_PLUGIN_MISSING', 500, -32000]
+  [new surface.MissingSessionIdError(), 'ID_MISSING', 400, -32000, undefined],
+  [new surface.MalformedSessionIdError(), 'ID_MALFORMED', 400, -32000, undefined],
+  [new surface.SessionNotFoundError(), 'NOT_FOUND', 404, -32001, undefined],
+  [new surface.SessionLimitError(), 'LIMIT', 503, -32000, 5],
+  [new surface.ShuttingDownError(), 'SHUTTING_DOWN', 503, -32000, 1],
+  [new surface.ClusterUnavailableError(), 'CLUSTER_UNAVAILABLE', 503, -32000, 1],
+  [new surface.OwnerFailedError(), 'OWNER_FAILED', 502, -32000, undefined],
+  [new surface.ForbiddenOriginError('this Host'), 'FORBIDDEN_ORIGIN', 403, -32000, undefined],
+  [new surface.ParseError('x'), 'PARSE', 400, -32700, undefined],
+  [new surface.InvalidRequestError('x'), 'INVALID_REQUEST', 400, -32600, undefined],
+  [new surface.NotAcceptableError(), 'NOT_ACCEPTABLE', 406, -32000, undefined],
+  [new surface.MethodNotAllowedError(), 'METHOD_NOT_ALLOWED', 405, -32000, undefined],
+  [new surface.RouteConfigError('GET', '/cart', "'x'"), 'ROUTE_CONFIG', 500, -32000, undefined],
+  [new surface.PrincipalError('number'), 'PRINCIPAL', 500, -32000, undefined],
+  [new surface.ServerError('null'), 'SERVER', 500, -32000, undefined],
+  [new surface.MissingPluginError(), 'PLUGIN_MISSING', 500, -32000, undefined]
 ] as const
 
-for (const [error, code, statusCode, rpcCode] of table) {
-  t.test(`${code} is an error class of @fastify/error, with its status and JSON-RPC code`, async (t) => {
+for (const [error, name, statusCode, rpcCode, retryAfter] of table) {
+  const code = `FST_ERR_MCP_SESSION_${name}`
+
+  t.test(`${code} is an error class of @fastify/error, with its status, JSON-RPC code and time to wait`, async (t) => {
     t.ok(error instanceof Error)
     t.equal(error.name, 'FastifyError')
     t.equal(error.code, code)
     t.equal(error.statusCode, statusCode)
+    t.equal(retryAfterOf(error), retryAfter)
     t.strictSame(surface.toJsonRpcError(error), {
-      jsonrpc: '2.0', error: { code: rpcCode, message: error.message }, id: null
+      jsonrpc: '2.0', error: { code: rpcCode, message: error.message, data: { code } }, id: null
     })
   })
 }
@@ -35,6 +39,22 @@ for (const [error, code, statusCode, rpcCode] of table) {
 t.test('every error class that is exported is in this table', async (t) => {
   const exported = Object.keys(surface).filter((name) => name.endsWith('Error') && name !== 'toJsonRpcError')
   t.equal(exported.length, table.length)
+})
+
+t.test('what the classes are given stands in the message', async (t) => {
+  t.equal(new surface.ParseError('the body is empty').message, 'Parse error: the body is empty')
+  t.equal(new surface.RouteConfigError('GET', '/cart', '1').message, "Route GET /cart: config.mcpSession must be 'required', 'optional' or 'ignore', got 1")
+})
+
+t.test('a JSON-RPC error can name the request that it answers', async (t) => {
+  t.match(surface.toJsonRpcError(new surface.SessionNotFoundError(), 7), { id: 7 })
+  t.match(surface.toJsonRpcError(new surface.SessionNotFoundError(), 'seven'), { id: 'seven' })
+})
+
+t.test('an error of somebody else is a server error like any other, and does not say when to try again', async (t) => {
+  const error = Object.assign(new Error('the body is too large'), { code: 'FST_ERR_CTP_BODY_TOO_LARGE' })
+  t.match(surface.toJsonRpcError(error), { error: { code: -32000, message: 'the body is too large', data: { code: 'FST_ERR_CTP_BODY_TOO_LARGE' } } })
+  t.equal(retryAfterOf(error), undefined)
 })
 
 t.test('a rejection has no stack to collect: it is an answer to a client', async (t) => {

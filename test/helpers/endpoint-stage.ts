@@ -127,7 +127,20 @@ export function parseMessage (response: LightMyRequestResponse): unknown {
   return isStream ? parseEvents(response.body)[0] : response.json()
 }
 
+const CODES: ReadonlyArray<readonly [beginning: string, code: string]> = [
+  ['Bad Request: Mcp-Session-Id header is required', 'ID_MISSING'],
+  ['Bad Request: Mcp-Session-Id header must', 'ID_MALFORMED'],
+  ['Session not found', 'NOT_FOUND'],
+  ['Too many sessions', 'LIMIT'],
+  ['Forbidden: ', 'FORBIDDEN_ORIGIN'],
+  ['Parse error: ', 'PARSE'],
+  ['Invalid Request: ', 'INVALID_REQUEST'],
+  ['Not Acceptable: ', 'NOT_ACCEPTABLE'],
+  ['Method not allowed', 'METHOD_NOT_ALLOWED']
+]
+
 /** The body of a rejection. */
 export function rejection (code: number, message: string): object {
-  return { jsonrpc: '2.0', error: { code, message }, id: null }
+  const [, name = message] = CODES.find(([beginning]) => message.startsWith(beginning)) ?? []
+  return { jsonrpc: '2.0', error: { code, message, data: { code: `FST_ERR_MCP_SESSION_${name}` } }, id: null }
 }

@@ -3,22 +3,15 @@ import Fastify, { type FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
 import mcpSessions, { MalformedSessionIdError, SessionNotFoundError, type McpSessionsOptions, type SessionError } from '../../index.js'
 import { activeRequests, buildApp, listen } from '../helpers/app.js'
+import { rejection } from '../helpers/endpoint-stage.js'
 import { captureLog } from '../helpers/log-lines.js'
 import { connectRaw } from '../helpers/raw-client.js'
 
 const UNKNOWN = 'b52d8c1e-6c0c-4a6b-9d52-000000000000'
 
-const MISSING_BODY = {
-  jsonrpc: '2.0',
-  error: { code: -32000, message: 'Bad Request: Mcp-Session-Id header is required' },
-  id: null
-}
-const MALFORMED_BODY = {
-  jsonrpc: '2.0',
-  error: { code: -32000, message: 'Bad Request: Mcp-Session-Id header must be sent once and be 1 to 256 visible ASCII characters' },
-  id: null
-}
-const NOT_FOUND_BODY = { jsonrpc: '2.0', error: { code: -32001, message: 'Session not found' }, id: null }
+const MISSING_BODY = rejection(-32000, 'Bad Request: Mcp-Session-Id header is required')
+const MALFORMED_BODY = rejection(-32000, 'Bad Request: Mcp-Session-Id header must be sent once and be 1 to 256 visible ASCII characters')
+const NOT_FOUND_BODY = rejection(-32001, 'Session not found')
 
 // Three routes that say which session they were given.
 async function buildRoutes (t: Test, options: McpSessionsOptions = {}): Promise<FastifyInstance> {
