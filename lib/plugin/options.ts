@@ -21,7 +21,7 @@ export interface McpSessionsOptions {
   identify?: Identify | undefined
   /** Where the life of sessions is logged. Default: the app's log. Session ids come to it hashed. */
   logger?: ILogger | undefined
-  /** Builds the body of a rejection. Default: a JSON-RPC error. */
+  /** Builds the body of a rejection, sync or async. Default: a JSON-RPC error. */
   errorResponseBuilder?: ErrorResponseBuilder | undefined
   /** How long `close()` waits for the running requests of the endpoint; 0: not at all. Default 10000. */
   drainTimeout?: number | undefined

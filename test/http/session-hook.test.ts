@@ -381,17 +381,35 @@ t.test('errorResponseBuilder', async (t) => {
     t.strictSame(response.json(), { handled: 'Session not found' })
   })
 
-  t.test('that throws is a fault of the app, answered once with 500', async (t) => {
+  t.test('may take its time', async (t) => {
     const app = await buildRoutes(t, {
-      errorResponseBuilder () { throw new Error('builder broke') }
+      async errorResponseBuilder (_request, error) {
+        await new Promise(setImmediate)
+        return { later: error.code }
+      }
     })
-    for (const headers of [{ 'mcp-session-id': UNKNOWN }, {}]) {
-      const response = await app.inject({ url: '/required', headers })
-      t.equal(response.statusCode, 500)
-      t.strictSame(response.json(), { statusCode: 500, error: 'Internal Server Error', message: 'builder broke' })
-    }
-    t.equal((await app.inject('/optional')).statusCode, 200, 'and other requests are served')
+    const response = await app.inject({ url: '/optional', ...withSession(UNKNOWN) })
+    t.equal(response.statusCode, 404)
+    t.strictSame(response.json(), { later: 'FST_ERR_MCP_SESSION_NOT_FOUND' })
+    t.equal((await app.inject('/required')).statusCode, 400)
   })
+
+  for (const [name, errorResponseBuilder, message] of [
+    ['throws', () => { throw new Error('builder broke') }, 'builder broke'],
+    ['rejects', async () => { throw new Error('builder broke') }, 'builder broke'],
+    // eslint-disable-next-line prefer-promise-reject-errors
+    ['rejects with undefined', () => Promise.reject(undefined), 'undefined']
+  ] as const) {
+    t.test(`that ${name} is a fault of the app, answered once with 500`, async (t) => {
+      const app = await buildRoutes(t, { errorResponseBuilder })
+      for (const headers of [{ 'mcp-session-id': UNKNOWN }, {}]) {
+        const response = await app.inject({ url: '/required', headers })
+        t.equal(response.statusCode, 500)
+        t.strictSame(response.json(), { statusCode: 500, error: 'Internal Server Error', message })
+      }
+      t.equal((await app.inject('/optional')).statusCode, 200, 'and other requests are served')
+    })
+  }
 
   t.test('is not asked when nothing is wrong', async (t) => {
     const app = await buildRoutes(t, { errorResponseBuilder: () => t.fail('asked') })
