@@ -4,7 +4,9 @@ import { spawnSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readFileSync, realpathSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
-import { cleanEnv, ROOT, start } from './helpers/child.js'
+import { cleanEnv, ROOT, start, type Child } from './helpers/child.js'
+import { call, HttpClient, initialize, openSession } from './helpers/http-client.js'
+import { findBlocks, readReadme, type ReadmeBlock } from './helpers/readme.js'
 
 // Building and packing takes seconds on a small machine.
 t.setTimeout(180_000)
@@ -83,6 +85,39 @@ t.test('has examples that start where the package is installed, with nothing els
   await server.says('MCP endpoint')
   server.process.kill('SIGINT')
   t.equal(await server.ended, 0)
+  t.equal(server.stderr, '')
+})
+
+/** A server of the README, started where the package is installed, on a port of its own. */
+async function startReadme (t: Test, block: ReadmeBlock | undefined): Promise<{ server: Child, url: URL }> {
+  if (block === undefined) throw new Error('The README has no such block')
+  writeFileSync(join(project, 'server.mts'), block.code.replace('port: 3000', 'port: 0'))
+  const server = start(t, process.execPath, ['--import', 'tsx', 'server.mts'], { JWT_SECRET: 'secret' }, project)
+  await server.says('http://')
+  return { server, url: new URL('/mcp', /http:\S+/.exec(server.stdout)?.[0]) }
+}
+
+const [first, bound] = findBlocks(readReadme())
+
+t.test('runs the first server of the README as it is', async (t) => {
+  const { server, url } = await startReadme(t, first)
+  const client = await openSession(t, url)
+  t.match((await (await client.post(call(2, 'hello'))).end()).text, '"text":"Hello"')
+  t.equal(server.stderr, '')
+})
+
+t.test('runs the one with authentication, and a session of it answers to its owner alone', async (t) => {
+  link(project, '@fastify/jwt')
+  const { server, url } = await startReadme(t, bound)
+  await server.says('To try it with: ')
+  const [ann, bob] = server.stdout.trim().split(' ').slice(-2).map((token) => ({ authorization: `Bearer ${token}` }))
+  const client = new HttpClient(t, url)
+  t.equal((await client.post(initialize())).status, 401)
+  client.headers = { ...ann }
+  await client.open()
+  t.match((await (await client.post(call(2, 'hello'))).end()).text, '"text":"Hello ann"')
+  t.equal((await client.post(call(3, 'hello'), bob)).status, 404)
+  t.equal((await client.post(call(4, 'hello'), { authorization: '' })).status, 401)
   t.equal(server.stderr, '')
 })
 
