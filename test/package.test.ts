@@ -7,6 +7,7 @@ import { dirname, join } from 'node:path'
 import { cleanEnv, ROOT, start, type Child } from './helpers/child.js'
 import { call, HttpClient, initialize, openSession } from './helpers/http-client.js'
 import { findBlocks, readReadme, type ReadmeBlock } from './helpers/readme.js'
+import { findTypeErrors, RESOLUTIONS } from './helpers/type-errors.js'
 
 // Building and packing takes seconds on a small machine.
 t.setTimeout(180_000)
@@ -121,36 +122,49 @@ t.test('runs the one with authentication, and a session of it answers to its own
   t.equal(server.stderr, '')
 })
 
+const CONSUMER = `
+  import Fastify from 'fastify'
+  import mcpSessions, { SessionManager, SessionNotFoundError, type Session } from 'fastify-mcp-sessions'
+
+  declare module 'fastify-mcp-sessions' {
+    interface SessionMetadata { cart?: string[] }
+  }
+
+  export async function build (): Promise<string[] | undefined> {
+    const app = Fastify()
+    await app.register(mcpSessions, { ttl: 1_000 })
+    app.get('/', { config: { mcpSession: 'required' } }, async (request): Promise<Session | null> => request.mcpSession)
+    const sessions: SessionManager = app.sessionManager
+    const id: string = sessions.create({ cart: ['tea'] })
+    // @ts-expect-error: a cart is a list
+    sessions.create({ cart: 1 })
+    // @ts-expect-error: there is no such mode
+    app.get('/wrong', { config: { mcpSession: 'sometimes' } }, async () => '')
+    // @ts-expect-error: a time is a number
+    await app.register(mcpSessions, { ttl: '1000' })
+    // @ts-expect-error: an error class is not any
+    new SessionNotFoundError().nothing()
+    return sessions.get(id)?.metadata?.cart
+  }
+`
+
 t.test('is typed for ES modules and for CommonJS', async (t) => {
-  const source = `
-    import Fastify from 'fastify'
-    import mcpSessions, { SessionManager, type Session } from 'fastify-mcp-sessions'
-
-    declare module 'fastify-mcp-sessions' {
-      interface SessionMetadata { cart?: string[] }
-    }
-
-    export async function build (): Promise<string[] | undefined> {
-      const app = Fastify()
-      await app.register(mcpSessions, { ttl: 1_000 })
-      app.get('/', { config: { mcpSession: 'required' } }, async (request): Promise<Session | null> => request.mcpSession)
-      const sessions: SessionManager = app.sessionManager
-      const id: string = sessions.create({ cart: ['tea'] })
-      // @ts-expect-error: a cart is a list
-      sessions.create({ cart: 1 })
-      // @ts-expect-error: there is no such mode
-      app.get('/wrong', { config: { mcpSession: 'sometimes' } }, async () => '')
-      // @ts-expect-error: a time is a number
-      await app.register(mcpSessions, { ttl: '1000' })
-      return sessions.get(id)?.metadata?.cart
-    }
-  `
   writeFileSync(join(project, 'package.json'), '{ "private": true }')
-  writeFileSync(join(project, 'esm.mts'), source)
-  writeFileSync(join(project, 'commonjs.cts'), source.replace('import mcpSessions,', 'import mcpSessions from \'fastify-mcp-sessions\'\nimport'))
-  writeFileSync(join(project, 'tsconfig.json'), JSON.stringify({
-    compilerOptions: { module: 'nodenext', target: 'es2023', strict: true, exactOptionalPropertyTypes: true, noEmit: true, types: ['node'] },
-    files: ['esm.mts', 'commonjs.cts']
-  }))
-  t.equal(run(project, 'tsc'), '', 'with the libraries checked too')
+  writeFileSync(join(project, 'esm.mts'), CONSUMER)
+  writeFileSync(join(project, 'commonjs.cts'), CONSUMER.replace('import mcpSessions,', "import mcpSessions from 'fastify-mcp-sessions'\nimport"))
+  const both = ['esm.mts', 'commonjs.cts']
+  const isOurs = (file: string): boolean => !file.includes('/node_modules/') || file.includes('/node_modules/fastify-mcp-sessions/')
+  for (const resolution of RESOLUTIONS) {
+    // To node16, a CommonJS file cannot require an ES module.
+    const files = resolution['module'] === 'node16' ? ['esm.mts'] : both
+    t.strictSame(findTypeErrors(project, files, { ...resolution, skipLibCheck: false }, isOurs), [], JSON.stringify(resolution))
+  }
+  const [nodenext] = RESOLUTIONS
+  t.strictSame(findTypeErrors(project, both, { ...nodenext, skipLibCheck: false }, () => true), [], 'with all libraries checked too')
+})
+
+t.test('has examples whose types are right where it is installed', async (t) => {
+  link(project, 'ioredis')
+  const examples = files.filter((file) => file.startsWith('examples/')).map((file) => join('node_modules', 'fastify-mcp-sessions', file))
+  t.strictSame(findTypeErrors(project, examples, { module: 'nodenext' }, (file) => file.includes('/examples/')), [])
 })
