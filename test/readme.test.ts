@@ -1,6 +1,6 @@
-// Every TypeScript block of the README compiles in a strict project.
+// What the documents say can be followed: every TypeScript block of the README compiles, every link leads to a file.
 import t from 'tap'
-import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { ROOT } from './helpers/child.js'
@@ -56,3 +56,18 @@ t.test('they compile as in a project for Node.js', async (t) => {
 t.test('they compile as in a project for a bundler', async (t) => {
   t.strictSame(check('preserve', 'bundler'), [])
 })
+
+for (const name of ['README.md', 'ARCHITECTURE.md']) {
+  t.test(`the links of ${name} lead to what is there`, async (t) => {
+    const text = readFileSync(join(ROOT, name), 'utf8')
+    const headings = new Set(Array.from(text.matchAll(/^#+ (.+)$/gm), ([, heading = '']) => toAnchor(heading)))
+    const targets = Array.from(text.matchAll(/\]\(([^)\s]+)\)/g), ([, target = '']) => target).filter((target) => !target.startsWith('https://'))
+    t.not(targets.length, 0)
+    t.strictSame(targets.filter((target) => target.startsWith('#') ? !headings.has(target.slice(1)) : !existsSync(join(ROOT, target))), [])
+  })
+}
+
+// As GitHub makes them.
+function toAnchor (heading: string): string {
+  return heading.toLowerCase().replace(/[^\w\s-]/g, '').replaceAll(' ', '-')
+}
