@@ -4,6 +4,7 @@ import { createSessionHook } from '../http/session-hook.js'
 import { requirePluginContext } from '../http/plugin-context.js'
 import { EndpointDrainer } from './endpoint-drainer.js'
 import { createErrorHandler } from './error-handler.js'
+import { createJsonParser } from './json-parser.js'
 import { SessionRuntimes } from './session-runtimes.js'
 import { isListening, isModern, ModernRequests } from './modern.js'
 import { resolveEndpointOptions, type McpEndpointOptions } from './options.js'
@@ -31,12 +32,7 @@ export async function mcpEndpoint (fastify: FastifyInstance, options: McpEndpoin
 
   fastify.setErrorHandler(createErrorHandler(reject))
   fastify.removeAllContentTypeParsers()
-  const parseJson = fastify.getDefaultJsonParser('error', 'error')
-  fastify.addContentTypeParser<string>('application/json', { parseAs: 'string' }, function parseBody (request, body, done) {
-    // Some clients put a content type on every request, those without a body among them.
-    if (body === '' && request.method === 'DELETE') done(null)
-    else parseJson(request, body, done)
-  })
+  fastify.addContentTypeParser<string>('application/json', { parseAs: 'string' }, createJsonParser(fastify))
 
   // On the routes themselves, so that they run after the hooks of the scope, such as its authentication.
   const onRequest: onRequestHookHandler[] = [createRebindingGuard(resolved, context)]
