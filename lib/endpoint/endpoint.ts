@@ -1,16 +1,18 @@
-import type { FastifyInstance, onRequestHookHandler } from 'fastify'
+import type { FastifyInstance } from 'fastify'
 import { asError } from '../base/safe-call.js'
 import { createSessionHook } from '../http/session-hook.js'
 import { requirePluginContext } from '../http/plugin-context.js'
+import { limitTime } from './call-timeout.js'
 import { EndpointDrainer } from './endpoint-drainer.js'
 import { createErrorHandler } from './error-handler.js'
 import { createJsonParser } from './json-parser.js'
-import { SessionRuntimes } from './session-runtimes.js'
 import { isListening, isModern, ModernRequests } from './modern.js'
 import { resolveEndpointOptions, type McpEndpointOptions } from './options.js'
 import { createRebindingGuard } from './rebinding-guard.js'
+import { toRouteOptions } from './route-options.js'
 import { RunningReplies } from '../http/running-replies.js'
 import { createSessionHandlers } from './session-handlers.js'
+import { SessionRuntimes } from './session-runtimes.js'
 import { createStatelessHandlers } from './stateless.js'
 
 /**
@@ -25,7 +27,8 @@ export async function mcpEndpoint (fastify: FastifyInstance, options: McpEndpoin
   const context = requirePluginContext(fastify)
   const resolved = resolveEndpointOptions(options)
   const { reject, shutdown, enabled } = context
-  const live = new SessionRuntimes(context, resolved, fastify.prefix + resolved.path, fastify.log)
+  const { path, route } = resolved
+  const live = new SessionRuntimes(context, resolved, fastify.prefix + path, fastify.log)
   const modern = new ModernRequests(context, resolved)
   const running = new RunningReplies()
   shutdown.add(new EndpointDrainer({ live, modern, running, context }), live)
@@ -35,21 +38,22 @@ export async function mcpEndpoint (fastify: FastifyInstance, options: McpEndpoin
   fastify.addContentTypeParser<string>('application/json', { parseAs: 'string' }, createJsonParser(fastify))
 
   // On the routes themselves, so that they run after the hooks of the scope, such as its authentication.
-  const onRequest: onRequestHookHandler[] = [createRebindingGuard(resolved, context)]
-  if (enabled) onRequest.push(createSessionHook(context, 'optional'))
+  const guard = createRebindingGuard(resolved, context)
+  const onRequest = enabled ? [guard, createSessionHook(context, 'optional')] : [guard]
 
   const handlers = enabled ? createSessionHandlers(context, resolved, live) : createStatelessHandlers(context, resolved)
   for (const [method, handle] of Object.entries(handlers)) {
     fastify.route({
+      ...toRouteOptions(method, route, fastify),
       method,
-      url: resolved.path,
+      url: path,
       exposeHeadRoute: false,
-      config: { mcpSession: 'ignore' },
       // A copy: other plugins add hooks of their own to a route that they see.
       onRequest: [...onRequest],
       async handler (request, reply) {
         if (method === 'GET' || isListening(request)) running.addStream(request, reply)
         else running.addCall(request, reply)
+        if (route.handlerTimeout !== undefined && method === 'POST' && !isListening(request)) limitTime(request, reply, route.handlerTimeout)
         try {
           return await (request.mcpSession === null && isModern(request) ? modern.handle(request, reply) : handle(request, reply))
         } catch (reason) {

@@ -3,6 +3,7 @@ import type { AuthInfo } from '@modelcontextprotocol/sdk/server/auth/types.js'
 import type { FastifyRequest } from 'fastify'
 import { checkBoolean, checkCount, checkFunction, checkList, checkNames, checkTimer, refuse } from '../base/option-checks.js'
 import type { Session } from '../session/session.js'
+import { resolveRouteOptions, type EndpointRouteOptions } from './route-options.js'
 
 /** An MCP server of the official SDK: `McpServer`, or the `Server` below it. */
 export interface SessionServer {
@@ -50,7 +51,7 @@ export interface ResumableOptions {
 }
 
 /** Options of the endpoint. All times are milliseconds, all sizes bytes. */
-export interface McpEndpointOptions {
+export interface McpEndpointOptions extends EndpointRouteOptions {
   /** Makes the MCP server of a new session. What it throws is the answer to `initialize`, and no session is left. */
   createServer: CreateServer
   /**
@@ -136,6 +137,8 @@ export interface ResolvedEndpointOptions {
   readonly allowedOrigins: readonly string[] | undefined
   readonly heartbeatInterval: number
   readonly modern: ModernFetch | undefined
+  /** What is passed on to the routes. */
+  readonly route: EndpointRouteOptions
 }
 
 const MIB = 1024 * 1024
@@ -158,7 +161,8 @@ export function resolveEndpointOptions (options: McpEndpointOptions): ResolvedEn
     allowedHosts: checkList('allowedHosts', options.allowedHosts),
     allowedOrigins: checkList('allowedOrigins', options.allowedOrigins),
     heartbeatInterval: checkTimer('heartbeatInterval', heartbeatInterval, 'no heartbeats'),
-    modern: checkFunction('modern', options.modern, '(request, options) => Promise<Response>')
+    modern: checkFunction('modern', options.modern, '(request, options) => Promise<Response>'),
+    route: resolveRouteOptions(options)
   }
 }
 

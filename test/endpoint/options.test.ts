@@ -117,7 +117,8 @@ t.test('undefined is the default, for every option', async (t) => {
     allowedHosts: undefined,
     allowedOrigins: undefined,
     heartbeatInterval: 15_000,
-    modern: undefined
+    modern: undefined,
+    route: { bodyLimit: undefined, handlerTimeout: undefined, schema: undefined, config: undefined, constraints: undefined }
   })
   t.strictSame(resolveEndpointOptions({
     createServer,
@@ -131,12 +132,18 @@ t.test('undefined is the default, for every option', async (t) => {
     allowedHosts: undefined,
     allowedOrigins: undefined,
     heartbeatInterval: undefined,
-    modern: undefined
+    modern: undefined,
+    bodyLimit: undefined,
+    handlerTimeout: undefined,
+    schema: undefined,
+    config: undefined,
+    constraints: undefined
   }), defaults)
 })
 
 t.test('good values are taken as they are', async (t) => {
   const modern = async (): Promise<Response> => new Response()
+  const route = { bodyLimit: 1, handlerTimeout: 1, schema: { hide: true }, config: { mine: true }, constraints: { host: 'mcp.example' } }
   t.strictSame(resolveEndpointOptions({
     createServer,
     path: '/',
@@ -149,7 +156,8 @@ t.test('good values are taken as they are', async (t) => {
     allowedHosts: [],
     allowedOrigins: ['https://example.com'],
     heartbeatInterval: 0,
-    modern
+    modern,
+    ...route
   }), {
     createServer,
     path: '/',
@@ -162,7 +170,8 @@ t.test('good values are taken as they are', async (t) => {
     allowedHosts: [],
     allowedOrigins: ['https://example.com'],
     heartbeatInterval: 0,
-    modern
+    modern,
+    route
   })
   t.equal(resolveEndpointOptions({ createServer, resumable: false }).resumable, undefined)
   t.strictSame(resolveEndpointOptions({ createServer, responseMode: 'sse' }).responseMode, 'sse')
