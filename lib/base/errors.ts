@@ -91,7 +91,7 @@ export const NotAcceptableError = define({
   code: 'FST_ERR_MCP_SESSION_NOT_ACCEPTABLE', status: 406, message: 'Not Acceptable: Client must accept both application/json and text/event-stream'
 })
 
-/** The endpoint keeps no sessions, so there is nothing to GET or DELETE. */
+/** The path does not have this method; without sessions, there is nothing to GET or DELETE either. */
 export const MethodNotAllowedError = define({
   code: 'FST_ERR_MCP_SESSION_METHOD_NOT_ALLOWED', status: 405, message: 'Method not allowed'
 })

@@ -8,6 +8,7 @@ import { createErrorHandler } from './error-handler.js'
 import { createJsonParser } from './json-parser.js'
 import { isListening, isModern, ModernRequests } from './modern.js'
 import { resolveEndpointOptions, type McpEndpointOptions } from './options.js'
+import { refuseOtherMethods } from './other-methods.js'
 import { createRebindingGuard } from './rebinding-guard.js'
 import { toRouteOptions } from './route-options.js'
 import { RunningReplies } from '../http/running-replies.js'
@@ -17,7 +18,8 @@ import { createStatelessHandlers } from './stateless.js'
 
 /**
  * Mounts an MCP endpoint (Streamable HTTP) with one MCP server per session.
- * Prefix and hooks of the scope that it is registered in apply to it.
+ * Prefix and hooks of the scope that it is registered in apply to it. Methods that it does not have answer 405 at its
+ * path, but for OPTIONS and those for which the app has a route there already.
  *
  * @throws MissingPluginError when `mcpSessions` is not registered
  * @throws TypeError that names the option which is wrong
@@ -63,4 +65,5 @@ export async function mcpEndpoint (fastify: FastifyInstance, options: McpEndpoin
       }
     })
   }
+  refuseOtherMethods(fastify, { path, route, served: enabled ? ['GET', 'POST', 'DELETE'] : ['POST'], guard, reject })
 }

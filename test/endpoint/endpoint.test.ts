@@ -115,17 +115,6 @@ t.test('GET needs to accept a stream', async (t) => {
   }
 })
 
-t.test('HEAD, PUT and PATCH are not there, and open no stream', async (t) => {
-  const { app, servers } = await stageEndpoint(t)
-  const id = await open(app)
-  for (const method of ['HEAD', 'PUT', 'PATCH'] as const) {
-    const response = await app.inject({ method, url: '/mcp', headers: { 'mcp-session-id': id, accept: ACCEPT_BOTH } })
-    t.equal(response.statusCode, 404, method)
-  }
-  t.equal(app.sessionManager.get(id)?.activeRequests, 0)
-  t.equal(servers.length, 1)
-})
-
 t.test('parsers, error handler and schemas of the app are its own', async (t) => {
   const { app } = await stageEndpoint(t, {
     before (app) {
