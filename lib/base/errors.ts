@@ -88,7 +88,12 @@ export const InvalidRequestError = define({
 
 /** The client does not take what the endpoint would answer. */
 export const NotAcceptableError = define({
-  code: 'FST_ERR_MCP_SESSION_NOT_ACCEPTABLE', status: 406, message: 'Not Acceptable: Client must accept both application/json and text/event-stream'
+  code: 'FST_ERR_MCP_SESSION_NOT_ACCEPTABLE', status: 406, message: 'Not Acceptable: the client must accept %s'
+})
+
+/** The request names a revision of MCP that the server of the session does not speak. */
+export const UnsupportedRevisionError = define({
+  code: 'FST_ERR_MCP_SESSION_UNSUPPORTED_REVISION', status: 400, message: 'Bad Request: Unsupported protocol version: %s (supported versions: %s)'
 })
 
 /** The path does not have this method; without sessions, there is nothing to GET or DELETE either. */

@@ -1,10 +1,10 @@
 import type { FastifyBaseLogger, FastifyReply, FastifyRequest } from 'fastify'
-import { RunningReplies } from '../http/running-replies.js'
 import { ClusterUnavailableError, OwnerFailedError, type SessionError } from '../base/errors.js'
-import type { ResumableEvents, SessionCluster, SessionState } from '../http/session-cluster.js'
+import type { EventLog, EventLogBounds } from '../http/event-log.js'
+import type { SessionCluster, SessionState } from '../http/session-cluster.js'
 import type { SessionManager } from '../session/session-manager.js'
 import type { Session } from '../session/session.js'
-import type { Drainer } from '../http/shutdown.js'
+import type { SessionFollower } from '../http/shutdown.js'
 import { SessionLostError, type JsonObject } from './directory.js'
 import { Outbox } from './outbox.js'
 import { Forwarder, isForwarded } from './forwarder.js'
@@ -22,8 +22,6 @@ const PATIENCE = 1000
 // A session's last use is written at most this part of the ttl too late.
 const WRITES_PER_TTL = 20
 const LONGEST_WRITE_INTERVAL = 60_000
-// How soon a stream ends that was opened through this node after it has let go of all others, in milliseconds.
-const STREAM_END_INTERVAL = 50
 
 export interface ClusterNodeOptions {
   sessions: SessionManager
@@ -46,20 +44,16 @@ export function createClusterNode ({ sessions, ttl, options, findOwnUrl, log }: 
 }
 
 /** This process as a node of the cluster. */
-export class ClusterNode implements SessionCluster, Drainer {
+export class ClusterNode implements SessionCluster, SessionFollower {
   readonly directory: SessionDirectory
   readonly #nodeLease: NodeLease
   readonly #outbox: Outbox
   readonly #ownedSessions: OwnedSessions
   readonly #locator: SessionRouter
   readonly #forwarder = new Forwarder()
-  readonly #passing = new RunningReplies()
   readonly #commands: RedisCommands
   readonly #onError: (message: string, error: unknown) => void
   readonly #liveness: NodeJS.Timeout | undefined
-  #drainTimeout = 0
-  #streamEnd: NodeJS.Timeout | undefined
-  #callEnd: NodeJS.Timeout | undefined
 
   /** @param interval milliseconds between two writes of when sessions were last used; 0: never */
   constructor (sessions: SessionManager, directory: RedisDirectory, nodeLease: NodeLease, interval: number, log: FastifyBaseLogger) {
@@ -70,7 +64,7 @@ export class ClusterNode implements SessionCluster, Drainer {
     this.#onError = onError
     this.#outbox = new Outbox({ directory, onError })
     this.#ownedSessions = new OwnedSessions({ sessions, directory, nodeLease, outbox: this.#outbox, patience: PATIENCE, onError })
-    this.#locator = new SessionRouter({ directory, nodeLease, ownedSessions: this.#ownedSessions, forwarder: this.#forwarder, passing: this.#passing, patience: PATIENCE, find })
+    this.#locator = new SessionRouter({ directory, nodeLease, ownedSessions: this.#ownedSessions, forwarder: this.#forwarder, patience: PATIENCE, find })
     this.directory = new SessionDirectory(directory, this.#outbox, (id) => sessions.cleanup(id).success)
 
     nodeLease.on('renewed', () => this.#catchUp())
@@ -84,16 +78,8 @@ export class ClusterNode implements SessionCluster, Drainer {
     await this.#nodeLease.join()
   }
 
-  /** Ends the streams that come from other nodes, and waits for their answers. */
-  async drain (timeout: number): Promise<void> {
-    this.#drainTimeout = timeout
-    this.#passing.destroyStreams()
-    await this.#passing.whenAnswered(timeout)
-  }
-
   /** Resolves when the directory says of the sessions which have been handed over that they have no owner. Never rejects. */
   async settle (): Promise<void> {
-    this.#endLatecomers()
     await this.#ownedSessions.whenAllLeft()
     await this.#outbox.flush()
   }
@@ -101,8 +87,6 @@ export class ClusterNode implements SessionCluster, Drainer {
   /** Lets go of what is left, so that the others need not wait for the lease to end. Never rejects. */
   async leave (): Promise<void> {
     clearInterval(this.#liveness)
-    clearInterval(this.#streamEnd)
-    clearTimeout(this.#callEnd)
     await this.#ownedSessions.whenAllLeft()
     // What has failed a moment ago would only fail again.
     if (!this.#outbox.isFailing) await this.#outbox.flush()
@@ -130,12 +114,12 @@ export class ClusterNode implements SessionCluster, Drainer {
     })
   }
 
-  createEvents (session: Session, maxEvents: number): ResumableEvents {
+  createEventLog (session: Session, bounds: EventLogBounds): EventLog {
     return new RedisEventStore({
       commands: this.#commands,
       id: session.id,
+      bounds,
       epoch: () => this.#ownedSessions.epochOf(session),
-      maxEvents,
       ready: () => this.#ownedSessions.isCurrent(session) ? undefined : this.#ownedSessions.settle(session),
       onUnavailable: (error) => this.#onError('Events of a session cannot be replayed later', error),
       onLost: () => this.#ownedSessions.doubt(session)
@@ -154,15 +138,6 @@ export class ClusterNode implements SessionCluster, Drainer {
   #catchUp (): void {
     this.#ownedSessions.settleAll()
     this.#outbox.flush()
-  }
-
-  // The server has yet to stop listening, and close() waits for what reaches it until then.
-  #endLatecomers (): void {
-    this.#passing.destroyStreams()
-    this.#streamEnd ??= setInterval(() => this.#passing.destroyStreams(), STREAM_END_INTERVAL)
-    this.#streamEnd.unref()
-    this.#callEnd ??= setTimeout(() => this.#passing.destroy(), this.#drainTimeout)
-    this.#callEnd.unref()
   }
 
   #startWriting (interval: number): NodeJS.Timeout {

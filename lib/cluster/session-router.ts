@@ -2,7 +2,6 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import { setTimeout } from 'node:timers/promises'
 import { ClusterUnavailableError, OwnerFailedError, SessionLimitError, SessionNotFoundError, type SessionError } from '../base/errors.js'
 import type { Session } from '../session/session.js'
-import type { RunningReplies } from '../http/running-replies.js'
 import { DirectoryUnavailableError, SessionLostError, type Directory, type Peer, type StoredSession } from './directory.js'
 import { ForwardError, type Forwarder } from './forwarder.js'
 import type { OwnedSessions } from './owned-sessions.js'
@@ -17,8 +16,6 @@ export interface SessionRouterOptions {
   nodeLease: NodeLease
   ownedSessions: OwnedSessions
   forwarder: Forwarder
-  /** Where the replies are noted that other nodes give. */
-  passing: RunningReplies
   /** Milliseconds to wait for this node's lease. */
   patience: number
   /** The session of that id in this process. */
@@ -32,19 +29,17 @@ export class SessionRouter {
   readonly #ownedSessions: OwnedSessions
   readonly #forwarder: Forwarder
   readonly #peers: FailureDetector
-  readonly #passing: RunningReplies
   readonly #patience: number
   readonly #find: (id: string) => Session | undefined
   // One at a time for each session, however many requests arrive together.
   readonly #takeovers = new Map<string, Promise<Session | SessionError | undefined>>()
 
-  constructor ({ directory, nodeLease, ownedSessions, forwarder, passing, patience, find }: SessionRouterOptions) {
+  constructor ({ directory, nodeLease, ownedSessions, forwarder, patience, find }: SessionRouterOptions) {
     this.#directory = directory
     this.#nodeLease = nodeLease
     this.#ownedSessions = ownedSessions
     this.#forwarder = forwarder
     this.#peers = new FailureDetector(directory, nodeLease.lease)
-    this.#passing = passing
     this.#patience = patience
     this.#find = find
   }
@@ -115,8 +110,6 @@ export class SessionRouter {
     let answered = false
     try {
       answered = await this.#forwarder.forward(request, reply, { to, secret: this.#nodeLease.secret, signal })
-      if (answered && request.method === 'GET') this.#passing.addStream(request, reply)
-      else if (answered) this.#passing.addCall(request, reply)
       return answered
     } finally {
       if (!answered) {

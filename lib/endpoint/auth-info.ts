@@ -1,11 +1,10 @@
 import type { AuthInfo } from '@modelcontextprotocol/sdk/server/auth/types.js'
-import type { HandleRequestOptions } from '@modelcontextprotocol/sdk/server/webStandardStreamableHttp.js'
 import type { FastifyRequest } from 'fastify'
 
-/** What goes to a transport with a message: what the app's authentication has put on `request.auth`, if it is what the SDK means by it. */
-export function withAuthInfo (request: FastifyRequest, parsedBody: unknown): HandleRequestOptions {
+/** What the app's authentication has put on `request.auth`, if it is what the SDK means by it. */
+export function readAuthInfo (request: FastifyRequest): AuthInfo | undefined {
   const auth: unknown = 'auth' in request ? request.auth : undefined
-  return isAuthInfo(auth) ? { parsedBody, authInfo: auth } : { parsedBody }
+  return isAuthInfo(auth) ? auth : undefined
 }
 
 function isAuthInfo (value: unknown): value is AuthInfo {

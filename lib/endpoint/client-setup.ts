@@ -1,11 +1,19 @@
-import { isInitializedNotification, isInitializeRequest, LoggingLevelSchema, type InitializeRequest, type JSONRPCMessage } from '@modelcontextprotocol/sdk/types.js'
 import type { SessionState } from '../http/session-cluster.js'
+import { isInitializeParams, type InitializeParams } from './initialize.js'
+import { isRequest, type JSONRPCMessage } from './transport/json-rpc.js'
 
 type Message = JSONRPCMessage & { readonly method: string }
 type Params = Readonly<Record<string, unknown>> | undefined
 
-// Of the URIs that a session is subscribed to, in characters: a client may ask for more and more of them.
-const MAX_SUBSCRIBED = 65_536
+// RFC 5424, section 6.2.1, under the names that MCP gives them.
+const LOG_LEVELS: readonly unknown[] = ['debug', 'info', 'notice', 'warning', 'error', 'critical', 'alert', 'emergency']
+
+export interface SetupBounds {
+  /** Of all that is kept. */
+  readonly maxBytes: number
+  /** Called for each subscription that is forgotten. */
+  readonly onForget: () => void
+}
 
 /**
  * What a client has said to set its session up, so that it can be said again to
@@ -14,32 +22,30 @@ const MAX_SUBSCRIBED = 65_536
  */
 export class ClientSetup {
   readonly #path: string
-  readonly #onForget: () => void
+  readonly #bounds: SetupBounds
   readonly #subscriptions: Set<string>
+  // Bytes.
   #subscribed = 0
-  #initialize: InitializeRequest['params'] | undefined
+  #initialize: InitializeParams | undefined
   #initialized: boolean
   #logLevel: string | undefined
 
-  /**
-   * @param path of the endpoint that the session belongs to
-   * @param onForget called for each subscription that is forgotten
-   */
-  constructor (path: string, onForget: () => void, state: SessionState = {}) {
+  /** @param path at which the session was opened */
+  constructor (path: string, bounds: SetupBounds, state: SessionState = {}) {
     const { initialize, initialized, logLevel, subscriptions } = state
     this.#path = path
-    this.#onForget = onForget
-    this.#initialize = readParams(initialize)
+    this.#bounds = bounds
+    this.#initialize = isInitializeParams(initialize) ? initialize : undefined
     this.#initialized = initialized === true
     this.#logLevel = typeof logLevel === 'string' ? logLevel : undefined
     this.#subscriptions = new Set(Array.isArray(subscriptions) ? subscriptions.map(String) : [])
-    for (const uri of this.#subscriptions) this.#subscribed += uri.length
+    for (const uri of this.#subscriptions) this.#subscribed += Buffer.byteLength(uri)
   }
 
-  /** The handshake of a session that is to be brought back at this path; undefined if it belongs elsewhere. */
-  static restore (path: string, onForget: () => void, state: SessionState | undefined): ClientSetup | undefined {
-    if (state === undefined || state['path'] !== path || readParams(state['initialize']) === undefined) return undefined
-    return new ClientSetup(path, onForget, state)
+  /** The setup of a session that is to be brought back at this path; undefined if it belongs elsewhere. */
+  static restore (state: SessionState | undefined, path: string, bounds: SetupBounds): ClientSetup | undefined {
+    if (state === undefined || state['path'] !== path || !isInitializeParams(state['initialize'])) return undefined
+    return new ClientSetup(path, bounds, state)
   }
 
   /** Takes note of a message from the client, and returns whether it changed anything. */
@@ -48,11 +54,11 @@ export class ClientSetup {
     switch (message.method) {
       case 'initialize':
         // Once in a session: what comes later is the replay, or is refused.
-        if (this.#initialize !== undefined || !isInitializeRequest(message)) return false
+        if (this.#initialize !== undefined || !isInitializeParams(message.params)) return false
         this.#initialize = message.params
         return true
       case 'notifications/initialized':
-        if (this.#initialized || !isInitializedNotification(message)) return false
+        if (this.#initialized || isRequest(message)) return false
         this.#initialized = true
         return true
       case 'logging/setLevel':
@@ -90,7 +96,7 @@ export class ClientSetup {
 
   // A level that the server refuses leaves the last one as it was.
   #changeLogLevel (level: string | undefined): boolean {
-    if (level === this.#logLevel || !LoggingLevelSchema.safeParse(level).success) return false
+    if (level === this.#logLevel || !LOG_LEVELS.includes(level)) return false
     this.#logLevel = level
     return true
   }
@@ -98,8 +104,8 @@ export class ClientSetup {
   #changeSubscription (params: Params, subscribe: boolean): boolean {
     const uri = readString(params, 'uri')
     if (uri === undefined || this.#subscriptions.has(uri) === subscribe) return false
-    if (subscribe && uri.length > MAX_SUBSCRIBED) {
-      this.#onForget()
+    if (subscribe && Buffer.byteLength(uri) > this.#room()) {
+      this.#bounds.onForget()
       return false
     }
     if (subscribe) this.#subscribe(uri)
@@ -109,23 +115,24 @@ export class ClientSetup {
 
   #subscribe (uri: string): void {
     this.#subscriptions.add(uri)
-    this.#subscribed += uri.length
+    this.#subscribed += Buffer.byteLength(uri)
+    const room = this.#room()
     for (const oldest of this.#subscriptions) {
-      if (this.#subscribed <= MAX_SUBSCRIBED) break
+      if (this.#subscribed <= room) break
       this.#unsubscribe(oldest)
-      this.#onForget()
+      this.#bounds.onForget()
     }
   }
 
   #unsubscribe (uri: string): void {
     this.#subscriptions.delete(uri)
-    this.#subscribed -= uri.length
+    this.#subscribed -= Buffer.byteLength(uri)
   }
-}
 
-function readParams (params: unknown): InitializeRequest['params'] | undefined {
-  const message: unknown = { method: 'initialize', params }
-  return isInitializeRequest(message) ? message.params : undefined
+  // What initialize has left of it.
+  #room (): number {
+    return this.#bounds.maxBytes - Buffer.byteLength(JSON.stringify(this.#initialize ?? {}))
+  }
 }
 
 function readString (params: Params, key: string): string | undefined {

@@ -1,9 +1,9 @@
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { asError } from '../base/safe-call.js'
+import type { ReplyKind } from '../http/reply-tracker.js'
 import { createSessionHook } from '../http/session-hook.js'
 import { requirePluginContext } from '../http/plugin-context.js'
 import { limitTime } from './call-timeout.js'
-import { EndpointDrainer } from './endpoint-drainer.js'
 import { createErrorHandler } from './error-handler.js'
 import { createJsonParser } from './json-parser.js'
 import { isListening, isModern, ModernRequests } from './modern.js'
@@ -11,7 +11,6 @@ import { resolveEndpointOptions, type McpEndpointOptions } from './options.js'
 import { refuseOtherMethods } from './other-methods.js'
 import { createRebindingGuard } from './rebinding-guard.js'
 import { toRouteOptions } from './route-options.js'
-import { RunningReplies } from '../http/running-replies.js'
 import { createSessionHandlers } from './session-handlers.js'
 import { SessionRuntimes } from './session-runtimes.js'
 import { createStatelessHandlers } from './stateless.js'
@@ -28,12 +27,11 @@ import { createStatelessHandlers } from './stateless.js'
 export async function mcpEndpoint (fastify: FastifyInstance, options: McpEndpointOptions): Promise<void> {
   const context = requirePluginContext(fastify)
   const resolved = resolveEndpointOptions(options)
-  const { reject, shutdown, enabled } = context
+  const { reject, replies, shutdown, enabled } = context
   const { path, route } = resolved
-  const live = new SessionRuntimes(context, resolved, fastify.prefix + path, fastify.log)
+  const runtimes = new SessionRuntimes(context, resolved, fastify.log)
   const modern = new ModernRequests(context, resolved)
-  const running = new RunningReplies()
-  shutdown.add(new EndpointDrainer({ live, modern, running, context }), live)
+  shutdown.add(runtimes)
 
   fastify.setErrorHandler(createErrorHandler(reject))
   fastify.removeAllContentTypeParsers()
@@ -41,9 +39,9 @@ export async function mcpEndpoint (fastify: FastifyInstance, options: McpEndpoin
 
   // On the routes themselves, so that they run after the hooks of the scope, such as its authentication.
   const guard = createRebindingGuard(resolved, context)
-  const onRequest = enabled ? [guard, createSessionHook(context, 'optional')] : [guard]
+  const onRequest = enabled ? [guard, createSessionHook(context, { mode: 'optional', kindOf: kindInSession })] : [guard]
 
-  const handlers = enabled ? createSessionHandlers(context, resolved, live) : createStatelessHandlers(context, resolved)
+  const handlers = enabled ? createSessionHandlers(context, runtimes) : createStatelessHandlers(context, resolved)
   for (const [method, handle] of Object.entries(handlers)) {
     fastify.route({
       ...toRouteOptions(method, route, fastify),
@@ -52,18 +50,24 @@ export async function mcpEndpoint (fastify: FastifyInstance, options: McpEndpoin
       exposeHeadRoute: false,
       // A copy: other plugins add hooks of their own to a route that they see.
       onRequest: [...onRequest],
-      async handler (request, reply) {
-        if (method === 'GET' || isListening(request)) running.addStream(request, reply)
-        else running.addCall(request, reply)
-        if (route.handlerTimeout !== undefined && method === 'POST' && !isListening(request)) limitTime(request, reply, route.handlerTimeout)
-        try {
-          return await (request.mcpSession === null && isModern(request) ? modern.handle(request, reply) : handle(request, reply))
-        } catch (reason) {
-          // Anything else that is thrown, Fastify takes for an answer.
-          throw asError(reason)
-        }
+      handler (request, reply) {
+        // Without a session it has none yet.
+        const record = replies.get(reply) ?? replies.begin(request, reply, kindOf(request))
+        if (route.handlerTimeout !== undefined && record.kind === 'call') limitTime(request, reply, route.handlerTimeout)
+        const incoming = { request, reply, record }
+        const answered = request.mcpSession === null && isModern(request) ? modern.handle(incoming) : handle(incoming)
+        // Most calls are answered by their server, and not by a promise that Fastify would wait for.
+        answered?.catch((reason: unknown) => reply.send(asError(reason)))
       }
     })
   }
   refuseOtherMethods(fastify, { path, route, served: enabled ? ['GET', 'POST', 'DELETE'] : ['POST'], guard, reject })
+}
+
+function kindInSession ({ method }: FastifyRequest): ReplyKind {
+  return method === 'GET' ? 'stream' : 'call'
+}
+
+function kindOf (request: FastifyRequest): ReplyKind {
+  return isListening(request) ? 'stream' : kindInSession(request)
 }

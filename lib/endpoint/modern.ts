@@ -1,11 +1,10 @@
-import { SUPPORTED_PROTOCOL_VERSIONS } from '@modelcontextprotocol/sdk/types.js'
-import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyRequest } from 'fastify'
 import { ShuttingDownError } from '../base/errors.js'
-import { hasSessions } from '../http/protocol-revision.js'
-import { onResponseEnd } from '../http/response-end.js'
+import { hasSessions, SESSION_REVISIONS } from '../http/protocol-revision.js'
 import type { PluginContext } from '../http/plugin-context.js'
-import { withAuthInfo } from './auth-info.js'
+import { readAuthInfo } from './auth-info.js'
 import type { ModernFetch, ResolvedEndpointOptions } from './options.js'
+import type { Incoming } from './transport/session-transport.js'
 import { toWebRequest } from './web-request.js'
 import { sendWebResponse } from './web-response.js'
 
@@ -28,37 +27,30 @@ export function isListening ({ body }: FastifyRequest): boolean {
 export class ModernRequests {
   readonly #context: PluginContext
   readonly #fetch: ModernFetch | undefined
-  readonly #heartbeatInterval: number
-  // The streams that have no end of their own.
-  readonly #listening = new Set<AbortController>()
+  readonly #stream: { readonly heartbeatInterval: number, readonly maxBuffered: number }
 
-  constructor (context: PluginContext, { modern, heartbeatInterval }: ResolvedEndpointOptions) {
+  constructor (context: PluginContext, { modern, heartbeatInterval, maxBuffered }: ResolvedEndpointOptions) {
     this.#context = context
     this.#fetch = modern
-    this.#heartbeatInterval = heartbeatInterval
+    this.#stream = { heartbeatInterval, maxBuffered }
   }
 
-  async handle (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
-    if (this.#fetch === undefined) return reply.code(400).send(toUnsupportedRevision(request))
-    const { reject, shutdown } = this.#context
-    if (shutdown.hasStarted && isListening(request)) return reject(request, reply, new ShuttingDownError())
-    const abort = this.#abortWith(request, reply)
-    const response = await this.#fetch(toWebRequest(request, abort.signal), withAuthInfo(request, request.body))
-    return sendWebResponse(reply, response, { heartbeatInterval: this.#heartbeatInterval })
-  }
-
-  endStreams (): void {
-    for (const abort of this.#listening) abort.abort()
-  }
-
-  #abortWith (request: FastifyRequest, reply: FastifyReply): AbortController {
+  async handle ({ request, reply, record }: Incoming): Promise<void> {
+    if (this.#fetch === undefined) {
+      reply.code(400).send(toUnsupportedRevision(request))
+      return
+    }
+    const isStream = record.kind === 'stream'
+    if (isStream && this.#context.shutdown.hasStarted) throw new ShuttingDownError()
     const abort = new AbortController()
-    if (isListening(request)) this.#listening.add(abort)
-    onResponseEnd(request, reply, () => {
-      this.#listening.delete(abort)
-      if (!reply.raw.writableEnded) abort.abort()
+    if (isStream) record.endWith(() => abort.abort())
+    record.onResponseEnd(() => { if (!reply.raw.writableEnded) abort.abort() })
+    const authInfo = readAuthInfo(request)
+    const response = await this.#fetch(toWebRequest(request, abort.signal), {
+      parsedBody: request.body,
+      ...(authInfo !== undefined && { authInfo })
     })
-    return abort
+    await sendWebResponse(reply, response, this.#stream)
   }
 }
 
@@ -70,7 +62,7 @@ function toUnsupportedRevision ({ body, headers }: FastifyRequest): object {
       code: UNSUPPORTED_PROTOCOL_VERSION,
       message: 'Unsupported protocol version',
       data: {
-        supported: SUPPORTED_PROTOCOL_VERSIONS,
+        supported: SESSION_REVISIONS,
         requested: readClaim(body) ?? headers['mcp-protocol-version']
       }
     },

@@ -17,7 +17,7 @@ export interface OtherMethodsOptions {
  * has a route of its own there is left to it. So is OPTIONS, to @fastify/cors.
  */
 export function refuseOtherMethods (app: FastifyInstance, { path, served, route, guard, reject }: OtherMethodsOptions): void {
-  const others = app.supportedMethods.filter((method) => method !== 'OPTIONS' && !['GET', 'POST', 'DELETE'].includes(method))
+  const others = app.supportedMethods.filter((method) => method !== 'OPTIONS' && !served.includes(method))
   const own = others.filter((method) => isTaken(app, method, path, route))
   const allow = [...served, ...own].join(', ')
 

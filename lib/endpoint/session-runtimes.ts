@@ -1,36 +1,32 @@
-import type { InitializeRequest } from '@modelcontextprotocol/sdk/types.js'
-import type { FastifyBaseLogger, FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyBaseLogger, FastifyRequest } from 'fastify'
 import { InvalidRequestError, SessionNotFoundError } from '../base/errors.js'
 import { asError, runGuarded } from '../base/safe-call.js'
-import { hasResponseEnded, onResponseEnd } from '../http/response-end.js'
-import { hashSessionId } from '../session/session-id.js'
-import type { ResumableEvents } from '../http/session-cluster.js'
+import type { EventLog } from '../http/event-log.js'
 import type { PluginContext } from '../http/plugin-context.js'
-import type { SessionHolder } from '../http/shutdown.js'
-import type { SessionOrigin, Session } from '../session/session.js'
-import { EventBuffer } from './transport/event-buffer.js'
+import { negotiateRevision } from '../http/protocol-revision.js'
+import type { Session, SessionOrigin } from '../session/session.js'
+import { hashSessionId } from '../session/session-id.js'
 import { ClientSetup } from './client-setup.js'
-import { SessionRuntime } from './session-runtime.js'
-import { createServerFactory, type ServerFactory } from './server-factory.js'
-import { negotiateRevision } from './messages.js'
+import type { InitializeParams } from './initialize.js'
 import type { CreateServerContext, ResolvedEndpointOptions } from './options.js'
+import { createServerFactory, type ServerFactory } from './server-factory.js'
+import { SessionRuntime } from './session-runtime.js'
+import { EventBuffer } from './transport/event-buffer.js'
+import type { Incoming, SessionTransportOptions } from './transport/session-transport.js'
 
 /** The sessions of one endpoint that live in this process. */
-export class SessionRuntimes implements SessionHolder {
+export class SessionRuntimes {
   readonly #context: PluginContext
   readonly #options: ResolvedEndpointOptions
-  readonly #path: string
   readonly #makeServer: ServerFactory
   readonly #log: FastifyBaseLogger
   readonly #live = new Map<Session, SessionRuntime>()
   readonly #restoring = new Map<Session, Promise<SessionRuntime | undefined>>()
   readonly #closing = new Set<Promise<void>>()
 
-  /** @param path of the endpoint, with its prefix */
-  constructor (context: PluginContext, options: ResolvedEndpointOptions, path: string, log: FastifyBaseLogger) {
+  constructor (context: PluginContext, options: ResolvedEndpointOptions, log: FastifyBaseLogger) {
     this.#context = context
     this.#options = options
-    this.#path = path
     this.#makeServer = createServerFactory(options.createServer)
     this.#log = log
     // Whatever ends a session ends its transport and its server.
@@ -41,22 +37,13 @@ export class SessionRuntimes implements SessionHolder {
   /**
    * The live copy of a session. One that has come from another node gets a new
    * server, which hears what the client had said to the last one. Undefined for
-   * a session that is not of this endpoint.
+   * a session that is not of this endpoint, or was opened at another path.
    */
-  async find (session: Session, request: FastifyRequest): Promise<SessionRuntime | undefined> {
-    const live = this.#live.get(session)
-    if (live !== undefined && !this.#restoring.has(session)) return live
-    const restoring = this.#restoring.get(session) ?? this.#restore(session, request)
-    return restoring
-  }
-
-  has (session: Session): boolean {
-    return this.#live.has(session)
-  }
-
-  /** How many streams of the session are open that have no end of their own. */
-  countStreams (session: Session): number {
-    return this.#live.get(session)?.streams ?? 0
+  find (session: Session, request: FastifyRequest): SessionRuntime | undefined | Promise<SessionRuntime | undefined> {
+    const runtime = this.#live.get(session)
+    if (runtime === undefined) return this.#restore(session, request)
+    if (!runtime.serves(request)) return undefined
+    return this.#restoring.get(session) ?? runtime
   }
 
   /**
@@ -65,44 +52,42 @@ export class SessionRuntimes implements SessionHolder {
    *
    * @throws SessionLimitError, and what `identify` and `createServer` throw
    */
-  async open (request: FastifyRequest, reply: FastifyReply, params: InitializeRequest['params']): Promise<Response> {
+  async open (incoming: Incoming, params: InitializeParams): Promise<void> {
+    const { request, reply, record } = incoming
+    this.#checkSize(params)
     const principal = await this.#context.identify(request)
-    if (hasResponseEnded(request, reply)) throw new InvalidRequestError('the client has gone')
+    if (record.isResponseOver) throw new InvalidRequestError('the client has gone')
     const session = this.#create({
       principal,
       clientInfo: { name: params.clientInfo.name, version: params.clientInfo.version },
       protocolVersion: negotiateRevision(params.protocolVersion)
     })
     request.mcpSession = session
-    // A client that has got no answer, or an error, does not know the id.
-    const { raw } = reply
-    let isSent = false
-    // In a pipeline a response can have ended and never be sent; in HTTP/2, be finished and not have ended.
-    raw.once('finish', () => { isSent = raw.writableEnded })
-    onResponseEnd(request, reply, () => {
-      this.#context.sessions.release(session)
-      if (!isSent || raw.statusCode >= 400) this.#discard(session)
-    })
+    record.hold(session)
+    this.#discardUnlessSent(incoming, session)
     try {
-      const handshake = this.#context.cluster && new ClientSetup(this.#path, this.#createOnForget(session))
-      const live = await this.#start({ session, request, restored: false }, handshake)
-      const response = await live.handle(request, reply)
-      if (!response.ok) this.#discard(session)
-      return response
+      const setup = this.#context.cluster && this.#createSetup(session, request)
+      const runtime = await this.#start({ session, request, restored: false }, setup)
+      runtime.transport.post(incoming, {
+        onOpened: (answer) => {
+          if ('result' in answer) reply.header('mcp-session-id', session.id)
+          else this.#discard(session)
+        }
+      })
     } catch (error) {
       this.#discard(session)
       throw error
     }
   }
 
-  /** Ends all GET streams. */
-  endStreams (): void {
-    for (const live of this.#live.values()) live.endStream()
-  }
-
   /** Resolves when the servers of all closed sessions have closed too. */
   async settle (): Promise<void> {
     await Promise.all(this.#closing)
+  }
+
+  #checkSize (params: InitializeParams): void {
+    const { maxSetup } = this.#options
+    if (Buffer.byteLength(JSON.stringify(params)) > maxSetup) throw new InvalidRequestError(`initialize must not be larger than ${maxSetup} bytes`)
   }
 
   #create (origin: SessionOrigin): Session {
@@ -113,23 +98,33 @@ export class SessionRuntimes implements SessionHolder {
     return session
   }
 
-  #restore (session: Session, request: FastifyRequest): Promise<SessionRuntime | undefined> {
-    const handshake = ClientSetup.restore(this.#path, this.#createOnForget(session), this.#context.cluster?.readState(session))
-    if (handshake === undefined) return Promise.resolve(undefined)
-    const restoring = this.#revive(session, request, handshake).finally(() => this.#restoring.delete(session))
+  // A client that has got no answer, or an error, does not know the id.
+  #discardUnlessSent ({ reply: { raw }, record }: Incoming, session: Session): void {
+    let isSent = false
+    // In a pipeline a response can have ended and never be sent; in HTTP/2, be finished and not have ended.
+    raw.once('finish', () => { isSent = raw.writableEnded })
+    record.onResponseEnd(() => {
+      if (!isSent || raw.statusCode >= 400) this.#discard(session)
+    })
+  }
+
+  #restore (session: Session, request: FastifyRequest): Promise<SessionRuntime | undefined> | undefined {
+    const setup = ClientSetup.restore(this.#context.cluster?.readState(session), readPath(request), this.#setupBounds(session))
+    if (setup === undefined) return undefined
+    const restoring = this.#revive(session, request, setup).finally(() => this.#restoring.delete(session))
     this.#restoring.set(session, restoring)
     return restoring
   }
 
   // A failure leaves the session as it was, for the next request to try again.
-  async #revive (session: Session, request: FastifyRequest, handshake: ClientSetup): Promise<SessionRuntime> {
+  async #revive (session: Session, request: FastifyRequest, setup: ClientSetup): Promise<SessionRuntime> {
     try {
-      const live = await this.#start({ session, request, restored: true }, handshake)
-      const unanswered = await live.replay(request, handshake.messages())
+      const runtime = await this.#start({ session, request, restored: true }, setup)
+      const unanswered = await runtime.replay(request, setup)
       if (unanswered.length > 0) {
         this.#log.warn(`The new MCP server of session ${hashSessionId(session.id)} has not answered yet: ${[...new Set(unanswered)].join(', ')}`)
       }
-      return live
+      return runtime
     } catch (error) {
       this.#close(session)
       // It may have failed because the session has moved: that is no 404.
@@ -138,39 +133,62 @@ export class SessionRuntimes implements SessionHolder {
     }
   }
 
-  async #start (context: CreateServerContext, handshake: ClientSetup | undefined): Promise<SessionRuntime> {
-    const { session } = context
-    const { cluster } = this.#context
-    const live = new SessionRuntime({
+  async #start (context: CreateServerContext, setup: ClientSetup | undefined): Promise<SessionRuntime> {
+    const { session, request } = context
+    const runtime = new SessionRuntime({
       session,
-      endpoint: this.#options,
-      events: this.#createEvents(session),
-      handshake,
-      onHandshake: (changed) => cluster?.saveState(session, changed.toState()),
+      path: readPath(request),
+      transport: this.#transportOptions(session, setup),
       onClosed: () => this.#discard(session)
     })
-    this.#live.set(session, live)
+    this.#live.set(session, runtime)
     const server = await this.#makeServer(context)
     // It may have ended while its server was being made.
     if (!this.#live.has(session)) {
       runGuarded(() => server.close(), (error) => this.#logCloseFailure(error, session))
       throw new SessionNotFoundError()
     }
-    await live.connect(server)
-    return live
+    await runtime.connect(server)
+    return runtime
   }
 
-  #createEvents (session: Session): ResumableEvents | undefined {
+  #transportOptions (session: Session, setup: ClientSetup | undefined): SessionTransportOptions {
+    const { cluster, identify } = this.#context
+    const { responseMode, heartbeatInterval, maxBuffered, cancelOnDisconnect, resumable, recheckOwner } = this.#options
+    return {
+      sessionId: session.id,
+      responseMode,
+      heartbeatInterval,
+      maxBuffered,
+      cancelOnDisconnect,
+      log: this.#createLog(session),
+      retryInterval: resumable?.retryInterval ?? 0,
+      barrier: cluster && (() => cluster.barrier(session)),
+      onClientMessage: setup && ((message) => {
+        if (setup.observe(message)) cluster?.saveState(session, setup.toState())
+      }),
+      mayListen: recheckOwner ? async (request) => await identify(request) === session.principal : undefined
+    }
+  }
+
+  #createLog (session: Session): EventLog | undefined {
     const { resumable } = this.#options
     if (resumable === undefined) return undefined
-    return this.#context.cluster?.createEvents(session, resumable.maxEvents) ?? new EventBuffer(resumable.maxEvents)
+    return this.#context.cluster?.createEventLog(session, resumable) ?? new EventBuffer(resumable)
   }
 
-  #createOnForget ({ id }: Session): () => void {
+  #createSetup (session: Session, request: FastifyRequest): ClientSetup {
+    return new ClientSetup(readPath(request), this.#setupBounds(session))
+  }
+
+  #setupBounds ({ id }: Session): { maxBytes: number, onForget: () => void } {
     let isLogged = false
-    return () => {
-      if (!isLogged) this.#log.warn(`Session ${hashSessionId(id)} has too many subscriptions. The oldest will not be there on another node`)
-      isLogged = true
+    return {
+      maxBytes: this.#options.maxSetup,
+      onForget: () => {
+        if (!isLogged) this.#log.warn(`Session ${hashSessionId(id)} has too many subscriptions. The oldest will not be there on another node`)
+        isLogged = true
+      }
     }
   }
 
@@ -179,10 +197,10 @@ export class SessionRuntimes implements SessionHolder {
   }
 
   #close (session: Session): void {
-    const live = this.#live.get(session)
-    if (live === undefined) return
+    const runtime = this.#live.get(session)
+    if (runtime === undefined) return
     this.#live.delete(session)
-    const closing = live.close()
+    const closing = runtime.close()
       .catch((error: unknown) => this.#logCloseFailure(asError(error), session))
       .finally(() => this.#closing.delete(closing))
     this.#closing.add(closing)
@@ -191,4 +209,9 @@ export class SessionRuntimes implements SessionHolder {
   #logCloseFailure (error: Error, session: Session): void {
     this.#log.error(error, `Closing the MCP server of session ${hashSessionId(session.id)} failed`)
   }
+}
+
+function readPath ({ url }: FastifyRequest): string {
+  const query = url.indexOf('?')
+  return query === -1 ? url : url.slice(0, query)
 }

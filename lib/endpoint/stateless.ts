@@ -1,44 +1,40 @@
-import { WebStandardStreamableHTTPServerTransport } from '@modelcontextprotocol/sdk/server/webStandardStreamableHttp.js'
-import type { FastifyReply, FastifyRequest } from 'fastify'
 import { randomUUID } from 'node:crypto'
-import { InvalidRequestError, MethodNotAllowedError, ParseError } from '../base/errors.js'
+import { InvalidRequestError, ParseError } from '../base/errors.js'
 import { runGuarded } from '../base/safe-call.js'
-import { hasResponseEnded, onResponseEnd } from '../http/response-end.js'
 import type { PluginContext } from '../http/plugin-context.js'
 import { SessionRecord } from '../session/session-record.js'
-import { withAuthInfo } from './auth-info.js'
+import type { ResolvedEndpointOptions, SessionServer } from './options.js'
 import { createServerFactory } from './server-factory.js'
-import type { ResolvedEndpointOptions } from './options.js'
 import type { EndpointHandlers } from './session-handlers.js'
-import { toTransportRequest } from './web-request.js'
-import { sendAnswer } from './web-response.js'
+import { readMessages } from './transport/json-rpc.js'
+import { SessionTransport, type Incoming } from './transport/session-transport.js'
 
 /**
  * The handlers of an endpoint that keeps no sessions: each request gets a
- * server of its own, whose session ends with the response and is in no list.
+ * server of its own, whose session is over with the request and is in no list.
  */
-export function createStatelessHandlers ({ identify, reject }: PluginContext, options: ResolvedEndpointOptions): EndpointHandlers {
+export function createStatelessHandlers ({ identify }: PluginContext, options: ResolvedEndpointOptions): EndpointHandlers {
   const makeServer = createServerFactory(options.createServer)
+  const { responseMode, heartbeatInterval, maxBuffered, cancelOnDisconnect } = options
 
-  return { POST: handleMessage, GET: refuse, DELETE: refuse }
+  return { POST: handleMessage }
 
-  async function handleMessage (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
+  async function handleMessage (incoming: Incoming): Promise<void> {
+    const { request, record } = incoming
     const { body } = request
-    if (body === undefined || body === null) return reject(request, reply, new ParseError('the body is empty'))
+    if (body === undefined || body === null) throw new ParseError('the body is empty')
+    // Before there is a server to close.
+    readMessages(body)
     const session = new SessionRecord(randomUUID(), Date.now(), undefined, { principal: await identify(request) })
     const server = await makeServer({ session, request, restored: false })
-    onResponseEnd(request, reply, () => {
-      runGuarded(() => server.close(), (error) => request.log.error(error, 'Closing the MCP server failed'))
-    })
-    if (hasResponseEnded(request, reply)) throw new InvalidRequestError('the client has gone')
-    const transport = new WebStandardStreamableHTTPServerTransport({ keepAliveMs: 0 })
+    record.onOver(() => closeServer(incoming, server))
+    if (record.isResponseOver) throw new InvalidRequestError('the client has gone')
+    const transport = new SessionTransport({ responseMode, heartbeatInterval, maxBuffered, cancelOnDisconnect, retryInterval: 0 })
     await server.connect(transport)
-    const response = await transport.handleRequest(toTransportRequest(request), withAuthInfo(request, body))
-    return sendAnswer(request, reply, response, options)
+    transport.post(incoming)
   }
+}
 
-  async function refuse (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
-    reply.header('allow', 'POST')
-    return reject(request, reply, new MethodNotAllowedError())
-  }
+function closeServer ({ request }: Incoming, server: SessionServer): void {
+  runGuarded(() => server.close(), (error) => request.log.error(error, 'Closing the MCP server failed'))
 }

@@ -1,3 +1,9 @@
+/** The revisions of MCP with sessions, the newest first. There will be no more of them. */
+export const SESSION_REVISIONS: readonly string[] = ['2025-11-25', '2025-06-18', '2025-03-26', '2024-11-05', '2024-10-07']
+
+/** What a request without the header is of. */
+export const DEFAULT_REVISION = '2025-03-26'
+
 /** The first revision of MCP without sessions: a server must ignore the session header of its requests. */
 const FIRST_WITHOUT_SESSIONS = '2026-07-28'
 
@@ -8,4 +14,13 @@ const FIRST_WITHOUT_SESSIONS = '2026-07-28'
  */
 export function hasSessions (revision: string | string[] | undefined): boolean {
   return revision === undefined || String(revision) < FIRST_WITHOUT_SESSIONS
+}
+
+/**
+ * The revision that a server agrees to when a client asks for this one.
+ *
+ * @see https://modelcontextprotocol.io/specification/2025-11-25/basic/lifecycle#version-negotiation
+ */
+export function negotiateRevision (requested: string): string {
+  return SESSION_REVISIONS.includes(requested) ? requested : String(SESSION_REVISIONS[0])
 }

@@ -17,10 +17,12 @@ export interface ReplyRecord {
   readonly kind: ReplyKind
   /** The session that it holds. */
   readonly session: Session | undefined
+  /** The session that it will hold when the body of its request is there. */
+  readonly expected: Session | undefined
   /** Whether nobody waits for the response any more: it has been sent, or the client has gone. */
   readonly isResponseOver: boolean
 
-  /** Names the session that the request will hold when its body is there. Until then the session may be evicted. */
+  /** Until its body is there, a request does not hold its session: it may never come. */
   expect (session: Session): void
   /** Takes over from the caller, who has acquired the session: it is released when the record is over. */
   hold (session: Session): void
@@ -33,6 +35,8 @@ export interface ReplyRecord {
   endWith (end: () => void): void
   /** Calls back once when the response is over; at once if it is. */
   onResponseEnd (callback: () => void): void
+  /** Calls back once when the response is over, and all that outlives it; at once if they are. */
+  onOver (callback: () => void): void
 }
 
 /** What a tracker needs of the session manager. */
@@ -80,12 +84,14 @@ export class ReplyTracker {
 
   /** Resolves when no call is under way, those included that come in meanwhile, or after `timeout` milliseconds. */
   async whenAnswered (timeout: number): Promise<void> {
-    await atMost(timeout, this.#running.whenNoCalls())
+    const end = performance.now() + timeout
+    // Again, because a timer can be early, and the caller goes by the clock.
+    while (this.#running.calls > 0 && performance.now() < end) await atMost(end - performance.now(), this.#running.whenNoCalls())
   }
 
   /** Resolves when the calls and streams that are under way now are over, or after `timeout` milliseconds. */
   async whenOver (timeout: number): Promise<void> {
-    const records = Array.from(this.#running).filter(isOfEndpoint)
+    const records = Array.from(this.#running).filter(({ kind }) => kind !== 'request')
     await atMost(timeout, Promise.all(records.map((record) => record.whenOver())))
   }
 
@@ -94,9 +100,9 @@ export class ReplyTracker {
     for (const record of this.#running) if (record.kind === 'stream' && which(record)) record.end()
   }
 
-  /** Cuts off the calls and streams that are left. */
-  destroy (): void {
-    for (const record of this.#running) if (isOfEndpoint(record)) record.reply.raw.destroy()
+  /** Cuts off the streams that are left. */
+  destroyStreams (): void {
+    for (const record of this.#running) if (record.kind === 'stream') record.reply.raw.destroy()
   }
 }
 
@@ -178,8 +184,13 @@ class TrackedReply implements ReplyRecord {
     this.#close()
   }
 
-  async whenOver (): Promise<void> {
-    if (this.#open > 0) await new Promise<void>((resolve) => { (this.#onOver ??= []).push(resolve) })
+  onOver (callback: () => void): void {
+    if (this.#open === 0) callback()
+    else (this.#onOver ??= []).push(callback)
+  }
+
+  whenOver (): Promise<void> {
+    return new Promise((resolve) => this.onOver(resolve))
   }
 
   // Before it is open, a stream is a request like any other: its session must not be taken for one that can go.
@@ -208,30 +219,26 @@ class TrackedReply implements ReplyRecord {
 /** The records that are not over, and how many of them are calls. */
 class RunningRecords {
   readonly #records = new Set<TrackedReply>()
-  #calls = 0
+  calls = 0
   #onNoCalls: Array<() => void> = []
 
   add (record: TrackedReply): void {
     this.#records.add(record)
-    if (record.kind === 'call') this.#calls++
+    if (record.kind === 'call') this.calls++
   }
 
   delete (record: TrackedReply): void {
     this.#records.delete(record)
-    if (record.kind !== 'call' || --this.#calls > 0) return
+    if (record.kind !== 'call' || --this.calls > 0) return
     for (const callback of this.#onNoCalls) callback()
     this.#onNoCalls = []
   }
 
   async whenNoCalls (): Promise<void> {
-    if (this.#calls > 0) await new Promise<void>((resolve) => { this.#onNoCalls.push(resolve) })
+    await new Promise<void>((resolve) => { this.#onNoCalls.push(resolve) })
   }
 
   [Symbol.iterator] (): Iterator<TrackedReply> {
     return this.#records[Symbol.iterator]()
   }
-}
-
-function isOfEndpoint ({ kind }: ReplyRecord): boolean {
-  return kind !== 'request'
 }

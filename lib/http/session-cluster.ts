@@ -1,33 +1,15 @@
-import type { EventStore } from '@modelcontextprotocol/sdk/server/webStandardStreamableHttp.js'
-import type { RequestId } from '@modelcontextprotocol/sdk/types.js'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { SessionError } from '../base/errors.js'
 import type { Session } from '../session/session.js'
+import type { EventLog, EventLogBounds } from './event-log.js'
 
-/** What it takes to bring a session back in another process; it must survive JSON. */
-export type SessionState = Readonly<Record<string, unknown>>
-
-/** What is known of the stream that a client wants to resume. */
-export interface ResumePoint {
-  /** All its responses have been stored: nothing more will come after a replay. */
-  readonly complete: boolean
-  /** Requests of the stream that no process is working on any more. */
-  readonly lost: readonly RequestId[]
-}
-
-/** The SSE events of a session, for clients that come back with `Last-Event-ID`. */
-export interface ResumableEvents extends EventStore {
-  /** Runs the handling of a message, so that its events are known to belong to these requests. */
-  during<T> (requests: readonly RequestId[], handle: () => T): T
-  /** Undefined: the event is not known, or not any more. */
-  find (lastEventId: string): Promise<ResumePoint | undefined>
-}
-
-/**
- * What the session context asks of a cluster. A session has one owner at a time,
- * and only the owner may answer for it.
+/*
+ * What a cluster gives to the rest of the package. A session has one owner at a time, and only the owner may answer for
+ * it. Each user asks for the contract that it needs.
  */
-export interface SessionCluster {
+
+/** Where sessions are. */
+export interface SessionRouter {
   /** Whether this process may answer for the session now. Costs no round trip. */
   isCurrent (session: Session): boolean
 
@@ -39,7 +21,10 @@ export interface SessionCluster {
 
   /** Whether another node has passed the request on, which checked it as this one would. */
   isForwarded (request: FastifyRequest): boolean
+}
 
+/** Whether an answer may go out. */
+export interface Durability {
   /**
    * What an answer has to wait for: `undefined` for nothing, which costs no
    * round trip. Resolves when all that the session has become is where the
@@ -47,11 +32,19 @@ export interface SessionCluster {
    * Rejects with a `SessionError` when this process may not answer any more.
    */
   barrier (session: Session): Promise<void> | undefined
+}
 
-  /** Where the last `maxEvents` events of the session are kept for whichever node the client comes back to. */
-  createEvents (session: Session, maxEvents: number): ResumableEvents
+/** What it takes to bring a session back in another process; it must survive JSON. */
+export type SessionState = Readonly<Record<string, unknown>>
 
+/** What a session needs to live on in another process. */
+export interface SessionStore {
   /** Keeps what it takes to bring the session back; written before the next answer. */
   saveState (session: Session, state: SessionState): void
   readState (session: Session): SessionState | undefined
+
+  /** Where the last events of the session are kept for whichever node the client comes back to. */
+  createEventLog (session: Session, bounds: EventLogBounds): EventLog
 }
+
+export interface SessionCluster extends SessionRouter, Durability, SessionStore {}

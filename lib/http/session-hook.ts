@@ -1,11 +1,12 @@
-import type { FastifyReply, FastifyRequest, HookHandlerDoneFunction, onRequestHookHandler, RouteOptions } from 'fastify'
+import type { FastifyReply, FastifyRequest, HookHandlerDoneFunction, onRequestHookHandler, preValidationHookHandler, RouteOptions } from 'fastify'
 import { inspect } from 'node:util'
-import { MalformedSessionIdError, MissingSessionIdError, RouteConfigError, SessionNotFoundError, type SessionError } from '../base/errors.js'
+import { MalformedSessionIdError, MissingSessionIdError, RouteConfigError, SessionNotFoundError, ShuttingDownError, type SessionError } from '../base/errors.js'
 import { asError } from '../base/safe-call.js'
 import type { Identify } from './principal.js'
 import { hasSessions } from './protocol-revision.js'
 import type { Reject } from './rejection.js'
-import { onResponseEnd } from './response-end.js'
+import type { ReplyKind, ReplyRecord, ReplyTracker } from './reply-tracker.js'
+import { hasBodyToCome } from './request-body.js'
 import type { SessionCluster } from './session-cluster.js'
 import { isSessionId, SESSION_HEADER } from '../session/session-id.js'
 import type { SessionManager } from '../session/session-manager.js'
@@ -16,18 +17,24 @@ export type SessionMode = 'required' | 'optional' | 'ignore'
 
 export interface SessionHookOptions {
   readonly sessions: SessionManager
+  readonly replies: ReplyTracker
   readonly identify: Identify
   readonly reject: Reject
   readonly cluster: SessionCluster | undefined
 }
 
+export interface SessionHookRoutes {
+  /** For every request. Default: the config of its route says it. */
+  readonly mode?: SessionMode
+  /** What kind of reply a request with a session gets. Default: that of a route of the app. */
+  readonly kindOf?: (request: FastifyRequest) => ReplyKind
+}
+
 /**
- * The `onRequest` hook: the only reader of the session header. It finds the
- * session, holds it until the response is over, and answers what is wrong.
- *
- * @param mode for every request; by default the config of its route says it
+ * The `onRequest` hook: the only reader of the session header. It finds the session, holds it until the
+ * response is over, and answers what is wrong. A request with a body holds it from `createBodyHook` on.
  */
-export function createSessionHook ({ sessions, identify, reject, cluster }: SessionHookOptions, mode?: SessionMode): onRequestHookHandler {
+export function createSessionHook ({ sessions, replies, identify, reject, cluster }: SessionHookOptions, { mode, kindOf }: SessionHookRoutes = {}): onRequestHookHandler {
   return function checkSession (request, reply, done) {
     const id = readSessionId(request, mode)
     if (id === undefined) {
@@ -50,7 +57,7 @@ export function createSessionHook ({ sessions, identify, reject, cluster }: Sess
 
   function find (request: FastifyRequest, reply: FastifyReply, done: HookHandlerDoneFunction, id: string, principal: string | undefined): void {
     if (cluster === undefined) {
-      admit(request, reply, done, sessions.acquireFor(id, principal))
+      admit(request, reply, done, id, principal)
     } else {
       findInCluster(cluster, request, reply, done, id, principal)
     }
@@ -60,27 +67,83 @@ export function createSessionHook ({ sessions, identify, reject, cluster }: Sess
     const session = sessions.get(id)
     // To a stranger the session does not exist, and a stranger does not keep it alive.
     if (session !== undefined && (session.principal !== principal || cluster.isCurrent(session))) {
-      admit(request, reply, done, sessions.acquireFor(id, principal))
+      admit(request, reply, done, id, principal)
       return
     }
+    // It is under way from here on, also when another node answers it.
+    const record = begin(request, reply)
     cluster.locate(request, reply, id, principal).then(
       (outcome) => {
         if (outcome instanceof Error) reject(request, reply, outcome)
         // It may have been closed, and opened anew, since.
-        else if (outcome !== 'answered') admit(request, reply, done, sessions.acquireFor(outcome.id, principal))
+        else if (outcome !== 'answered') admit(request, reply, done, outcome.id, principal, record)
       },
       (reason: unknown) => done(asError(reason))
     )
   }
 
-  function admit (request: FastifyRequest, reply: FastifyReply, done: HookHandlerDoneFunction, session: Session | undefined): void {
+  function admit (request: FastifyRequest, reply: FastifyReply, done: HookHandlerDoneFunction, id: string, principal: string | undefined, begun?: ReplyRecord): void {
+    const isToCome = hasBodyToCome(request.raw)
+    const session = isToCome ? touch(id, principal) : sessions.acquireFor(id, principal)
     if (session === undefined) {
       reject(request, reply, new SessionNotFoundError())
       return
     }
     request.mcpSession = session
-    onResponseEnd(request, reply, () => sessions.release(session))
+    const record = begun ?? begin(request, reply)
+    if (isToCome) record.expect(session)
+    else record.hold(session)
     done()
+  }
+
+  function begin (request: FastifyRequest, reply: FastifyReply): ReplyRecord {
+    return replies.begin(request, reply, kindOf?.(request) ?? 'request')
+  }
+
+  function touch (id: string, principal: string | undefined): Session | undefined {
+    const session = sessions.get(id)
+    if (session === undefined || session.principal !== principal) return undefined
+    sessions.touch(id)
+    return session
+  }
+}
+
+export interface BodyHookOptions extends Pick<SessionHookOptions, 'sessions' | 'replies' | 'reject' | 'cluster'> {
+  readonly shutdown: { readonly hasStarted: boolean }
+}
+
+/**
+ * The `preValidation` hook: now that its body is there, a request holds its session. Clients that never end
+ * their bodies must not keep sessions in use, and others out.
+ */
+export function createBodyHook ({ sessions, replies, reject, cluster, shutdown }: BodyHookOptions): preValidationHookHandler {
+  return function holdSession (request, reply, done) {
+    const record = request.mcpSession ? replies.get(reply) : undefined
+    if (record?.expected === undefined) {
+      done()
+      return
+    }
+    const session = sessions.acquireFor(record.expected.id, record.expected.principal)
+    if (session === undefined) {
+      refuse(request, reply, record.expected)
+      return
+    }
+    request.mcpSession = session
+    record.hold(session)
+    done()
+  }
+
+  // It has gone meanwhile: for good, or to another node.
+  function refuse (request: FastifyRequest, reply: FastifyReply, gone: Session): void {
+    request.mcpSession = null
+    if (shutdown.hasStarted) {
+      reject(request, reply, new ShuttingDownError())
+      return
+    }
+    Promise.resolve(cluster?.barrier(gone)).then(
+      () => reject(request, reply, new SessionNotFoundError()),
+      (error: SessionError) => reject(request, reply, error)
+    )
   }
 }
 

@@ -1,108 +1,149 @@
 import { setTimeout as wait } from 'node:timers/promises'
+import { atMost } from '../base/at-most.js'
 import type { SessionManager } from '../session/session-manager.js'
 import type { Session } from '../session/session.js'
+import type { Connections } from './connections.js'
+import type { ReplyTracker } from './reply-tracker.js'
 
-/** Part of the app that has requests to finish before its sessions are closed. */
-export interface Drainer {
-  /** Ends what has no end of its own, and resolves when nothing runs any more that ran before, or after `timeout` milliseconds. */
-  drain (timeout: number): Promise<void>
-  /** Resolves when what belonged to closed sessions has been closed too. */
+/** Part of the app that has something to do when sessions have been closed. */
+export interface SessionFollower {
+  /** Resolves when all of it is done. Never rejects. */
   settle (): Promise<void>
 }
 
-/** Part of the app that serves sessions. */
-export interface SessionHolder {
-  /** Whether the session lives here, so that nothing of it goes on when it is closed. */
-  has (session: Session): boolean
-  /** How many streams of the session are open that have no end of their own. */
-  countStreams (session: Session): number
-}
-
 export interface ShutdownOptions {
+  readonly sessions: SessionManager
+  readonly replies: ReplyTracker
+  readonly connections: Connections
   /** Milliseconds. */
   readonly drainTimeout: number
-  /** Whether the sessions live on elsewhere. */
-  readonly handsOver: boolean
+  /** Tells the other processes which sessions they can go on with. Undefined: the sessions end with this one. */
+  readonly successor: SessionFollower | undefined
 }
 
-// How soon a session is handed over after its last request, in milliseconds.
-const HAND_OVER_INTERVAL = 50
+// How often it is looked after what has become idle, or has come late, in milliseconds.
+const INTERVAL = 50
 // How long other nodes may take to act on what they knew of a session before it was handed over, in milliseconds.
 const NOTICE = 100
+// How long last answers may take to reach their clients, and the app's servers to close, in milliseconds.
+const LAST_WORDS = 1000
 
-/** The orderly end of all sessions of this process. */
+/** The orderly end of all sessions of this process, and of what would keep its server from closing. */
 export class Shutdown {
-  readonly handsOver: boolean
   readonly #sessions: SessionManager
+  readonly #replies: ReplyTracker
+  readonly #connections: Connections
   readonly #drainTimeout: number
-  readonly #drainers: Drainer[] = []
-  readonly #holders: SessionHolder[] = []
+  readonly #successor: SessionFollower | undefined
+  readonly #followers: SessionFollower[] = []
   #end: Promise<void> | undefined
+  #timer: NodeJS.Timeout | undefined
+  // When running requests have had their time, as performance.now() tells it.
+  #deadline = Infinity
+  #isDrained = false
 
-  constructor (sessions: SessionManager, { drainTimeout, handsOver }: ShutdownOptions) {
-    this.handsOver = handsOver
+  constructor ({ sessions, replies, connections, drainTimeout, successor }: ShutdownOptions) {
     this.#sessions = sessions
+    this.#replies = replies
+    this.#connections = connections
     this.#drainTimeout = drainTimeout
+    this.#successor = successor
   }
 
   get hasStarted (): boolean {
     return this.#end !== undefined
   }
 
-  /** @param holder what the drainer drains, if it serves sessions */
-  add (drainer: Drainer, holder?: SessionHolder): void {
-    this.#drainers.push(drainer)
-    if (holder !== undefined) this.#holders.push(holder)
+  /** Whether the sessions live on elsewhere. */
+  get handsOver (): boolean {
+    return this.#successor !== undefined
   }
 
-  /** Lets running requests finish, then closes all sessions. Once, however often it is called. */
+  add (follower: SessionFollower): void {
+    this.#followers.push(follower)
+  }
+
+  /**
+   * Lets running requests finish, then closes all sessions. Once, however often it is called. Until `finish()`
+   * is called, what comes late is ended, and a second after `drainTimeout` every connection.
+   */
   run (): Promise<void> {
-    this.#end ??= this.handsOver ? this.#handOver() : this.#close()
+    this.#end ??= this.#run()
     return this.#end
   }
 
+  /** When the server has closed: closes the sessions that were still in use, or have come since. */
+  async finish (): Promise<void> {
+    clearInterval(this.#timer)
+    this.#sessions.stopTTLCleanup()
+    if (this.#sessions.getActiveSessionCount() === 0) return
+    this.#sessions.clearAll('shutdown')
+    await atMost(LAST_WORDS, this.#settle())
+  }
+
+  async #run (): Promise<void> {
+    this.#deadline = performance.now() + this.#drainTimeout
+    this.#timer = setInterval(() => this.#lookAfter(), INTERVAL)
+    this.#timer.unref()
+    await (this.#successor === undefined ? this.#close() : this.#handOver(this.#successor))
+    await this.#sayGoodbye()
+    this.#connections.stopKeepAlive()
+  }
+
   async #close (): Promise<void> {
+    this.#isDrained = true
+    this.#replies.endStreams()
     await this.#drain()
     this.#sessions.stopTTLCleanup()
     // A request of the app's own routes keeps its session; Fastify waits for it, and what is left is closed after that.
-    this.#sessions.clearAll('shutdown', (session) => session.activeRequests === 0 || this.#isDrained(session))
-    await this.#settle()
+    this.#closeUnused()
   }
 
   // What comes in meanwhile is served until the server stops listening; the last sessions are handed over after that.
-  async #handOver (): Promise<void> {
-    this.#handOverIdle()
-    const timer = setInterval(() => this.#handOverIdle(), HAND_OVER_INTERVAL)
-    await this.#drainAndSettle()
+  async #handOver (successor: SessionFollower): Promise<void> {
+    this.#closeUnused()
+    // Those of sessions here end with them: each has to find its session elsewhere.
+    this.#replies.endStreams(({ session }) => session === undefined)
+    await this.#drain()
+    this.#isDrained = true
+    this.#lookAfter()
+    await successor.settle()
     // Before the server stops listening: what others had begun to pass on is still on its way here.
     await wait(NOTICE)
-    await this.#drainAndSettle()
-    clearInterval(timer)
-  }
-
-  async #drainAndSettle (): Promise<void> {
     await this.#drain()
-    this.#handOverIdle()
-    await this.#settle()
+    this.#lookAfter()
+    await successor.settle()
   }
 
-  #handOverIdle (): void {
-    this.#sessions.clearAll('shutdown', (session) => session.activeRequests <= this.#countStreams(session))
+  #lookAfter (): void {
+    if (this.handsOver) this.#closeUnused()
+    if (this.#isDrained) this.#replies.endStreams()
+    if (performance.now() >= this.#deadline + LAST_WORDS) this.#connections.destroy()
+    else this.#connections.endUnused()
   }
 
-  #isDrained (session: Session): boolean {
-    return this.#holders.some((holder) => holder.has(session))
-  }
-
-  #countStreams (session: Session): number {
-    return this.#holders.reduce((count, holder) => count + holder.countStreams(session), 0)
+  // After the deadline they have had their time, in use or not.
+  #closeUnused (): void {
+    const isOver = performance.now() >= this.#deadline
+    const expected = this.#replies.expected()
+    this.#sessions.clearAll('shutdown', (session) => isOver || isUnused(session, expected))
   }
 
   async #drain (): Promise<void> {
-    await Promise.all(this.#drainers.map((drainer) => drainer.drain(this.#drainTimeout)))
+    await this.#replies.whenAnswered(Math.max(0, this.#deadline - performance.now()))
+  }
+
+  async #sayGoodbye (): Promise<void> {
+    await Promise.all([atMost(LAST_WORDS, this.#settle()), this.#replies.whenOver(LAST_WORDS)])
+    this.#replies.destroyStreams()
   }
 
   async #settle (): Promise<void> {
-    await Promise.all(this.#drainers.map((drainer) => drainer.settle()))
+    await Promise.all(this.#followers.map((follower) => follower.settle()))
   }
+}
+
+// A stream that only the server ends is no reason to keep a session.
+function isUnused (session: Session, expected: ReadonlySet<Session>): boolean {
+  return session.activeRequests <= session.openStreams && !expected.has(session)
 }

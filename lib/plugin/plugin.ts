@@ -7,8 +7,9 @@ import type { ClusterOptions } from '../cluster/options.js'
 import { createFastifyLogger } from './fastify-logger.js'
 import { resolveOptions, type McpSessionsOptions } from './options.js'
 import { createWriteBarrier } from '../http/write-barrier.js'
+import { Connections } from '../http/connections.js'
 import { decorateWithRecord, ReplyTracker } from '../http/reply-tracker.js'
-import { checkRouteConfig, createSessionHook } from '../http/session-hook.js'
+import { checkRouteConfig, createBodyHook, createSessionHook } from '../http/session-hook.js'
 import { hashSessionId } from '../session/session-id.js'
 import { providePluginContext, type PluginContext } from '../http/plugin-context.js'
 import { SessionManager } from '../session/session-manager.js'
@@ -23,8 +24,7 @@ async function mcpSessionsPlugin (fastify: FastifyInstance, options: McpSessions
   })
   const replies = new ReplyTracker(sessions)
   const node = options.cluster === undefined ? undefined : await joinCluster(fastify, sessions, ttl, options.cluster)
-  const shutdown = new Shutdown(sessions, { drainTimeout, handsOver: node !== undefined })
-  if (node !== undefined) shutdown.add(node)
+  const shutdown = new Shutdown({ sessions, replies, connections: new Connections(fastify.server), drainTimeout, successor: node })
   const context: PluginContext = { ...resolved, sessions, replies, shutdown, cluster: node }
 
   fastify.decorate('sessionManager', sessions)
@@ -41,14 +41,14 @@ async function mcpSessionsPlugin (fastify: FastifyInstance, options: McpSessions
   })
   // An app that fails to boot comes here without preClose; one that closed may have got new sessions since.
   fastify.addHook('onClose', async function closeSessions () {
-    sessions.stopTTLCleanup()
-    if (sessions.getActiveSessionCount() > 0) sessions.clearAll('shutdown')
+    await shutdown.finish()
     await node?.leave()
   })
   if (!enabled) return
 
   fastify.addHook('onRoute', checkRouteConfig)
   fastify.addHook('onRequest', createSessionHook(context))
+  fastify.addHook('preValidation', createBodyHook(context))
   if (node !== undefined) fastify.addHook('onSend', createWriteBarrier({ ...context, cluster: node }))
 }
 

@@ -15,11 +15,19 @@ export function call (id: number | string, name: string, args: object = {}): obj
   return { jsonrpc: '2.0', id, method: 'tools/call', params: { name, arguments: args } }
 }
 
+export interface Message {
+  id?: unknown
+  method?: string
+  params?: object
+  result?: object
+  error?: { code: number, message: string }
+}
+
 /** An event of an SSE stream. */
 export interface SseEvent {
   readonly id: string | undefined
   /** What `data` says; undefined: it is empty. */
-  readonly message: { id?: unknown, method?: string, params?: object, result?: object, error?: { code: number, message: string } } | undefined
+  readonly message: Message | undefined
 }
 
 /** A response that is still coming in. */
@@ -42,12 +50,19 @@ export class Answer {
     raw.on('error', () => { this.broken = true })
   }
 
+  /** Of a stream, its events; of JSON, each message as if it were one. */
   get events (): SseEvent[] {
-    return this.text.split('\n\n').flatMap(parseEvent)
+    if (!this.isJson) return this.text.split('\n\n').flatMap(parseEvent)
+    const body: Message | Message[] = this.ended ? JSON.parse(this.text) : []
+    return [body].flat().map((message) => ({ id: undefined, message }))
+  }
+
+  get isJson (): boolean {
+    return this.headers['content-type']?.startsWith('application/json') === true
   }
 
   /** The messages, without the events that carry none. */
-  get messages (): Array<NonNullable<SseEvent['message']>> {
+  get messages (): Message[] {
     return this.events.flatMap(({ message }) => message ?? [])
   }
 

@@ -81,16 +81,45 @@ redis.call('DEL', KEYS[1], KEYS[2])
 return record
 `
 
-/** epoch, maximum, field, value, … -> the id of the event | nil if the epoch is another */
+/**
+ * epoch, most events, most bytes, stream, pending, data, then ids of events that have reached their client
+ * -> the id of the event, and how many of those ids are dealt with; nil if the epoch is another.
+ *
+ * What is over the bounds goes: first what has reached its client, then what is oldest. `eventBytes` of the record counts.
+ */
 const store = `
 if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then return nil end
-local id = redis.call('XADD', KEYS[2], 'MAXLEN', ARGV[2], '*', unpack(ARGV, 3))
+local id = redis.call('XADD', KEYS[2], '*', 'stream', ARGV[4], 'pending', ARGV[5], 'data', ARGV[6])
+local length = redis.call('XLEN', KEYS[2])
+local bytes = redis.call('HINCRBY', KEYS[1], 'eventBytes', #ARGV[6])
+local function drop (event)
+  if not event then return false end
+  redis.call('XDEL', KEYS[2], event[1])
+  length = length - 1
+  bytes = bytes - #event[2][6]
+  return true
+end
+local function over ()
+  return length > tonumber(ARGV[2]) or bytes > tonumber(ARGV[3])
+end
+local dealt = 0
+while over() and ARGV[7 + dealt] do
+  local delivered = ARGV[7 + dealt]
+  drop(redis.call('XRANGE', KEYS[2], delivered, delivered)[1])
+  dealt = dealt + 1
+end
+while over() and drop(redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', 1)[1]) do end
+redis.call('HSET', KEYS[1], 'eventBytes', bytes)
 local life = redis.call('PTTL', KEYS[1])
 if life > 0 then redis.call('PEXPIRE', KEYS[2], life) end
-return id
+return { id, dealt }
 `
 
-/** stream -> the last id ever given, the oldest kept, then the kept events of that stream; or an empty list */
+/**
+ * stream, where to begin, how many events to look at
+ * -> the last id ever given, the oldest kept, the last one looked at, then id, pending, data of those of the stream;
+ * an empty list when no events are kept.
+ */
 const events = `
 if redis.call('EXISTS', KEYS[2]) == 0 then return {} end
 local last
@@ -98,10 +127,15 @@ local info = redis.call('XINFO', 'STREAM', KEYS[2])
 for i = 1, #info, 2 do
   if info[i] == 'last-generated-id' then last = info[i + 1] end
 end
-local kept = redis.call('XRANGE', KEYS[2], '-', '+')
-local reply = { last, kept[1][1] }
-for _, event in ipairs(kept) do
-  if event[2][2] == ARGV[1] then reply[#reply + 1] = event end
+local oldest = redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', 1)[1]
+local page = redis.call('XRANGE', KEYS[2], ARGV[2], '+', 'COUNT', ARGV[3])
+local reply = { last, oldest and oldest[1] or last, #page > 0 and page[#page][1] or '' }
+for _, event in ipairs(page) do
+  if event[2][2] == ARGV[1] then
+    reply[#reply + 1] = event[1]
+    reply[#reply + 1] = event[2][4]
+    reply[#reply + 1] = event[2][6]
+  end
 end
 return reply
 `

@@ -1,90 +1,99 @@
-import { isJSONRPCErrorResponse, isJSONRPCResultResponse, type JSONRPCMessage, type RequestId } from '@modelcontextprotocol/sdk/types.js'
 import { randomBytes } from 'node:crypto'
-import type { ResumableEvents, ResumePoint } from '../../http/session-cluster.js'
+import type { EventLog, EventLogBounds, KeptEvent, RequestId, Resumption } from '../../http/event-log.js'
 
 interface BufferedStream {
-  /** Events of the stream that are still here. */
-  events: number
-  /** Whether its response is among the events that it had. */
-  complete: boolean
+  readonly id: string
+  /** Those that are still here, oldest first. */
+  readonly events: Set<BufferedEvent>
+  pending: readonly RequestId[]
 }
 
-interface BufferedEvent {
-  readonly streamId: string
+interface BufferedEvent extends KeptEvent {
+  readonly sequence: number
   readonly stream: BufferedStream
-  readonly message: JSONRPCMessage
+  readonly bytes: number
 }
 
-const EVENT_ID = /^(.+)_([0-9a-f]{8})_(\d+)$/
-const nowhere = { streamId: '', sequence: 0 }
+const EVENT_ID = /^([\w-]{8})-(\d{1,15})\/([\w-]+)$/
 
-export type SendEvent = (eventId: string, message: JSONRPCMessage) => Promise<void>
-
-/** Keeps the last events of one session, for clients that come back with `Last-Event-ID`. */
-export class EventBuffer implements ResumableEvents {
+/** The event log of a session that lives in this process alone. */
+export class EventBuffer implements EventLog {
+  readonly maxBytes: number
   readonly #maxEvents: number
   // The GET stream has the same name in every session, and a client may come with an id of an older one.
-  readonly #mark = randomBytes(4).toString('hex')
-  readonly #events: BufferedEvent[] = []
+  readonly #mark = randomBytes(6).toString('base64url')
   readonly #streams = new Map<string, BufferedStream>()
+  // Both in the order of what is let go of first.
+  readonly #events = new Set<BufferedEvent>()
+  readonly #released = new Set<BufferedStream>()
+  #bytes = 0
   #sequence = 0
 
-  constructor (maxEvents: number) {
+  constructor ({ maxEvents, maxBytes }: EventLogBounds) {
     this.#maxEvents = maxEvents
+    this.maxBytes = maxBytes
   }
 
-  async storeEvent (streamId: string, message: JSONRPCMessage): Promise<string> {
-    const stream = this.#streams.get(streamId) ?? { events: 0, complete: false }
+  append (streamId: string, data: string, pending: readonly RequestId[]): string {
+    const stream = this.#streams.get(streamId) ?? { id: streamId, events: new Set(), pending }
     this.#streams.set(streamId, stream)
-    stream.events++
-    stream.complete = isJSONRPCResultResponse(message) || isJSONRPCErrorResponse(message)
-    this.#sequence++
-    this.#events.push({ streamId, stream, message })
-    this.#dropOldest()
-    return this.#toEventId(streamId, this.#sequence)
+    stream.pending = pending
+    const sequence = ++this.#sequence
+    const id = `${this.#mark}-${sequence}/${streamId}`
+    const event = { id, data, sequence, stream, bytes: Buffer.byteLength(data) }
+    stream.events.add(event)
+    this.#events.add(event)
+    this.#bytes += event.bytes
+    while (this.#events.size > this.#maxEvents || this.#bytes > this.maxBytes) this.#dropOne()
+    return id
   }
 
-  async replayEventsAfter (lastEventId: string, { send }: { send: SendEvent }): Promise<string> {
-    const { streamId, sequence } = this.#parse(lastEventId)
-    // What is stored meanwhile has no stream to go to yet, so it goes along.
-    for (let next = Math.max(sequence + 1, this.#oldest); next <= this.#sequence; next++) {
-      const event = this.#events[next - this.#oldest]
-      // A priming event has no message: it only gives the client an id to come back with.
-      if (event?.streamId === streamId && 'jsonrpc' in event.message) await send(this.#toEventId(streamId, next), event.message)
-    }
-    return streamId
-  }
-
-  async find (lastEventId: string): Promise<ResumePoint | undefined> {
-    const stream = this.#streams.get(this.#parse(lastEventId).streamId)
-    return stream && { complete: stream.complete, lost: [] }
-  }
-
-  // Everything happens in this process, so there is nothing to note.
-  during<T> (_requests: readonly RequestId[], handle: () => T): T {
-    return handle()
-  }
-
-  get #oldest (): number {
-    return this.#sequence - this.#events.length + 1
-  }
-
-  #dropOldest (): void {
-    if (this.#events.length <= this.#maxEvents) return
-    for (const { streamId, stream } of this.#events.splice(0, 1)) {
-      stream.events--
-      // A call that is running can be resumed without its events; one that was cancelled never ends.
-      if (stream.events === 0 && (stream.complete || this.#streams.size > this.#maxEvents)) this.#streams.delete(streamId)
-    }
-  }
-
-  #toEventId (streamId: string, sequence: number): string {
-    return `${streamId}_${this.#mark}_${sequence}`
-  }
-
-  #parse (eventId: string): { streamId: string, sequence: number } {
-    const [, streamId = '', mark, digits] = EVENT_ID.exec(eventId) ?? []
+  async after (lastEventId: string): Promise<Resumption | undefined> {
+    const [, mark, digits, streamId = ''] = EVENT_ID.exec(lastEventId) ?? []
     const sequence = Number(digits)
-    return mark === this.#mark && sequence <= this.#sequence ? { streamId, sequence } : nowhere
+    const stream = this.#streams.get(streamId)
+    if (stream === undefined || mark !== this.#mark || sequence > this.#sequence) return undefined
+    return new BufferedResumption(stream, sequence)
+  }
+
+  release (streamId: string): void {
+    const stream = this.#streams.get(streamId)
+    if (stream !== undefined && stream.events.size > 0) this.#released.add(stream)
+  }
+
+  #dropOne (): void {
+    const [released] = this.#released
+    const [oldest] = released?.events ?? this.#events
+    if (oldest === undefined) return
+    const { stream, bytes } = oldest
+    this.#events.delete(oldest)
+    stream.events.delete(oldest)
+    this.#bytes -= bytes
+    if (stream.events.size > 0) return
+    this.#released.delete(stream)
+    // A call that is running can be resumed without its events.
+    if (stream.pending.length === 0) this.#streams.delete(stream.id)
+  }
+}
+
+class BufferedResumption implements Resumption {
+  readonly #stream: BufferedStream
+  readonly #sequence: number
+
+  constructor (stream: BufferedStream, sequence: number) {
+    this.#stream = stream
+    this.#sequence = sequence
+  }
+
+  get streamId (): string {
+    return this.#stream.id
+  }
+
+  get pending (): readonly RequestId[] {
+    return this.#stream.pending
+  }
+
+  async * pages (): AsyncGenerator<readonly KeptEvent[]> {
+    yield Array.from(this.#stream.events).filter(({ sequence, data }) => sequence > this.#sequence && data !== '')
   }
 }

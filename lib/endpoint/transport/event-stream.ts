@@ -1,120 +1,112 @@
+import type { FastifyReply } from 'fastify'
 import { Readable } from 'node:stream'
-import type { ReadableStreamDefaultReader, ReadableStreamReadResult } from 'node:stream/web'
-import { asError } from '../../base/safe-call.js'
-
-export type ByteReader = ReadableStreamDefaultReader<Uint8Array>
-export type ByteRead = Promise<ReadableStreamReadResult<Uint8Array>>
-
-/** Says what has to be waited for before something goes out; undefined: nothing. */
-export type Barrier = () => Promise<void> | undefined
+import type { EventSink } from './outlet.js'
 
 export interface EventStreamOptions {
   /** Milliseconds; 0: no heartbeats. */
   readonly heartbeatInterval: number
-  readonly barrier?: Barrier | undefined
+  /** Bytes that may wait for the reader. */
+  readonly maxBuffered: number
+  /** Called at every heartbeat. */
+  readonly onHeartbeat?: (() => void) | undefined
+  /** Called when the stream is cut because its reader takes too little. */
+  readonly onCut?: ((waiting: number) => void) | undefined
 }
 
 // A line that starts with a colon is a comment: https://html.spec.whatwg.org/multipage/server-sent-events.html
 const COMMENT = Buffer.from(':\n\n')
 
-// A chunk goes to the socket in one write, and nothing is seen of it until all is taken.
-// In pieces, a slow client can be told from one that takes nothing.
+// What goes to the socket in one write is not seen to go until all is taken. In pieces, a slow reader can be
+// told from one that takes nothing.
 const LARGEST_PIECE = 65_536
 
 /**
- * An SSE stream of the SDK's transport, on its way to a client.
+ * Server-sent events on their way to a client, as the payload of a Fastify reply.
  *
- * It starts with a comment, since the head of a response goes out with the
- * first byte of the body, and carries one in every heartbeat. A client that
- * has taken nothing for a whole heartbeat is given up: it has gone without a
- * word, or would make us keep all that it does not read.
+ * What waits for the reader is bounded: a message is let in as long as no more than `maxBuffered` bytes wait before it;
+ * after that the stream is cut, however it trickles. So is one whose reader has taken nothing for a whole heartbeat: it
+ * has gone without a word.
  */
-export class EventStream extends Readable {
-  readonly #reader: ByteReader
-  readonly #barrier: Barrier | undefined
+export class EventStream extends Readable implements EventSink {
+  readonly #maxBuffered: number
+  readonly #onHeartbeat: (() => void) | undefined
+  readonly #onCut: ((waiting: number) => void) | undefined
   readonly #heartbeat: NodeJS.Timeout | undefined
-  // What was read before the stream was needed.
-  readonly #first: Uint8Array[]
-  // A read that nobody waits for would be an unhandled rejection if the source failed, so there is only this one.
-  #begun: ByteRead | undefined
-  #reading = false
   #ended = false
   #pushed = 0
   #takenAtLastBeat = -1
 
-  /**
-   * @param first what has been read already
-   * @param begun the read that has been begun
-   */
-  constructor (reader: ByteReader, first: Uint8Array[], begun: ByteRead, { heartbeatInterval, barrier }: EventStreamOptions) {
+  constructor ({ heartbeatInterval, maxBuffered, onHeartbeat, onCut }: EventStreamOptions) {
     super()
-    this.#reader = reader
-    this.#first = first
-    this.#begun = begun
-    this.#barrier = barrier
-    this.#pass(COMMENT)
-    if (heartbeatInterval > 0) {
-      this.#heartbeat = setInterval(() => this.#beat(), heartbeatInterval)
-      this.#heartbeat.unref()
-    }
+    this.#maxBuffered = maxBuffered
+    this.#onHeartbeat = onHeartbeat
+    this.#onCut = onCut
+    if (heartbeatInterval === 0) return
+    this.#heartbeat = setInterval(() => this.#beat(), heartbeatInterval)
+    this.#heartbeat.unref()
   }
 
-  override _read (): void {
-    // A heartbeat makes Node.js ask again while a read is under way.
-    if (this.#reading) return
-    this.#reading = true
-    this.#take().then(
-      (chunk) => this.#give(chunk),
-      (reason: unknown) => this.destroy(asError(reason))
-    )
+  /** Whether nothing can be written any more. */
+  get isOver (): boolean {
+    return this.#ended || this.destroyed
   }
 
-  override _destroy (error: Error | null, callback: (error: Error | null) => void): void {
-    clearInterval(this.#heartbeat)
-    // This is how the transport learns that the client has gone.
-    this.#reader.cancel(error).then(() => callback(error), () => callback(error))
+  /** @param events whole ones, see `formatEvent` */
+  write (events: string | Uint8Array): void {
+    if (this.isOver) return
+    if (this.readableLength > this.#maxBuffered) this.#cut()
+    else this.#push(typeof events === 'string' ? Buffer.from(events) : events)
   }
 
-  // Null at the end.
-  async #take (): Promise<Uint8Array | null> {
-    const chunk = this.#first.shift() ?? await this.#readOn()
-    if (chunk !== null) await this.#barrier?.()
-    return chunk
-  }
-
-  async #readOn (): Promise<Uint8Array | null> {
-    const next = this.#begun ?? this.#reader.read()
-    this.#begun = undefined
-    const { done, value } = await next
-    return done ? null : value
-  }
-
-  #give (chunk: Uint8Array | null): void {
-    this.#reading = false
-    if (this.destroyed) return
-    if (chunk !== null) {
-      this.#pass(chunk)
-      return
-    }
+  /** What has been written still goes out. */
+  end (): void {
+    if (this.isOver) return
     this.#ended = true
     this.push(null)
   }
 
-  #pass (chunk: Uint8Array): void {
-    this.#pushed += chunk.byteLength
-    let start = 0
-    do {
-      this.push(chunk.subarray(start, start += LARGEST_PIECE))
-    } while (start < chunk.byteLength)
+  fail (): void {
+    this.destroy()
+  }
+
+  // What is written is there already, so there is nothing to fetch.
+  override _read (): void {}
+
+  override _destroy (error: Error | null, callback: (error: Error | null) => void): void {
+    clearInterval(this.#heartbeat)
+    callback(error)
+  }
+
+  #push (bytes: Uint8Array): void {
+    this.#pushed += bytes.byteLength
+    for (let start = 0; start < bytes.byteLength; start += LARGEST_PIECE) this.push(bytes.subarray(start, start + LARGEST_PIECE))
   }
 
   #beat (): void {
-    if (this.readableLength === 0) {
-      if (!this.#ended) this.#pass(COMMENT)
-      return
-    }
-    const taken = this.#pushed - this.readableLength
-    if (taken === this.#takenAtLastBeat) this.destroy()
+    const waiting = this.readableLength
+    const taken = this.#pushed - waiting
+    if (waiting > 0 && taken === this.#takenAtLastBeat) this.#cut()
+    else if (waiting === 0 && !this.#ended) this.#push(COMMENT)
     this.#takenAtLastBeat = taken
+    this.#onHeartbeat?.()
   }
+
+  #cut (): void {
+    this.#onCut?.(this.readableLength)
+    this.destroy()
+  }
+}
+
+export function setEventHeaders (reply: FastifyReply): void {
+  reply.header('content-type', 'text/event-stream')
+  reply.header('cache-control', 'no-cache, no-transform')
+  // nginx would keep events back until a buffer is full.
+  reply.header('x-accel-buffering', 'no')
+}
+
+/** Sends a stream as the reply. Its head goes out at once, and not with the first event. */
+export function sendEvents (reply: FastifyReply, stream: EventStream): void {
+  setEventHeaders(reply)
+  reply.raw.once('pipe', () => reply.raw.flushHeaders())
+  reply.send(stream)
 }

@@ -1,24 +1,429 @@
-import {
-  WebStandardStreamableHTTPServerTransport, type WebStandardStreamableHTTPServerTransportOptions
-} from '@modelcontextprotocol/sdk/server/webStandardStreamableHttp.js'
+import type { Transport, TransportSendOptions } from '@modelcontextprotocol/sdk/shared/transport.js'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { randomBytes } from 'node:crypto'
+import { InvalidRequestError, NotAcceptableError, SessionNotFoundError, UnsupportedRevisionError } from '../../base/errors.js'
+import type { EventLog, Resumption } from '../../http/event-log.js'
+import { DEFAULT_REVISION, SESSION_REVISIONS } from '../../http/protocol-revision.js'
+import type { ReplyRecord } from '../../http/reply-tracker.js'
+import { readAuthInfo } from '../auth-info.js'
+import { EventStream, sendEvents } from './event-stream.js'
+import { formatEvent } from './event-format.js'
+import { Exchange, type AnswerMode, type Call } from './exchange.js'
+import { isAnswer, isRequest, readMessages, toErrorAnswer, type Answer, type JSONRPCMessage, type JSONRPCRequest, type RequestId } from './json-rpc.js'
+import { readAccept, type Accepted } from './media-types.js'
+import { createContext, type MessageContext, type Sdk } from './message-context.js'
+import { Outlet, writeMissed, type Barrier } from './outlet.js'
+import { findScopeChallenge, sendScopeChallenge, type ScopeChallengeResolver } from './scope-challenge.js'
 
-/** The SDK's transport, with a last word before it closes, be it by DELETE, by its server or from outside. */
-export class SessionTransport extends WebStandardStreamableHTTPServerTransport {
-  readonly #beforeClose: () => Promise<void>
+export type ResponseMode = 'auto' | 'sse' | 'json'
+
+export interface SessionTransportOptions {
+  /** Undefined: there is no session. */
+  readonly sessionId?: string | undefined
+  readonly responseMode: ResponseMode
+  /** Milliseconds; 0: no heartbeats. */
+  readonly heartbeatInterval: number
+  /** Bytes that may wait for a reader, per stream. */
+  readonly maxBuffered: number
+  readonly cancelOnDisconnect: boolean
+  /** Undefined: streams cannot be resumed. */
+  readonly log?: EventLog | undefined
+  /** Milliseconds after which a client comes back for a stream that has ended. */
+  readonly retryInterval: number
+  readonly barrier?: Barrier | undefined
+  /** Called with each message before the server gets it. */
+  readonly onClientMessage?: ((message: JSONRPCMessage) => void) | undefined
+  /** Whether who opened a GET stream may still have it; asked at every heartbeat. */
+  readonly mayListen?: ((request: FastifyRequest) => Promise<boolean>) | undefined
+}
+
+/** A request to an endpoint. */
+export interface Incoming {
+  readonly request: FastifyRequest
+  readonly reply: FastifyReply
+  readonly record: ReplyRecord
+}
+
+export interface PostOptions {
+  /** Called with the answer of the `initialize` that opens the session. */
+  readonly onOpened?: ((answer: Answer) => void) | undefined
+}
+
+interface OwnCall extends Call {
+  readonly exchange: Exchange
+}
+
+/** What somebody else than the client waits for: see `ask()`. */
+interface Question {
+  readonly onAnswer: () => void
+}
+
+const GET_STREAM = 'get'
+const SESSION_CLOSED = 'Session closed'
+const PROCESS_DIED = 'The process that worked on this request has died'
+
+/**
+ * Streamable HTTP for the server of one session, written to Fastify replies. It serves the servers of both SDKs through
+ * their public `Transport` interface.
+ *
+ * A POST with requests is an exchange; its messages go to the client through the outlet of that exchange, all
+ * others through the outlet of the GET stream. An outlet outlives its connections: a client that comes back with a
+ * `Last-Event-ID` takes it up where it was.
+ *
+ * @see https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#streamable-http
+ */
+export class SessionTransport implements Transport {
+  readonly sessionId?: string | undefined
+  onclose?: (() => void) | undefined
+  onerror?: ((error: Error) => void) | undefined
+  onmessage?: Transport['onmessage']
+  readonly #options: SessionTransportOptions
+  readonly #standalone: Outlet
+  readonly #calls = new Map<RequestId, OwnCall | Question>()
+  // Those whose streams can be resumed, by the name of the stream.
+  readonly #exchanges = new Map<string, Exchange>()
+  // No other copy of the session, on whatever node, names its streams alike.
+  readonly #mark = randomBytes(6).toString('base64url')
+  #count = 0
+  #revisions: readonly string[] = SESSION_REVISIONS
+  #resolveScopes: ScopeChallengeResolver | undefined
+  #sdk: Sdk = 1
+  #isInitialized = false
   #closing: Promise<void> | undefined
 
-  constructor (options: WebStandardStreamableHTTPServerTransportOptions, beforeClose: () => Promise<void>) {
-    super(options)
-    this.#beforeClose = beforeClose
+  constructor (options: SessionTransportOptions) {
+    this.sessionId = options.sessionId
+    this.#options = options
+    this.#standalone = this.#createOutlet(GET_STREAM)
   }
 
-  override close (): Promise<void> {
+  async start (): Promise<void> {}
+
+  /** SDK 2 says which revisions its server speaks. */
+  setSupportedProtocolVersions (revisions: string[]): void {
+    this.#revisions = revisions
+    this.#sdk = 2
+  }
+
+  /** SDK 2 says how the scopes that its tools demand are looked up. Without it, it enforces none. */
+  setScopeChallengeResolver (resolve: ScopeChallengeResolver): void {
+    this.#resolveScopes = resolve
+  }
+
+  /** Rejects when the message cannot go out, or when it is a request that cannot reach the client. */
+  async send (message: JSONRPCMessage, { relatedRequestId }: TransportSendOptions = {}): Promise<void> {
+    if (isAnswer(message)) return this.#sendAnswer(message)
+    const call = relatedRequestId === undefined ? undefined : this.#calls.get(relatedRequestId)
+    if (relatedRequestId !== undefined && call === undefined) throw new Error(`Request ${relatedRequestId} has been answered or cancelled`)
+    const exchange = call !== undefined && 'exchange' in call && call.exchange.takesMessages ? call.exchange : undefined
+    if (isRequest(message) && !(exchange ?? this.#standalone).isReachable) {
+      throw new Error(`The client cannot be asked ${message.method}: ${explainUnreachable(exchange, relatedRequestId)}`)
+    }
+    if (exchange !== undefined) return exchange.say(message)
+    return this.#standalone.emit(JSON.stringify(message), [])
+  }
+
+  /**
+   * A POST of the client.
+   *
+   * @throws a rejection of the request as a whole: nothing of it has reached the server
+   */
+  post (incoming: Incoming, options: PostOptions = {}): void {
+    const { request } = incoming
+    // It may have ended while it was looked for.
+    if (this.#closing !== undefined) throw new SessionNotFoundError()
+    const messages = readMessages(request.body)
+    const opens = messages.some(isInitialize)
+    this.#checkOpening(messages, opens)
+    if (!opens) this.checkRevision(request)
+    const accepted = readAccept(request.headers.accept)
+    if (!accepted.json && !accepted.events && messages.some(isRequest)) throw new NotAcceptableError('application/json or text/event-stream')
+    if (this.#resolveScopes === undefined) this.#admit(incoming, messages, accepted, options)
+    else this.#challenge(this.#resolveScopes, incoming, messages, accepted, options)
+  }
+
+  /** @throws UnsupportedRevisionError for a request of a revision that the server does not speak */
+  checkRevision ({ headers }: FastifyRequest): void {
+    const revision = headers['mcp-protocol-version']
+    if (revision === undefined || this.#revisions.includes(String(revision))) return
+    throw new UnsupportedRevisionError(String(revision), this.#revisions.join(', '))
+  }
+
+  /** The GET stream, or what a `Last-Event-ID` names. Rejects with a rejection of the request. */
+  async openStream (incoming: Incoming): Promise<void> {
+    const { request, reply } = incoming
+    this.checkRevision(request)
+    if (!readAccept(request.headers.accept).events) throw new NotAcceptableError('text/event-stream')
+    const resumption = await this.#findResumption(request)
+    if (this.#closing !== undefined) throw new SessionNotFoundError()
+    if (reply.sent || reply.raw.destroyed) return
+    const stream = this.#createGetStream(incoming)
+    if (resumption === undefined) this.#openStandalone(incoming, stream)
+    else this.#resume(incoming, stream, resumption)
+  }
+
+  /** Ends the GET stream, if there is one. */
+  endStream (): void {
+    this.#standalone.end()
+  }
+
+  /** Says something to the server that is not from its client now; resolves when it is answered. */
+  ask (message: JSONRPCMessage, request: FastifyRequest): Promise<void> {
+    return new Promise((resolve) => {
+      if (isRequest(message)) this.#calls.set(message.id, { onAnswer: resolve })
+      else resolve()
+      this.#isInitialized ||= isInitialize(message)
+      this.onmessage?.(message, createContext(request, this.#sdk))
+    })
+  }
+
+  /** Answers what the client still waits for, then ends all streams. */
+  close (): Promise<void> {
     this.#closing ??= this.#close()
     return this.#closing
   }
 
   async #close (): Promise<void> {
-    await this.#beforeClose()
-    await super.close()
+    const outlets = new Set<Outlet>()
+    for (const call of Array.from(this.#calls.values())) {
+      if ('exchange' in call) {
+        outlets.add(call.exchange.outlet)
+        this.#sendAnswer(toErrorAnswer(call.serverId, -32001, SESSION_CLOSED))
+      } else {
+        call.onAnswer()
+      }
+    }
+    await Promise.all(Array.from(outlets, (outlet) => outlet.settle()))
+    await this.#standalone.end()
+    this.onclose?.()
   }
+
+  #sendAnswer (answer: Answer): void | Promise<void> {
+    if (answer.id === undefined) return
+    const call = this.#calls.get(answer.id)
+    this.#calls.delete(answer.id)
+    if (call === undefined) return
+    return 'exchange' in call ? call.exchange.answer(call, answer) : call.onAnswer()
+  }
+
+  #checkOpening (messages: readonly JSONRPCMessage[], opens: boolean): void {
+    if (!opens) return
+    if (this.#isInitialized) throw new InvalidRequestError('Server already initialized')
+    if (messages.length > 1) throw new InvalidRequestError('initialize must be sent on its own')
+    this.#isInitialized = true
+  }
+
+  #challenge (resolve: ScopeChallengeResolver, incoming: Incoming, messages: JSONRPCMessage[], accepted: Accepted, options: PostOptions): void {
+    const { request, reply } = incoming
+    const authInfo = readAuthInfo(request)
+    findScopeChallenge(resolve, messages, authInfo).then((challenge) => {
+      if (challenge !== undefined) sendScopeChallenge(request, reply, challenge, authInfo)
+      else if (this.#closing !== undefined) reply.send(new SessionNotFoundError())
+      else this.#admit(incoming, messages, accepted, options)
+    }).catch((error: unknown) => reply.send(error))
+  }
+
+  #admit (incoming: Incoming, messages: JSONRPCMessage[], accepted: Accepted, options: PostOptions): void {
+    const requests = messages.filter(isRequest)
+    if (requests.length === 0) {
+      const context = createContext(incoming.request, this.#sdk)
+      for (const message of messages) this.#handle(message, context)
+      this.#acknowledge(incoming)
+      return
+    }
+    const exchange = this.#createExchange(incoming, accepted, options)
+    const calls = requests.map((request) => this.#createCall(request, exchange))
+    const context = this.#createCallContext(incoming.request, exchange)
+    exchange.begin()
+    let next = 0
+    for (const message of messages) {
+      const call = isRequest(message) ? calls[next++] : undefined
+      this.#handle(call === undefined || call.serverId === call.clientId ? message : { ...message, id: call.serverId }, context)
+    }
+  }
+
+  #handle (message: JSONRPCMessage, context: MessageContext): void {
+    this.#options.onClientMessage?.(message)
+    const call = this.#findCancelled(message)
+    if (call === undefined) {
+      this.onmessage?.(message, context)
+      return
+    }
+    this.onmessage?.({ jsonrpc: '2.0', method: CANCELLED, params: { ...readParams(message), requestId: call.serverId } }, context)
+    this.#forget(call)
+  }
+
+  // A POST without requests has no answer, but what follows from it may have to be written first.
+  #acknowledge ({ reply }: Incoming): void {
+    const send = (): void => { reply.code(202).send() }
+    const settled = this.#options.barrier?.()
+    if (settled === undefined) send()
+    else settled.then(send, (error: unknown) => reply.send(error))
+  }
+
+  #createExchange ({ request, reply, record }: Incoming, accepted: Accepted, { onOpened }: PostOptions): Exchange {
+    const { log, heartbeatInterval, maxBuffered } = this.#options
+    const mode = this.#chooseMode(accepted)
+    const isPrimed = mode === 'events' && log !== undefined && this.#canPrime(request)
+    const outlet = this.#createOutlet(`${this.#mark}${++this.#count}`, mode === 'events')
+    const done = record.outlive()
+    const exchange = new Exchange({
+      reply,
+      outlet,
+      mode,
+      acceptsEvents: accepted.events,
+      isPrimed,
+      stream: { heartbeatInterval, maxBuffered, holdHead: onOpened !== undefined, onCut: (waiting) => logCut(request, waiting) },
+      maxKept: log?.maxBytes ?? Infinity,
+      onAnswer: onOpened,
+      onSettled: () => {
+        this.#exchanges.delete(outlet.streamId)
+        done()
+      }
+    })
+    if (log !== undefined) this.#exchanges.set(outlet.streamId, exchange)
+    record.onResponseEnd(() => this.#disconnect(exchange))
+    return exchange
+  }
+
+  #chooseMode ({ json, events }: Accepted): AnswerMode {
+    const { responseMode, log } = this.#options
+    if (!events || (json && responseMode === 'json')) return 'json'
+    // Only a stream can be resumed.
+    return !json || responseMode === 'sse' || log !== undefined ? 'events' : 'auto'
+  }
+
+  #createCall (request: JSONRPCRequest, exchange: Exchange): OwnCall {
+    let serverId = request.id
+    for (let alias = 1; this.#calls.has(serverId); alias++) serverId = `${this.#mark}/${alias}/${request.id}`
+    const call = { clientId: request.id, serverId, exchange }
+    this.#calls.set(serverId, call)
+    exchange.add(call)
+    return call
+  }
+
+  #createCallContext (request: FastifyRequest, exchange: Exchange): MessageContext {
+    const context = createContext(request, this.#sdk)
+    if (this.#options.log === undefined || !exchange.takesMessages || !this.#canPrime(request)) return context
+    context.closeSSEStream = () => exchange.letGo()
+    context.closeStandaloneSSEStream = () => this.endStream()
+    return context
+  }
+
+  // An event without data, which only gives an id, breaks clients of earlier revisions.
+  #canPrime ({ headers, body }: FastifyRequest): boolean {
+    const revision = headers['mcp-protocol-version'] ?? readRequestedRevision(body) ?? DEFAULT_REVISION
+    return this.#revisions.includes(String(revision)) && revision >= '2025-11-25'
+  }
+
+  // Of calls with one id, a client means the last.
+  #findCancelled (message: JSONRPCMessage): OwnCall | undefined {
+    if (!('method' in message) || message.method !== CANCELLED) return undefined
+    const id = readParams(message)['requestId']
+    let found: OwnCall | undefined
+    for (const call of this.#calls.values()) {
+      if ('exchange' in call && call.clientId === id) found = call
+    }
+    return found
+  }
+
+  #forget (call: OwnCall): void {
+    this.#calls.delete(call.serverId)
+    call.exchange.cancel(call)
+  }
+
+  #disconnect (exchange: Exchange): void {
+    exchange.disconnect()
+    if (!this.#options.cancelOnDisconnect || exchange.isLetGo) return
+    for (const call of Array.from(exchange.calls)) {
+      this.onmessage?.({ jsonrpc: '2.0', method: CANCELLED, params: { requestId: call.serverId, reason: 'The client has disconnected' } })
+      this.#calls.delete(call.serverId)
+      exchange.cancel(call)
+    }
+  }
+
+  async #findResumption ({ headers }: FastifyRequest): Promise<Resumption | undefined> {
+    const lastEventId = headers['last-event-id']
+    if (typeof lastEventId !== 'string' || lastEventId === '') return undefined
+    return this.#options.log?.after(lastEventId)
+  }
+
+  #createGetStream ({ request, reply, record }: Incoming): EventStream {
+    const { heartbeatInterval, maxBuffered, mayListen } = this.#options
+    const stream = new EventStream({
+      heartbeatInterval,
+      maxBuffered,
+      onCut: (waiting) => logCut(request, waiting),
+      onHeartbeat: mayListen && (() => endUnless(mayListen(request), stream))
+    })
+    record.endWith(() => stream.end())
+    record.onResponseEnd(() => stream.destroy())
+    sendEvents(reply, stream)
+    return stream
+  }
+
+  #openStandalone ({ request, record }: Incoming, stream: EventStream): void {
+    this.#standalone.attach(stream)
+    record.onResponseEnd(() => this.#standalone.detach(stream))
+    if (this.#options.log !== undefined && this.#canPrime(request)) this.#standalone.prime([])
+  }
+
+  #resume ({ reply, record }: Incoming, stream: EventStream, resumption: Resumption): void {
+    const { streamId } = resumption
+    const exchange = this.#exchanges.get(streamId)
+    const outlet = streamId === GET_STREAM ? this.#standalone : exchange?.outlet
+    if (outlet === undefined) {
+      endAfter(stream, resumption).catch(() => stream.destroy())
+    } else {
+      outlet.resume(stream, resumption)?.catch(() => stream.destroy())
+    }
+    record.onResponseEnd(() => {
+      outlet?.detach(stream)
+      if (exchange?.isPending !== true && streamId !== GET_STREAM && reply.raw.writableFinished) this.#options.log?.release(streamId)
+    })
+  }
+
+  #createOutlet (streamId: string, isKept = true): Outlet {
+    const { log, barrier, retryInterval } = this.#options
+    return new Outlet({ streamId, log: isKept ? log : undefined, barrier, retryInterval })
+  }
+}
+
+const CANCELLED = 'notifications/cancelled'
+
+function explainUnreachable (exchange: Exchange | undefined, relatedRequestId: RequestId | undefined): string {
+  if (exchange !== undefined) return 'it has disconnected, and its stream cannot be resumed'
+  return relatedRequestId === undefined
+    ? 'it has no GET stream open, and the request is not part of a call (relatedRequestId)'
+    : 'it has no GET stream open, and the call is answered with JSON, which holds nothing but the answer'
+}
+
+function isInitialize (message: JSONRPCMessage): boolean {
+  return 'method' in message && message.method === 'initialize'
+}
+
+function readParams (message: JSONRPCMessage): Readonly<Record<string, unknown>> {
+  return 'params' in message ? { ...message.params } : {}
+}
+
+function readRequestedRevision (body: unknown): string | undefined {
+  const [message] = [body].flat()
+  if (typeof message !== 'object' || message === null || !('params' in message)) return undefined
+  const { params } = message
+  return typeof params === 'object' && params !== null && 'protocolVersion' in params ? String(params.protocolVersion) : undefined
+}
+
+// The rest of a stream to which nothing more will come. What its requests are waiting for has died with its process.
+async function endAfter (stream: EventStream, resumption: Resumption): Promise<void> {
+  await writeMissed(stream, resumption)
+  for (const id of resumption.pending) stream.write(formatEvent(JSON.stringify(toErrorAnswer(id, -32000, PROCESS_DIED))))
+  stream.end()
+}
+
+function endUnless (mayListen: Promise<boolean>, stream: EventStream): void {
+  mayListen.then((may) => { if (!may) stream.end() }, () => stream.end())
+}
+
+function logCut (request: FastifyRequest, waiting: number): void {
+  request.log.warn({ waiting }, 'A stream was cut off: its client reads too slowly or not at all, see the option maxBuffered')
 }

@@ -1,0 +1,185 @@
+import type { FastifyReply } from 'fastify'
+import { toErrorAnswer, type Answer, type JSONRPCMessage, type RequestId } from './json-rpc.js'
+import type { Outlet } from './outlet.js'
+import { PostStream, type PostStreamOptions } from './post-stream.js'
+
+/** A request of the client that is in flight. */
+export interface Call {
+  /** What the client calls it. */
+  readonly clientId: RequestId
+  /** What the server calls it: another id, while the client's is taken by a call that is in flight. */
+  readonly serverId: RequestId
+}
+
+/**
+ * How a POST is answered. `json`: never with a stream. `events`: always with one. `auto`: with JSON, unless there is
+ * something to say before the answer, or it takes long.
+ */
+export type AnswerMode = 'auto' | 'json' | 'events'
+
+export interface ExchangeOptions {
+  readonly reply: FastifyReply
+  readonly outlet: Outlet
+  readonly mode: AnswerMode
+  /** Whether the client takes a stream at all. */
+  readonly acceptsEvents: boolean
+  /** Whether its client can come back for the stream. */
+  readonly isPrimed: boolean
+  readonly stream: PostStreamOptions
+  /** Of an event log; a larger answer is not kept. */
+  readonly maxKept: number
+  /** Called with the answer of each call before it goes out. */
+  readonly onAnswer?: ((answer: Answer) => void) | undefined
+  /** Called when all calls are answered or cancelled. */
+  readonly onSettled: () => void
+}
+
+const NOT_KEPT = 'The answer was larger than resumable.maxBytes, and has not been kept'
+const CANCELLED = 'The request has been cancelled'
+
+/** A POST that carries requests: what it still waits for, and where its answers go. */
+export class Exchange {
+  readonly outlet: Outlet
+  readonly #reply: FastifyReply
+  readonly #options: ExchangeOptions
+  readonly #calls = new Set<Call>()
+  // As JSON, while no stream is open.
+  readonly #answers: string[] = []
+  #size = 0
+  #stream: PostStream | undefined
+  #patience: NodeJS.Timeout | undefined
+  #isLetGo = false
+  #isGone = false
+
+  constructor (options: ExchangeOptions) {
+    this.outlet = options.outlet
+    this.#reply = options.reply
+    this.#options = options
+  }
+
+  /** Whether something is still to be answered. */
+  get isPending (): boolean {
+    return this.#calls.size > 0
+  }
+
+  get calls (): Iterable<Call> {
+    return this.#calls
+  }
+
+  /** Whether a message on the way to the answer has its place here. */
+  get takesMessages (): boolean {
+    return this.#options.mode !== 'json'
+  }
+
+  /** Whether a message can reach the client, now or when it comes back. */
+  get isReachable (): boolean {
+    return !this.#isGone || this.outlet.isReachable
+  }
+
+  /** Whether its server has ended the stream, so that the client comes back for the answer. */
+  get isLetGo (): boolean {
+    return this.#isLetGo
+  }
+
+  add (call: Call): void {
+    this.#calls.add(call)
+    this.#size++
+  }
+
+  /** All calls are there. */
+  begin (): void {
+    const { mode, stream: { heartbeatInterval, holdHead } } = this.#options
+    if (mode === 'events') {
+      this.#openStream()
+    } else if (mode === 'auto' && heartbeatInterval > 0 && !holdHead) {
+      this.#patience = setTimeout(() => this.#openStream(), heartbeatInterval)
+      this.#patience.unref()
+    }
+  }
+
+  answer (call: Call, answer: Answer): void | Promise<void> {
+    this.#calls.delete(call)
+    const own = answer.id === call.clientId ? answer : { ...answer, id: call.clientId }
+    this.#options.onAnswer?.(own)
+    const data = JSON.stringify(own)
+    if (this.#stream !== undefined) this.#emitAnswer(call, data)
+    else this.#answers.push(data)
+    return this.#finishIfOver()
+  }
+
+  /** A message on the way to the answer. */
+  say (message: JSONRPCMessage): void | Promise<void> {
+    this.#openStream()
+    return this.outlet.emit(JSON.stringify(message), this.#pending())
+  }
+
+  /** Nothing is to be said about a call that the client has cancelled. */
+  cancel (call: Call): void | Promise<void> {
+    if (!this.#calls.delete(call)) return
+    const { mode, acceptsEvents } = this.#options
+    if (this.#stream === undefined && (mode === 'json' || !acceptsEvents)) {
+      this.#answers.push(JSON.stringify(toErrorAnswer(call.clientId, -32000, CANCELLED)))
+    } else {
+      this.outlet.note(this.#pending())
+    }
+    return this.#finishIfOver()
+  }
+
+  /** Ends the stream before the answer: its client comes back for it. */
+  letGo (): void {
+    this.#openStream()
+    this.#isLetGo = true
+    this.outlet.end()
+  }
+
+  /** The response is over, and so is this connection; the calls are not. */
+  disconnect (): void {
+    clearTimeout(this.#patience)
+    this.#isGone = true
+    if (this.#stream === undefined) return
+    this.#stream.destroy()
+    this.outlet.detach(this.#stream)
+    if (!this.isPending && this.#reply.raw.writableFinished) this.outlet.release()
+  }
+
+  // What keeps it from going out ends the stream, and is told by the outlet.
+  #emitAnswer (call: Call, data: string): void {
+    const isKept = Buffer.byteLength(data) <= this.#options.maxKept
+    const kept = isKept ? data : JSON.stringify(toErrorAnswer(call.clientId, -32000, NOT_KEPT))
+    this.outlet.emit(data, this.#pending(), kept)?.catch(() => {})
+  }
+
+  #pending (): RequestId[] {
+    return Array.from(this.#calls, ({ clientId }) => clientId)
+  }
+
+  #openStream (): void {
+    clearTimeout(this.#patience)
+    if (this.#stream !== undefined || this.#isGone) return
+    this.#stream = new PostStream(this.#reply, this.#options.stream)
+    this.outlet.attach(this.#stream)
+    if (this.#options.isPrimed) this.outlet.prime(this.#pending())
+    for (const answer of this.#answers.splice(0)) this.outlet.emit(answer, this.#pending())?.catch(() => {})
+  }
+
+  #finishIfOver (): void | Promise<void> {
+    if (this.isPending) return
+    clearTimeout(this.#patience)
+    this.#options.onSettled()
+    if (this.#answers.length > 0) return this.outlet.pass(() => this.#sendJson(), (error) => this.#sendError(error))
+    this.#openStream()
+    return this.outlet.end()
+  }
+
+  #sendJson (): void {
+    const { raw } = this.#reply
+    if (this.#reply.sent || raw.destroyed) return
+    const answers = this.#answers
+    this.#reply.header('content-type', 'application/json; charset=utf-8')
+    this.#reply.send(this.#size === 1 ? answers[0] : `[${answers.join()}]`)
+  }
+
+  #sendError (error: Error): void {
+    if (!this.#reply.sent) this.#reply.send(error)
+  }
+}

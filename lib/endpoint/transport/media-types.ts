@@ -1,0 +1,46 @@
+/** Which of the two kinds of answer a client takes. */
+export interface Accepted {
+  readonly json: boolean
+  readonly events: boolean
+}
+
+const ALL: Accepted = { json: true, events: true }
+
+// Clients send the same few headers again and again. Bounded, for a header is a stranger's to choose.
+const known = new Map<string, Accepted>()
+const MOST_KNOWN = 100
+const LONGEST_KNOWN = 200
+
+/**
+ * What an `Accept` header takes: a list of media ranges, of which the most specific that matches decides; without the header,
+ * everything.
+ *
+ * @see https://www.rfc-editor.org/rfc/rfc9110#section-12.5.1
+ */
+export function readAccept (header: string | undefined): Accepted {
+  if (header === undefined) return ALL
+  const remembered = known.get(header)
+  if (remembered !== undefined) return remembered
+  const ranges = parse(header)
+  const accepted = {
+    json: isAccepted(ranges, ['application/json', 'application/*', '*/*']),
+    events: isAccepted(ranges, ['text/event-stream', 'text/*', '*/*'])
+  }
+  if (known.size < MOST_KNOWN && header.length <= LONGEST_KNOWN) known.set(header, accepted)
+  return accepted
+}
+
+// By range, whether its quality is more than 0. Of parameters only q matters: neither type has others that count.
+function parse (header: string): ReadonlyMap<string, boolean> {
+  const ranges = new Map<string, boolean>()
+  for (const part of header.toLowerCase().split(',')) {
+    const [range = '', ...parameters] = part.split(';').map((piece) => piece.trim())
+    ranges.set(range, !parameters.some((parameter) => /^q\s*=\s*0(?:\.0*)?$/.test(parameter)))
+  }
+  return ranges
+}
+
+function isAccepted (ranges: ReadonlyMap<string, boolean>, fromSpecific: readonly string[]): boolean {
+  const range = fromSpecific.find((name) => ranges.has(name))
+  return range !== undefined && ranges.get(range) === true
+}

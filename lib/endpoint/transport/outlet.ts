@@ -1,0 +1,160 @@
+import type { EventLog, RequestId, Resumption } from '../../http/event-log.js'
+import { formatEvent, formatPriming } from './event-format.js'
+
+/** Says what has to be waited for before something goes out; undefined: nothing. */
+export type Barrier = () => Promise<void> | undefined
+
+/** Where the events of an outlet go while there is a client. */
+export interface EventSink {
+  readonly isOver: boolean
+  write (text: string): void
+  end (): void
+  /** Something that should have gone out cannot. */
+  fail (error: Error): void
+}
+
+export interface OutletOptions {
+  /** The name of its stream, for a client that comes back. */
+  readonly streamId: string
+  /** Undefined: its events are not kept. */
+  readonly log: EventLog | undefined
+  readonly barrier: Barrier | undefined
+  /** Milliseconds after which a client comes back for a stream that has ended. */
+  readonly retryInterval: number
+}
+
+/**
+ * One stream of messages to the client, whatever connection carries it: a client that comes back takes it up where
+ * it was. What is to go out waits for the barrier, is kept in the log, and is written, one after the other.
+ */
+export class Outlet {
+  readonly streamId: string
+  readonly #log: EventLog | undefined
+  readonly #barrier: Barrier | undefined
+  readonly #retryInterval: number
+  #sink: EventSink | undefined
+  #hasCursor = false
+  // What is under way; it never rejects.
+  #tail: Promise<void> | undefined
+
+  constructor ({ streamId, log, barrier, retryInterval }: OutletOptions) {
+    this.streamId = streamId
+    this.#log = log
+    this.#barrier = barrier
+    this.#retryInterval = retryInterval
+  }
+
+  /** Whether a message can reach the client, now or when it comes back. */
+  get isReachable (): boolean {
+    return this.#sink?.isOver === false || this.#hasCursor
+  }
+
+  /** Gives the events a sink; the newest wins. */
+  attach (sink: EventSink): void {
+    this.#sink?.end()
+    this.#sink = sink
+  }
+
+  /** The connection behind a sink has gone. */
+  detach (sink: EventSink): void {
+    if (this.#sink === sink) this.#sink = undefined
+  }
+
+  /** Gives the client an id to come back with, before there is anything to say. */
+  prime (pending: readonly RequestId[]): void {
+    this.#inOrder(() => this.#keep('', pending, (id) => {
+      if (id !== '') this.#write(formatPriming(id, this.#retryInterval), id)
+    }))?.catch((error: Error) => this.#sink?.fail(error))
+  }
+
+  /**
+   * Sends a message, as JSON. When it cannot go out, the stream ends, and the reason is what this rejects with.
+   *
+   * @param pending the requests of this stream that wait for an answer after it
+   * @param kept what a client that comes back gets of it
+   */
+  emit (data: string, pending: readonly RequestId[], kept = data): void | Promise<void> {
+    return this.#inOrder(() => {
+      const settled = this.#barrier?.()
+      const sent = settled === undefined ? this.#put(data, pending, kept) : settled.then(() => this.#put(data, pending, kept))
+      return sent?.catch((error: Error) => {
+        this.#sink?.fail(error)
+        throw error
+      })
+    })
+  }
+
+  /** Does, in its turn, what must not be done before the barrier lets it pass. */
+  pass (send: () => void | Promise<void>, onHeld: (error: Error) => void): void | Promise<void> {
+    return this.#inOrder(() => {
+      const settled = this.#barrier?.()
+      return settled === undefined ? send() : settled.then(send, onHeld)
+    })
+  }
+
+  /** Takes up where the client was: what it has missed comes before what is new. Rejects when the log does. */
+  resume (sink: EventSink, resumption: Resumption): void | Promise<void> {
+    return this.#inOrder(async () => {
+      await writeMissed(sink, resumption)
+      this.#hasCursor = true
+      this.attach(sink)
+    })
+  }
+
+  /** Notes, without a word to the client, which requests still wait for an answer. */
+  note (pending: readonly RequestId[]): void {
+    this.#inOrder(() => this.#keep('', pending, () => {}))?.catch(() => {})
+  }
+
+  /** Ends the stream after all that was sent. */
+  end (): void | Promise<void> {
+    return this.#inOrder(() => { this.#sink?.end() })
+  }
+
+  /** The stream is over, and its client has got all of it. */
+  release (): void {
+    this.#log?.release(this.streamId)
+  }
+
+  /** Resolves when all that was sent has gone out, or failed. */
+  async settle (): Promise<void> {
+    await this.#tail
+  }
+
+  #put (data: string, pending: readonly RequestId[], kept: string): void | Promise<void> {
+    return this.#keep(kept, pending, (id) => this.#write(formatEvent(data, id), id))
+  }
+
+  #keep (data: string, pending: readonly RequestId[], onKept: (id: string) => void): void | Promise<void> {
+    if (this.#log === undefined) return onKept('')
+    const id = this.#log.append(this.streamId, data, pending)
+    return typeof id === 'string' ? onKept(id) : id.then(onKept)
+  }
+
+  #write (text: string, id: string): void {
+    if (this.#sink === undefined || this.#sink.isOver) return
+    this.#sink.write(text)
+    if (id !== '') this.#hasCursor = true
+  }
+
+  // At once, when nothing is under way and the step itself does not wait.
+  #inOrder (step: () => void | Promise<void>): void | Promise<void> {
+    if (this.#tail !== undefined) return this.#follow(this.#tail.then(step))
+    const result = step()
+    return result && this.#follow(result)
+  }
+
+  #follow (work: Promise<void>): Promise<void> {
+    const tail = work.catch(() => {}).then(() => {
+      if (this.#tail === tail) this.#tail = undefined
+    })
+    this.#tail = tail
+    return work
+  }
+}
+
+export async function writeMissed (sink: EventSink, resumption: Resumption): Promise<void> {
+  for await (const page of resumption.pages()) {
+    for (const { id, data } of page) sink.write(formatEvent(data, id))
+  }
+}
