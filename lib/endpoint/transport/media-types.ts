@@ -11,6 +11,9 @@ const known = new Map<string, Accepted>()
 const MOST_KNOWN = 100
 const LONGEST_KNOWN = 200
 
+// The end may be missing, so that no header takes long to read.
+const QUOTED = /"(?:\\.|[^"\\])*"?/g
+
 /**
  * What an `Accept` header takes: a list of media ranges, of which the most specific that matches decides; without the header,
  * everything.
@@ -30,12 +33,14 @@ export function readAccept (header: string | undefined): Accepted {
   return accepted
 }
 
-// By range, whether its quality is more than 0. Of parameters only q matters: neither type has others that count.
+// By range, whether its quality is more than 0. Of parameters only q matters: neither type has others that count. Nor
+// does what is quoted, which may hold commas and semicolons.
 function parse (header: string): ReadonlyMap<string, boolean> {
   const ranges = new Map<string, boolean>()
-  for (const part of header.toLowerCase().split(',')) {
+  for (const part of header.toLowerCase().replace(QUOTED, '').split(',')) {
     const [range = '', ...parameters] = part.split(';').map((piece) => piece.trim())
-    ranges.set(range, !parameters.some((parameter) => /^q\s*=\s*0(?:\.0*)?$/.test(parameter)))
+    const isTaken = !parameters.some((parameter) => /^q\s*=\s*0(?:\.0*)?$/.test(parameter))
+    ranges.set(range, isTaken || ranges.get(range) === true)
   }
   return ranges
 }
