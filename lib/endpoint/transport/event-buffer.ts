@@ -44,7 +44,7 @@ export class EventBuffer implements EventLog {
     stream.events.add(event)
     this.#events.add(event)
     this.#bytes += event.bytes
-    while (this.#events.size > this.#maxEvents || this.#bytes > this.maxBytes) this.#dropOne()
+    this.#makeRoom()
     return id
   }
 
@@ -61,13 +61,22 @@ export class EventBuffer implements EventLog {
     if (stream !== undefined && stream.events.size > 0) this.#released.add(stream)
   }
 
-  #dropOne (): void {
-    const [released] = this.#released
-    const [oldest] = released?.events ?? this.#events
-    if (oldest === undefined) return
-    const { stream, bytes } = oldest
-    this.#events.delete(oldest)
-    stream.events.delete(oldest)
+  #makeRoom (): void {
+    for (const event of this.#inDropOrder()) {
+      if (this.#events.size <= this.#maxEvents && this.#bytes <= this.maxBytes) return
+      this.#drop(event)
+    }
+  }
+
+  * #inDropOrder (): Generator<BufferedEvent> {
+    for (const stream of this.#released) yield * stream.events
+    yield * this.#events
+  }
+
+  #drop (event: BufferedEvent): void {
+    const { stream, bytes } = event
+    this.#events.delete(event)
+    stream.events.delete(event)
     this.#bytes -= bytes
     if (stream.events.size > 0) return
     this.#released.delete(stream)
