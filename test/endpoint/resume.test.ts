@@ -2,15 +2,19 @@ import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/
 import { Client } from '@modelcontextprotocol/sdk/client/index.js'
 import { setImmediate as turn } from 'node:timers/promises'
 import t from 'tap'
-import { EventBuffer } from '../../lib/endpoint/transport/event-buffer.js'
-import { replayToEnd } from '../../lib/endpoint/resume.js'
 import { activeRequests } from '../helpers/app.js'
 import { buildEndpoint } from '../helpers/endpoint-app.js'
-import { parseEvents } from '../helpers/endpoint-stage.js'
-import { call, openSession } from '../helpers/http-client.js'
+import { type Answer, call, openSession } from '../helpers/http-client.js'
 import { until } from '../helpers/until.js'
 
 const resumable = { endpoint: { resumable: { maxEvents: 100, retryInterval: 20 } } }
+
+/** The connection breaks, and so much has happened since that the server knows. */
+async function lose (stream: Answer): Promise<void> {
+  stream.vanish()
+  await until(() => stream.broken, 'the connection has gone')
+  for (let round = 0; round < 5; round++) await turn()
+}
 
 t.test('the GET stream goes on where it was left', async (t) => {
   const { app, listen, server } = await buildEndpoint(t, resumable)
@@ -31,13 +35,12 @@ t.test('the GET stream goes on where it was left', async (t) => {
 })
 
 t.test('a call whose connection dropped is taken up on its own stream, and nothing else comes on it', async (t) => {
-  const { app, listen, server } = await buildEndpoint(t, resumable)
+  const { listen, server } = await buildEndpoint(t, resumable)
   const client = await openSession(t, await listen())
   const stream = await client.post(call(2, 'tell'))
   await stream.see('first')
   const last = String(stream.events.at(-1)?.id)
-  stream.vanish()
-  await until(() => activeRequests(app, client.sessionId) === 0, 'the client has gone')
+  await lose(stream)
   server().answer('second')
   await until(() => server().waiting.length === 1, 'the tool has spoken')
   await server().noteHasChanged()
@@ -51,20 +54,18 @@ t.test('a call whose connection dropped is taken up on its own stream, and nothi
 })
 
 t.test('the rest of a call that is over is replayed, and the stream ends by itself', async (t) => {
-  const { app, listen, server } = await buildEndpoint(t, resumable)
+  const { listen, server } = await buildEndpoint(t, resumable)
   const client = await openSession(t, await listen())
   const stream = await client.post(call(2, 'tell'))
   await stream.see('first')
   const [priming, first] = stream.events
-  stream.vanish()
-  await until(() => activeRequests(app, client.sessionId) === 0, 'the client has gone')
+  await lose(stream)
   server().answer('second')
   await until(() => server().waiting.length === 1, 'the tool has spoken')
   server().answer('result')
   await turn()
   const rest = await (await client.get({ 'last-event-id': String(first?.id) })).end()
   t.equal(rest.headers['content-type'], 'text/event-stream')
-  t.equal(rest.headers['mcp-session-id'], client.sessionId)
   t.match(rest.messages, [{ params: { data: 'second' } }, { id: 2, result: {} }])
   const all = await (await client.get({ 'last-event-id': String(priming?.id) })).end()
   t.equal(all.messages.length, 3)
@@ -97,30 +98,88 @@ t.test('a client that comes back twice has the newest stream', async (t) => {
   await third.see('two')
 })
 
-t.test('ids of another session, of an older one, and of nobody are refused', async (t) => {
-  const { listen, server } = await buildEndpoint(t, resumable)
+t.test('a GET stream that is cut while it is quiet loses nothing: it is primed', async (t) => {
+  const { app, listen, server } = await buildEndpoint(t, resumable)
+  const client = await openSession(t, await listen())
+  let stream = await client.get()
+  for (const data of ['one', 'two']) {
+    await stream.see('id: ')
+    const [priming] = stream.events
+    t.strictSame(stream.messages, [])
+    t.match(stream.text, /retry: 20\n/)
+    stream.vanish()
+    await until(() => activeRequests(app, client.sessionId) === 0, 'the client has gone')
+    await server().mcp.sendLoggingMessage({ level: 'info', data })
+    stream = await client.get({ 'last-event-id': String(priming?.id) })
+    await stream.see(data)
+    t.match(stream.messages, [{ params: { data } }])
+    const next = await client.get()
+    await stream.end()
+    stream = next
+  }
+})
+
+t.test('a client of an earlier revision gets no event without data', async (t) => {
+  for (const revision of ['2025-06-18', '2025-03-26']) {
+    const { listen, server } = await buildEndpoint(t, resumable)
+    const client = await openSession(t, await listen(), revision)
+    client.headers = { 'mcp-protocol-version': revision }
+    const stream = await client.get()
+    await server().noteHasChanged()
+    await stream.see('updated')
+    t.equal(stream.events.length, 1)
+    t.ok(stream.events[0]?.id, 'but it can come back for what follows')
+    const called = await (await client.post(call(2, 'echo', { text: 'x' }))).end()
+    t.match(called.events, [{ id: String, message: { id: 2 } }])
+    t.equal(called.events.length, 1)
+  }
+})
+
+t.test('with an id of another session, of an older one, or of nobody the stream is a fresh one', async (t) => {
+  const { app, listen, server, servers } = await buildEndpoint(t, resumable)
   const url = await listen()
   const other = await openSession(t, url)
   const theirs = await other.get()
   await server().noteHasChanged()
   await theirs.see('updated')
-  const call2 = await (await other.post(call(2, 'echo', { text: 'secret' }))).end()
+  const secret = await (await other.post(call(2, 'echo', { text: 'secret' }))).end()
   const client = await openSession(t, url)
-  await server().noteHasChanged()
-  const foreign = [theirs.events.at(-1)?.id, call2.events[0]?.id, 'nonsense', '_GET_stream_1', '__proto___00000000_1']
+  await server().mcp.sendLoggingMessage({ level: 'info', data: 'lost, for there was no stream' })
+  const foreign = [theirs.events.at(-1)?.id, theirs.events[0]?.id, secret.events[0]?.id, 'nonsense', '_GET_stream_1', '__proto___00000000_1', 'x'.repeat(5000)]
   for (const id of foreign) {
-    const answer = await (await client.get({ 'last-event-id': String(id) })).end()
-    t.equal(answer.status, 400, String(id))
-    t.match(JSON.parse(answer.text), { error: { code: -32600, message: /Last-Event-ID/ }, id: null })
+    const fresh = await client.get({ 'last-event-id': String(id) })
+    t.equal(fresh.status, 200, String(id))
+    await server().mcp.sendLoggingMessage({ level: 'info', data: 'live' })
+    await fresh.see('live')
+    t.match(fresh.messages, [{ params: { data: 'live' } }])
+    t.equal(fresh.messages.length, 1)
   }
+  await servers[0]?.mcp.sendLoggingMessage({ level: 'info', data: 'theirs' })
+  await theirs.see('theirs')
+  await until(() => activeRequests(app, client.sessionId) === 1, 'the last one is the GET stream')
 })
 
-t.test('an event that has been forgotten with its stream is refused', async (t) => {
-  const { listen } = await buildEndpoint(t, { endpoint: { resumable: { maxEvents: 2 } } })
+t.test('an event that has been forgotten with its stream is as good as unknown', async (t) => {
+  const { listen, server } = await buildEndpoint(t, { endpoint: { resumable: { maxEvents: 2 } } })
   const client = await openSession(t, await listen())
   const first = await (await client.post(call(2, 'echo', { text: 'x' }))).end()
   await (await client.post(call(3, 'echo', { text: 'x' }))).end()
-  t.equal((await client.get({ 'last-event-id': String(first.events[0]?.id) })).status, 400)
+  const fresh = await client.get({ 'last-event-id': String(first.events[0]?.id) })
+  t.equal(fresh.status, 200)
+  await server().noteHasChanged()
+  await fresh.see('updated')
+})
+
+t.test('the answer of a call whose client went before the first byte is there for it', async (t) => {
+  const { listen, server } = await buildEndpoint(t, resumable)
+  const client = await openSession(t, await listen())
+  const stream = await client.post(call(2, 'wait'))
+  await stream.see('id: ')
+  const [priming] = stream.events
+  await lose(stream)
+  server().answer('kept for you')
+  const rest = await (await client.get({ 'last-event-id': String(priming?.id) })).end()
+  t.match(rest.messages, [{ id: 2, result: { content: [{ text: 'kept for you' }] } }])
 })
 
 t.test('an empty Last-Event-ID is none', async (t) => {
@@ -158,8 +217,7 @@ t.test('a client of the SDK polls for the answer of a tool that lets go of its s
   await until(() => activeRequests(app, id) === 1, 'all else is quiet')
   const result = client.callTool({ name: 'poll' })
   await until(() => server().waiting.length === 1, 'the call has come')
-  await until(() => activeRequests(app, id) === 1, 'the tool has let go')
-  await until(() => activeRequests(app, id) === 2, 'the client has come back')
+  await until(() => activeRequests(app, id) === 3, 'the tool has let go, its call is still under way, and the client has come back')
   server().answer('polled')
   t.match(await result, { content: [{ text: 'polled' }] })
 })
@@ -176,17 +234,4 @@ t.test('and finds it when the tool was faster', async (t) => {
   server().answer('polled')
   t.match(await result, { content: [{ text: 'polled' }] })
   await until(() => activeRequests(app, String(transport.sessionId)) === 1, 'no stream is left but the GET stream')
-})
-
-t.test('a request that died with its process is answered at the end of what was stored of it', async (t) => {
-  const events = new EventBuffer(10)
-  const first = await events.storeEvent('stream', { jsonrpc: '2.0', method: 'notifications/message', params: { data: 'seen' } })
-  await events.storeEvent('stream', { jsonrpc: '2.0', method: 'notifications/message', params: { data: 'missed' } })
-  const response = await replayToEnd({ events, lastEventId: first, sessionId: 'the-session', lost: [7, 'eight'] })
-  t.equal(response.headers.get('content-type'), 'text/event-stream')
-  t.equal(response.headers.get('mcp-session-id'), 'the-session')
-  t.match(parseEvents(await response.text()), [
-    { params: { data: 'missed' } },
-    ...[7, 'eight'].map((id) => ({ id, error: { code: -32000, message: 'The process that worked on this request has died' } }))
-  ])
 })
