@@ -25,6 +25,8 @@ export interface ExchangeOptions {
   readonly acceptsEvents: boolean
   /** Whether its client can come back for the stream. */
   readonly isPrimed: boolean
+  /** Whether its requests came as a batch, also when it holds but one: as JSON, they are answered with a batch. */
+  readonly isBatch: boolean
   readonly stream: PostStreamOptions
   /** Of an event log; a larger answer is not kept. */
   readonly maxKept: number
@@ -45,7 +47,6 @@ export class Exchange {
   readonly #calls = new Set<Call>()
   // As JSON, while no stream is open.
   readonly #answers: string[] = []
-  #size = 0
   #stream: PostStream | undefined
   #patience: NodeJS.Timeout | undefined
   #isLetGo = false
@@ -83,7 +84,6 @@ export class Exchange {
 
   add (call: Call): void {
     this.#calls.add(call)
-    this.#size++
   }
 
   /** All calls are there. */
@@ -176,7 +176,7 @@ export class Exchange {
     if (this.#reply.sent || raw.destroyed) return
     const answers = this.#answers
     this.#reply.header('content-type', 'application/json; charset=utf-8')
-    this.#reply.send(this.#size === 1 ? answers[0] : `[${answers.join()}]`)
+    this.#reply.send(this.#options.isBatch ? `[${answers.join()}]` : answers[0])
   }
 
   #sendError (error: Error): void {

@@ -273,6 +273,7 @@ export class SessionTransport implements Transport {
       mode,
       acceptsEvents: accepted.events,
       isPrimed,
+      isBatch: Array.isArray(request.body),
       stream: { heartbeatInterval, maxBuffered, holdHead: onOpened !== undefined, onCut: (waiting) => logCut(request, waiting) },
       maxKept: log?.maxBytes ?? Infinity,
       onAnswer: onOpened,
