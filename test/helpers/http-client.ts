@@ -5,9 +5,9 @@ import { until } from './until.js'
 
 export const REVISION = '2025-11-25'
 
-export function initialize (id = 1, protocolVersion = REVISION): object {
+export function initialize (id = 1, protocolVersion = REVISION, capabilities: object = {}): object {
   return {
-    jsonrpc: '2.0', id, method: 'initialize', params: { protocolVersion, capabilities: {}, clientInfo: { name: 'test', version: '1' } }
+    jsonrpc: '2.0', id, method: 'initialize', params: { protocolVersion, capabilities, clientInfo: { name: 'test', version: '1' } }
   }
 }
 
@@ -94,8 +94,8 @@ export class HttpClient {
   }
 
   /** Opens a session. */
-  async open (protocolVersion = REVISION): Promise<Answer> {
-    const answer = await (await this.post(initialize(1, protocolVersion))).end()
+  async open (protocolVersion = REVISION, capabilities: object = {}): Promise<Answer> {
+    const answer = await (await this.post(initialize(1, protocolVersion, capabilities))).end()
     this.sessionId = String(answer.headers['mcp-session-id'])
     return answer
   }
@@ -131,10 +131,10 @@ export class HttpClient {
   }
 }
 
-/** A client that has opened a session. */
-export async function openSession (t: Test, url: URL, protocolVersion?: string): Promise<HttpClient> {
+/** A client that has opened a session; to be asked something, it must have said that it is capable of it. */
+export async function openSession (t: Test, url: URL, protocolVersion?: string, capabilities?: object): Promise<HttpClient> {
   const client = new HttpClient(t, url)
-  await client.open(protocolVersion)
+  await client.open(protocolVersion, capabilities)
   return client
 }
 
