@@ -4,6 +4,7 @@ import { asError, runGuarded } from '../base/safe-call.js'
 import type { EventLog } from '../http/event-log.js'
 import type { PluginContext } from '../http/plugin-context.js'
 import { negotiateRevision } from '../http/protocol-revision.js'
+import { hasResponseEnded } from '../http/response-end.js'
 import type { Session, SessionOrigin } from '../session/session.js'
 import { hashSessionId } from '../session/session-id.js'
 import { ClientSetup } from './client-setup.js'
@@ -12,6 +13,7 @@ import type { CreateServerContext, ResolvedEndpointOptions } from './options.js'
 import { createServerFactory, type ServerFactory } from './server-factory.js'
 import { SessionRuntime } from './session-runtime.js'
 import { EventBuffer } from './transport/event-buffer.js'
+import { requireAccepted } from './transport/media-types.js'
 import type { Incoming, SessionTransportOptions } from './transport/session-transport.js'
 
 /** The sessions of one endpoint that live in this process. */
@@ -54,9 +56,11 @@ export class SessionRuntimes {
    */
   async open (incoming: Incoming, params: InitializeParams): Promise<void> {
     const { request, reply, record } = incoming
+    // Before there is a session, for which another may have to go.
     this.#checkSize(params)
+    requireAccepted(request.headers.accept)
     const principal = await this.#context.identify(request)
-    if (record.isResponseOver) throw new InvalidRequestError('the client has gone')
+    if (record.isResponseOver || hasResponseEnded(request, reply)) throw new InvalidRequestError('the client has gone')
     const session = this.#create({
       principal,
       clientInfo: { name: params.clientInfo.name, version: params.clientInfo.version },

@@ -2,11 +2,13 @@ import { randomUUID } from 'node:crypto'
 import { InvalidRequestError, ParseError } from '../base/errors.js'
 import { runGuarded } from '../base/safe-call.js'
 import type { PluginContext } from '../http/plugin-context.js'
+import { hasResponseEnded } from '../http/response-end.js'
 import { SessionRecord } from '../session/session-record.js'
 import type { ResolvedEndpointOptions, SessionServer } from './options.js'
 import { createServerFactory } from './server-factory.js'
 import type { EndpointHandlers } from './session-handlers.js'
-import { readMessages } from './transport/json-rpc.js'
+import { isRequest, readMessages } from './transport/json-rpc.js'
+import { requireAccepted } from './transport/media-types.js'
 import { SessionTransport, type Incoming } from './transport/session-transport.js'
 
 /**
@@ -20,15 +22,15 @@ export function createStatelessHandlers ({ identify }: PluginContext, options: R
   return { POST: handleMessage }
 
   async function handleMessage (incoming: Incoming): Promise<void> {
-    const { request, record } = incoming
+    const { request, reply, record } = incoming
     const { body } = request
     if (body === undefined || body === null) throw new ParseError('the body is empty')
     // Before there is a server to close.
-    readMessages(body)
+    if (readMessages(body).some(isRequest)) requireAccepted(request.headers.accept)
     const session = new SessionRecord(randomUUID(), Date.now(), undefined, { principal: await identify(request) })
     const server = await makeServer({ session, request, restored: false })
     record.onOver(() => closeServer(incoming, server))
-    if (record.isResponseOver) throw new InvalidRequestError('the client has gone')
+    if (record.isResponseOver || hasResponseEnded(request, reply)) throw new InvalidRequestError('the client has gone')
     const transport = new SessionTransport({ responseMode, heartbeatInterval, maxBuffered, cancelOnDisconnect, retryInterval: 0 })
     await server.connect(transport)
     transport.post(incoming)

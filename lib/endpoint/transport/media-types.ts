@@ -1,3 +1,5 @@
+import { NotAcceptableError } from '../../base/errors.js'
+
 /** Which of the two kinds of answer a client takes. */
 export interface Accepted {
   readonly json: boolean
@@ -30,6 +32,17 @@ export function readAccept (header: string | undefined): Accepted {
     events: isAccepted(ranges, ['text/event-stream', 'text/*', '*/*'])
   }
   if (known.size < MOST_KNOWN && header.length <= LONGEST_KNOWN) known.set(header, accepted)
+  return accepted
+}
+
+/**
+ * What the client of a POST that asks for answers takes.
+ *
+ * @throws NotAcceptableError when it takes none
+ */
+export function requireAccepted (header: string | undefined): Accepted {
+  const accepted = readAccept(header)
+  if (!accepted.json && !accepted.events) throw new NotAcceptableError('application/json or text/event-stream')
   return accepted
 }
 

@@ -10,7 +10,7 @@ import { EventStream, sendEvents } from './event-stream.js'
 import { formatEvent } from './event-format.js'
 import { Exchange, type AnswerMode, type Call } from './exchange.js'
 import { isAnswer, isRequest, readMessages, toErrorAnswer, type Answer, type JSONRPCMessage, type JSONRPCRequest, type RequestId } from './json-rpc.js'
-import { readAccept, type Accepted } from './media-types.js'
+import { readAccept, requireAccepted, type Accepted } from './media-types.js'
 import { createContext, type MessageContext, type Sdk } from './message-context.js'
 import { Outlet, writeMissed, type Barrier } from './outlet.js'
 import { findScopeChallenge, sendScopeChallenge, type ScopeChallengeResolver } from './scope-challenge.js'
@@ -136,8 +136,8 @@ export class SessionTransport implements Transport {
     const opens = messages.some(isInitialize)
     this.#checkOpening(messages, opens)
     if (!opens) this.checkRevision(request)
-    const accepted = readAccept(request.headers.accept)
-    if (!accepted.json && !accepted.events && messages.some(isRequest)) throw new NotAcceptableError('application/json or text/event-stream')
+    const read = messages.some(isRequest) ? requireAccepted : readAccept
+    const accepted = read(request.headers.accept)
     if (this.#resolveScopes === undefined) this.#admit(incoming, messages, accepted, options)
     else this.#challenge(this.#resolveScopes, incoming, messages, accepted, options)
   }
