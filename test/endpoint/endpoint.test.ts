@@ -108,7 +108,7 @@ t.test('GET and DELETE need a session', async (t) => {
 t.test('GET needs to accept a stream', async (t) => {
   const { app } = await stageEndpoint(t)
   const id = await open(app)
-  for (const headers of [{}, { accept: 'application/json' }]) {
+  for (const headers of [{ accept: '' }, { accept: 'application/json' }, { accept: 'text/event-stream;q=0, */*' }]) {
     const response = await app.inject({ url: '/mcp', headers: { ...headers, 'mcp-session-id': id } })
     t.equal(response.statusCode, 406)
     t.match(response.json(), { error: { code: -32000, message: /text\/event-stream/ }, id: null })
@@ -236,7 +236,7 @@ t.test('a hundred calls at once on one session warn of nothing', async (t) => {
   const id = await open(app)
   const responses = await Promise.all(Array.from({ length: 100 }, (_, index) =>
     post(app, rpc('tools/call', { name: 'echo' }, index), { headers: { 'mcp-session-id': id } })))
-  for (const [index, response] of responses.entries()) t.match(parseEvents(response.body), [{ id: index }])
+  for (const [index, response] of responses.entries()) t.match(parseMessage(response), { id: index })
   t.equal(app.sessionManager.get(id)?.activeRequests, 0)
   t.strictSame(warnings, [])
 })
@@ -259,6 +259,7 @@ t.test('requests that are pipelined are answered in order, on one listener each'
 t.test('a client that goes with requests in its pipeline holds no session', async (t) => {
   const called = createDeferred()
   const { app, ends, servers } = await stageEndpoint(t, {
+    endpoint: { cancelOnDisconnect: true },
     equip (server) {
       server.registerTool('wait', {}, () => {
         called.resolve()
@@ -288,6 +289,7 @@ t.test('HTTP/2 works, streams and all', async (t) => {
   t.teardown(() => app.close())
   await app.register(mcpSessions, { drainTimeout: 0 })
   await app.register(mcpEndpoint, {
+    heartbeatInterval: 20,
     createServer () {
       const server = new CountedServer()
       servers.push(server)
@@ -312,9 +314,11 @@ t.test('HTTP/2 works, streams and all', async (t) => {
 
   const { status, id, text } = await ask('POST', {}, INITIALIZE)
   t.equal(status, 200)
-  t.match(parseEvents(text), [{ id: 1, result: { protocolVersion: '2025-11-25' } }])
+  t.match(JSON.parse(text), { id: 1, result: { protocolVersion: '2025-11-25' } })
   const headers = { 'mcp-session-id': id }
-  t.match(parseEvents((await ask('POST', headers, rpc('tools/call', { name: 'echo' }, 2))).text), [{ id: 2, result: {} }])
+  const echo = rpc('tools/call', { name: 'echo' }, 2)
+  t.match(JSON.parse((await ask('POST', headers, echo)).text), { id: 2, result: {} })
+  t.match(parseEvents((await ask('POST', { ...headers, accept: 'text/event-stream' }, echo)).text), [{ id: 2, result: {} }])
   t.equal((await ask('GET', headers, undefined, ':\n\n')).status, 200)
   await until(() => app.sessionManager.get(id)?.activeRequests === 0, 'the session is let go')
   t.equal((await ask('POST', { ':authority': 'evil.example' }, INITIALIZE)).status, 403)

@@ -142,7 +142,7 @@ t.test('a request that opens no session evicts none', async (t) => {
   const { jsonrpc, ...withoutVersion } = Object.assign({ jsonrpc: '' }, INITIALIZE)
   t.equal(jsonrpc, '2.0')
   for (const [body, headers] of [
-    [INITIALIZE, { accept: 'application/json' }],
+    [INITIALIZE, { accept: 'text/html' }],
     [INITIALIZE, { 'content-type': 'text/plain' }],
     [withoutVersion, {}],
     [{ ...INITIALIZE, id: undefined }, {}],

@@ -21,7 +21,7 @@ async function serversClose (t: Test, { servers, ends, app }: Stage): Promise<vo
   t.strictSame(ends, [])
 }
 
-for (const responseMode of ['json', 'sse'] as const) {
+for (const responseMode of ['auto', 'json', 'sse'] as const) {
   t.test(`each request gets a server, which is closed after it, with responseMode ${responseMode}`, async (t) => {
     const stage = await stageStateless(t, { endpoint: { responseMode } })
     const initialized = await post(stage.app, INITIALIZE)
@@ -30,7 +30,7 @@ for (const responseMode of ['json', 'sse'] as const) {
     t.equal(initialized.headers['mcp-session-id'], undefined)
     const called = await post(stage.app, rpc('tools/call', { name: 'echo' }))
     t.match(parseMessage(called), { result: { content: [{ text: 'hello' }] } })
-    t.match(called.headers['content-type'], responseMode === 'json' ? 'application/json' : 'text/event-stream')
+    t.match(called.headers['content-type'], responseMode === 'sse' ? 'text/event-stream' : 'application/json')
     t.equal((await post(stage.app, { jsonrpc: '2.0', method: 'notifications/initialized' })).statusCode, 202)
     t.equal(stage.servers.length, 3)
     await serversClose(t, stage)
@@ -76,9 +76,10 @@ for (const [name, body, headers, status, code] of [
   ['an empty body', '', {}, 400, -32700],
   ['null', 'null', {}, 400, -32700],
   ['broken JSON', '{', {}, 400, -32700],
-  ['no JSON-RPC', '{}', {}, 400, -32700],
+  ['no JSON-RPC', '{}', {}, 400, -32600],
   ['the wrong content type', '{}', { 'content-type': 'text/plain' }, 415, -32000],
-  ['half an Accept', JSON.stringify(rpc('ping')), { accept: 'application/json' }, 406, -32000]
+  ['an Accept of something else', JSON.stringify(rpc('ping')), { accept: 'text/html' }, 406, -32000],
+  ['a revision that is not known', JSON.stringify(rpc('ping')), { 'mcp-protocol-version': '2001-01-01' }, 400, -32000]
 ] as const) {
   t.test(`${status} for ${name}, and no server stays open`, async (t) => {
     const stage = await stageStateless(t)
@@ -103,27 +104,55 @@ t.test('a server that cannot be closed is logged', async (t) => {
   await until(() => log.some((line) => line.includes('Closing the MCP server failed')), 'the failure is logged')
 })
 
-for (const responseMode of ['json', 'sse'] as const) {
-  t.test(`a client that goes during its call stops it, with responseMode ${responseMode}`, async (t) => {
-    const called = createDeferred()
-    const stopped = createDeferred()
+for (const responseMode of ['auto', 'json', 'sse'] as const) {
+  for (const cancelOnDisconnect of [false, true]) {
+    t.test(`a client goes during its call, with responseMode ${responseMode} and cancelOnDisconnect ${cancelOnDisconnect}`, async (t) => {
+      const called = createDeferred<AbortSignal>()
+      const finish = createDeferred()
+      const gone = createDeferred()
+      const stage = await stageStateless(t, {
+        endpoint: { responseMode, cancelOnDisconnect },
+        before (app) { app.addHook('onRequest', async ({ raw }) => { raw.socket.once('close', () => gone.resolve()) }) },
+        equip (server) {
+          server.registerTool('wait', {}, async ({ signal }) => {
+            called.resolve(signal)
+            await finish.promise
+            return { content: [] }
+          })
+        }
+      })
+      const client = await connectRaw(t, await listen(stage.app))
+      client.send(...lines(rpc('tools/call', { name: 'wait' })))
+      const signal = await called.promise
+      client.vanish()
+      await gone.promise
+      for (let turn = 0; turn < 5; turn++) await new Promise(setImmediate)
+      t.equal(signal.aborted, cancelOnDisconnect)
+      t.equal(stage.servers[0]?.closed, cancelOnDisconnect ? 1 : 0, 'its server lives as long as it does')
+      finish.resolve()
+      await serversClose(t, stage)
+    })
+  }
+}
+
+t.test('what a tool says comes before its answer, and it cannot ask the client', async (t) => {
+  for (const responseMode of ['auto', 'json', 'sse'] as const) {
     const stage = await stageStateless(t, {
       endpoint: { responseMode },
       equip (server) {
-        server.registerTool('wait', {}, ({ signal }) => new Promise(() => {
-          signal.addEventListener('abort', () => stopped.resolve())
-          called.resolve()
-        }))
+        server.server.registerCapabilities({ logging: {} })
+        server.registerTool('say', {}, async ({ sendNotification }) => {
+          await sendNotification({ method: 'notifications/message', params: { level: 'info', data: 'on the way' } })
+          return { content: [] }
+        })
       }
     })
-    const client = await connectRaw(t, await listen(stage.app))
-    client.send(...lines(rpc('tools/call', { name: 'wait' })))
-    await called.promise
-    client.vanish()
-    await stopped.promise
+    const response = await post(stage.app, rpc('tools/call', { name: 'say' }))
+    if (responseMode === 'json') t.match(response.json(), { id: 1, result: {} })
+    else t.match(parseEvents(response.body), [{ params: { data: 'on the way' } }, { id: 1, result: {} }])
     await serversClose(t, stage)
-  })
-}
+  }
+})
 
 t.test('nothing is called for a client that goes while its server is made', async (t) => {
   const making = createDeferred<FastifyRequest>()
@@ -160,7 +189,7 @@ t.test('nothing is called for a client that goes while its server is made', asyn
 t.test('many at once do not get in each other\'s way', async (t) => {
   const stage = await stageStateless(t)
   const responses = await Promise.all(Array.from({ length: 50 }, (_, index) => post(stage.app, rpc('tools/call', { name: 'echo' }, index))))
-  for (const [index, response] of responses.entries()) t.match(parseEvents(response.body), [{ id: index, result: {} }])
+  for (const [index, response] of responses.entries()) t.match(parseMessage(response), { id: index, result: {} })
   t.equal(stage.servers.length, 50)
   await serversClose(t, stage)
 })
