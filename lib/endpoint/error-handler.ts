@@ -1,6 +1,7 @@
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { ParseError, type SessionError } from '../base/errors.js'
 import type { Reject } from '../http/rejection.js'
+import { removeEventHeaders } from './transport/event-stream.js'
 
 type ErrorHandler = (this: FastifyInstance, error: FastifyError, request: FastifyRequest, reply: FastifyReply) => FastifyReply
 
@@ -10,6 +11,9 @@ type ErrorHandler = (this: FastifyInstance, error: FastifyError, request: Fastif
  */
 export function createErrorHandler (reject: Reject): ErrorHandler {
   return function handleError (error, request, reply) {
+    // Of the answer that could not be sent. The session that it named does not exist.
+    reply.removeHeader('mcp-session-id')
+    removeEventHeaders(reply)
     const rejection = toRejection(error)
     if (rejection === undefined) throw error
     return reject(request, reply, rejection)

@@ -97,11 +97,22 @@ export class EventStream extends Readable implements EventSink {
   }
 }
 
-export function setEventHeaders (reply: FastifyReply): void {
-  reply.header('content-type', 'text/event-stream')
-  reply.header('cache-control', 'no-cache, no-transform')
+const EVENT_HEADERS = {
+  'content-type': 'text/event-stream',
+  'cache-control': 'no-cache, no-transform',
   // nginx would keep events back until a buffer is full.
-  reply.header('x-accel-buffering', 'no')
+  'x-accel-buffering': 'no'
+}
+
+export function setEventHeaders (reply: FastifyReply): void {
+  reply.headers(EVENT_HEADERS)
+}
+
+/** For an answer that is no stream after all. */
+export function removeEventHeaders (reply: FastifyReply): void {
+  for (const [name, value] of Object.entries(EVENT_HEADERS)) {
+    if (reply.getHeader(name) === value) reply.removeHeader(name)
+  }
 }
 
 /** Sends a stream as the reply. Its head goes out at once, and not with the first event. */
