@@ -10,6 +10,7 @@ import { createDeferred } from '../helpers/deferred.js'
 import {
   ACCEPT_BOTH, callTool, CountedServer, INITIALIZE, INITIALIZE_PARAMS, open, parseMessage, post, rejection, rpc, stageEndpoint, type Stage
 } from '../helpers/endpoint-stage.js'
+import { HttpClient } from '../helpers/http-client.js'
 import { connectRaw } from '../helpers/raw-client.js'
 import { until } from '../helpers/until.js'
 
@@ -422,6 +423,35 @@ t.test('a session whose client was told no is not kept: a hook of the app failed
   await nothingIsLeft(t, stage)
   t.strictSame(stage.ends, ['deleted'])
 })
+
+for (const responseMode of ['auto', 'sse', 'json'] as const) {
+  for (const session of ['no', 'a live', 'an unknown'] as const) {
+    t.test(`an initialize that fails has no header of one that does not, with ${session} session in the request and responseMode ${responseMode}`, async (t) => {
+      let isBroken = false
+      const stage = await stageEndpoint(t, {
+        endpoint: { responseMode },
+        before (app) {
+          app.addHook('onRequest', async (_request, reply) => { reply.header('x-app', 'kept') })
+          app.addHook('onSend', async (_request, reply) => {
+            if (isBroken && reply.statusCode === 200) throw new Error('the app cannot send this')
+          })
+        }
+      })
+      const url = new URL(`http://127.0.0.1:${await listen(stage.app)}/mcp`)
+      const client = new HttpClient(t, url)
+      if (session === 'a live') await client.open()
+      if (session === 'an unknown') client.sessionId = 'made-up'
+      isBroken = true
+      const sessions = stage.app.sessionManager.getActiveSessionCount()
+      const answer = await (await client.post(INITIALIZE)).end()
+      t.equal(answer.status, { no: 500, 'a live': 400, 'an unknown': 404 }[session])
+      t.equal(answer.headers['content-type'], 'application/json; charset=utf-8')
+      for (const name of ['mcp-session-id', 'cache-control', 'x-accel-buffering']) t.equal(answer.headers[name], undefined, name)
+      t.equal(answer.headers['x-app'], 'kept')
+      await until(() => stage.app.sessionManager.getActiveSessionCount() === sessions, 'no session is left of it')
+    })
+  }
+}
 
 t.test('a hook that answers before the handler keeps the session from being made', async (t) => {
   const stage = await stageEndpoint(t, {
