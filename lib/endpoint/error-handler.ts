@@ -1,5 +1,5 @@
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { ParseError, type SessionError } from '../base/errors.js'
+import type { SessionError } from '../base/errors.js'
 import type { Reject } from '../http/rejection.js'
 import { removeEventHeaders } from './transport/event-stream.js'
 
@@ -22,8 +22,6 @@ export function createErrorHandler (reject: Reject): ErrorHandler {
 
 function toRejection (error: FastifyError): SessionError | undefined {
   const { code, statusCode = 500 } = error
-  if (code === 'FST_ERR_CTP_EMPTY_JSON_BODY') return new ParseError('the body is empty')
-  if (code === 'FST_ERR_CTP_INVALID_JSON_BODY') return new ParseError('the body is not JSON')
   const ours = code?.startsWith('FST_ERR_MCP_SESSION_') || code?.startsWith('FST_ERR_CTP_')
   if (!ours || statusCode === 500) return undefined
   return Object.assign(error, { statusCode })

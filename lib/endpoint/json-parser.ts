@@ -1,5 +1,5 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
-import { InvalidRequestError } from '../base/errors.js'
+import { explainUnreadable } from './unreadable-body.js'
 
 type Done = (error: Error | null, body?: unknown) => void
 
@@ -10,23 +10,7 @@ export function createJsonParser (app: FastifyInstance): (request: FastifyReques
 
   return function parseBody (request, body, done) {
     // Some clients put a content type on every request, those without a body among them.
-    if (body === '' && request.method === 'DELETE') {
-      done(null)
-      return
-    }
-    parse(request, body, function tellWhy (error: Error | null, value: unknown) {
-      // Fastify has one error for both.
-      if (error !== null && isJson(body)) done(new InvalidRequestError('the keys "__proto__" and "constructor.prototype" are not allowed in the body'))
-      else done(error, value)
-    })
-  }
-}
-
-function isJson (body: string): boolean {
-  try {
-    JSON.parse(body)
-    return true
-  } catch {
-    return false
+    if (body === '' && request.method === 'DELETE') done(null)
+    else parse(request, body, (error, value) => done(error === null ? null : explainUnreadable(body), value))
   }
 }
