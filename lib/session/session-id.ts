@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 
 /** The header that carries a session id, as Node.js spells header names. */
 export const SESSION_HEADER = 'mcp-session-id'
@@ -19,5 +19,5 @@ export function isSessionId (value: unknown): value is string {
  * lets anyone who reads it speak for its owner.
  */
 export function hashSessionId (id: string): string {
-  return createHash('sha256').update(id).digest('hex').slice(0, 12)
+  return hash('sha256', id, 'hex').slice(0, 12)
 }
