@@ -27,13 +27,13 @@ import { createStatelessHandlers } from './stateless.js'
 export async function mcpEndpoint (fastify: FastifyInstance, options: McpEndpointOptions): Promise<void> {
   const context = requirePluginContext(fastify)
   const resolved = resolveEndpointOptions(options)
-  const { reject, replies, shutdown, enabled } = context
+  const { reject, rejections, replies, shutdown, enabled } = context
   const { path, route } = resolved
   const runtimes = new SessionRuntimes(context, resolved, fastify.log)
   const modern = new ModernRequests(context, resolved)
   shutdown.add(runtimes)
 
-  fastify.setErrorHandler(createErrorHandler(reject))
+  fastify.setErrorHandler(createErrorHandler(rejections))
   fastify.removeAllContentTypeParsers()
   fastify.addContentTypeParser<string>('application/json', { parseAs: 'string' }, createJsonParser(fastify))
 

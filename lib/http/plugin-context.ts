@@ -1,7 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import { MissingPluginError } from '../base/errors.js'
 import type { Identify } from './principal.js'
-import type { Reject } from './rejection.js'
+import type { Reject, Rejections } from './rejection.js'
 import type { ReplyTracker } from './reply-tracker.js'
 import type { SessionCluster } from './session-cluster.js'
 import type { SessionManager } from '../session/session-manager.js'
@@ -12,6 +12,8 @@ export interface PluginContext {
   readonly enabled: boolean
   readonly identify: Identify
   readonly reject: Reject
+  /** For error handlers. */
+  readonly rejections: Rejections
   /** Milliseconds. */
   readonly drainTimeout: number
   readonly sessions: SessionManager

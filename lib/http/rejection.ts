@@ -1,36 +1,129 @@
-import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
 import { retryAfterOf, toJsonRpcError, type SessionError } from '../base/errors.js'
 import { asError } from '../base/safe-call.js'
+import { hashSessionId, isSessionId, SESSION_HEADER } from '../session/session-id.js'
 
 /** The body of a rejection, or a promise of it. What it throws or rejects with is a fault of the app, and answers 500. */
 export type ErrorResponseBuilder = (request: FastifyRequest, error: SessionError) => unknown
 
-/** Answers a request with what is wrong with it. */
+/** Turns a request away and says what is wrong with it. */
 export type Reject = (request: FastifyRequest, reply: FastifyReply, error: SessionError) => FastifyReply
 
-export function createReject (buildBody?: ErrorResponseBuilder): Reject {
-  return function reject (request, reply, error) {
-    if (buildBody === undefined) {
-      // As a string: the response schemas and serializers of the route are for its own bodies.
-      return prepare(reply, error).type('application/json; charset=utf-8').send(JSON.stringify(toJsonRpcError(error)))
-    }
-    sendBuilt(buildBody, request, reply, error).catch((reason: Error) => reply.send(reason))
+type RouteErrorHandler = NonNullable<RouteOptions['errorHandler']>
+
+/**
+ * A rejection goes the way of every error, so that the app's `onError` hooks see it, and ends in an error
+ * handler of ours, so that clients understand the answer. On the routes of an endpoint that is the one of
+ * its scope. On those of the app it is one that every route is given; there the app's own error handler, if
+ * it has one, comes next and answers, as it does for what other plugins throw.
+ */
+export class Rejections {
+  readonly #buildBody: ErrorResponseBuilder | undefined
+  readonly #rejected = new WeakMap<FastifyReply, SessionError>()
+  // Routes that were declared before the plugin was registered are not among them.
+  readonly #watched = new Set<string>()
+  // Replies whose errors have been passed on: they do not come back to us.
+  readonly #passedOn = new WeakSet<FastifyReply>()
+
+  constructor (buildBody?: ErrorResponseBuilder) {
+    this.#buildBody = buildBody
+  }
+
+  readonly reject: Reject = (request, reply, error) => {
+    this.#begin(request, reply, error)
+    if (this.#isHandled(request, reply)) return reply.send(error)
+    // Fastify's own error handler would be the next, and would log and answer in its own way.
+    const answer = this.answer(request, reply, error)
+    if (answer instanceof Promise) answer.catch((reason: Error) => reply.send(reason))
     return reply
+  }
+
+  /** Sends the answer: for error handlers, where Fastify sees to it when the body cannot be built. */
+  answer (request: FastifyRequest, reply: FastifyReply, error: SessionError): FastifyReply | Promise<FastifyReply> {
+    this.#begin(request, reply, error)
+    if (this.#buildBody !== undefined) return sendBuilt(this.#buildBody, request, reply, error)
+    // As a string: the response schemas and serializers of the route are for its own bodies.
+    return reply.type('application/json; charset=utf-8').send(JSON.stringify(toJsonRpcError(error)))
+  }
+
+  /** The `onRoute` hook. */
+  readonly watchRoute = (route: RouteOptions): void => {
+    // What ignores sessions is an endpoint's, or never rejects.
+    if (route.config?.mcpSession === 'ignore') return
+    this.#watched.add(nameRoute(route.method, route.url))
+    route.errorHandler = this.#createRouteHandler(route.errorHandler)
+  }
+
+  #createRouteHandler (own: RouteErrorHandler | undefined): RouteErrorHandler {
+    const rejections = this
+    return function handleError (error, request, reply) {
+      const rejection = rejections.#rejected.get(reply)
+      if (rejection !== undefined && rejection === error) {
+        const isOurs = rejections.#buildBody !== undefined || (own === undefined && !hasErrorHandler(request.server))
+        if (isOurs) return rejections.answer(request, reply, rejection)
+      }
+      rejections.#passedOn.add(reply)
+      if (own !== undefined) return own.call(this, error, request, reply)
+      return passOn(error)
+    }
+  }
+
+  // Once for each rejection. An app that answers itself finds the status set.
+  #begin (request: FastifyRequest, reply: FastifyReply, error: SessionError): void {
+    if (this.#rejected.get(reply) === error) return
+    this.#rejected.set(reply, error)
+    logRejection(request, error)
+    reply.code(error.statusCode)
+    const seconds = retryAfterOf(error)
+    if (seconds !== undefined) reply.header('retry-after', seconds)
+  }
+
+  // Whether the error handler that Fastify calls next knows what to do.
+  #isHandled ({ routeOptions: { config, method, url = '' }, server }: FastifyRequest, reply: FastifyReply): boolean {
+    if (this.#passedOn.has(reply)) return false
+    if (config.mcpSession === 'ignore' || this.#watched.has(nameRoute(method, url))) return true
+    return this.#buildBody === undefined && hasErrorHandler(server)
   }
 }
 
-// The status comes after the body: when that cannot be built, it is another one.
-async function sendBuilt (buildBody: ErrorResponseBuilder, request: FastifyRequest, reply: FastifyReply, error: SessionError): Promise<void> {
+async function sendBuilt (buildBody: ErrorResponseBuilder, request: FastifyRequest, reply: FastifyReply, error: SessionError): Promise<FastifyReply> {
   try {
-    const body = await buildBody(request, error)
-    prepare(reply, error).send(body)
+    return reply.send(await buildBody(request, error))
   } catch (reason) {
+    reply.code(500).removeHeader('retry-after')
     throw asError(reason)
   }
 }
 
-function prepare (reply: FastifyReply, error: SessionError): FastifyReply {
-  const seconds = retryAfterOf(error)
-  if (seconds !== undefined) reply.header('retry-after', seconds)
-  return reply.code(error.statusCode)
+/**
+ * Has Fastify call the next error handler. When one throws what is not an error, Fastify takes it for an
+ * answer; when one rejects with it, it does not.
+ */
+export function passOn (error: unknown): Promise<never> {
+  if (error instanceof Error) throw error
+  return rejectWith(error)
+}
+
+async function rejectWith (reason: unknown): Promise<never> {
+  throw reason
+}
+
+function logRejection ({ headers, log }: FastifyRequest, { code, statusCode, message }: SessionError): void {
+  const id = headers[SESSION_HEADER]
+  const fields = {
+    code,
+    statusCode,
+    // Where this level is not logged, nothing is hashed.
+    get sessionId () { return isSessionId(id) ? hashSessionId(id) : undefined }
+  }
+  log.info(fields, `Request rejected: ${message}`)
+}
+
+function nameRoute (method: string | string[], url: string): string {
+  return `${String(method)} ${url}`
+}
+
+// Fastify binds what an app sets, and what has been bound has no prototype. Its own is a plain function.
+function hasErrorHandler ({ errorHandler }: FastifyInstance): boolean {
+  return !Object.hasOwn(errorHandler, 'prototype')
 }

@@ -3,7 +3,7 @@ import type { ILogger } from '../base/logger.js'
 import { checkBoolean, checkFunction, checkNames, checkTimer } from '../base/option-checks.js'
 import { createIdentify, type Identify } from '../http/principal.js'
 import { REGISTER_OPTIONS } from '../http/register-options.js'
-import { createReject, type ErrorResponseBuilder, type Reject } from '../http/rejection.js'
+import { Rejections, type ErrorResponseBuilder } from '../http/rejection.js'
 
 /** Options of the plugin. All times are milliseconds. */
 export interface McpSessionsOptions {
@@ -21,7 +21,7 @@ export interface McpSessionsOptions {
   identify?: Identify | undefined
   /** Where the life of sessions is logged. Default: the app's log. Session ids come to it hashed. */
   logger?: ILogger | undefined
-  /** Builds the body of a rejection, sync or async. Default: a JSON-RPC error. */
+  /** Builds the body of a rejection, sync or async. Default: a JSON-RPC error, or what the app's own error handler sends. */
   errorResponseBuilder?: ErrorResponseBuilder | undefined
   /** How long `close()` waits for the running requests of the endpoint; 0: not at all. Default 10000. */
   drainTimeout?: number | undefined
@@ -34,7 +34,7 @@ export interface ResolvedOptions {
   readonly ttl: number
   readonly maxSessions: number
   readonly identify: Identify
-  readonly reject: Reject
+  readonly rejections: Rejections
   readonly drainTimeout: number
 }
 
@@ -58,7 +58,7 @@ export function resolveOptions (options: McpSessionsOptions): ResolvedOptions {
     ttl,
     maxSessions,
     identify: createIdentify(identify),
-    reject: createReject(buildBody),
+    rejections: new Rejections(buildBody),
     drainTimeout: checkTimer('drainTimeout', drainTimeout, 'do not wait')
   }
 }

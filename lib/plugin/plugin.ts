@@ -18,14 +18,14 @@ import { Shutdown } from '../http/shutdown.js'
 async function mcpSessionsPlugin (fastify: FastifyInstance, options: McpSessionsOptions): Promise<void> {
   const resolved = resolveOptions(options)
   const { cleanupInterval, maxSessionsPerPrincipal, logger = createFastifyLogger(fastify.log) } = options
-  const { enabled, ttl, maxSessions, drainTimeout } = resolved
+  const { enabled, ttl, maxSessions, drainTimeout, rejections } = resolved
   const sessions = new SessionManager({
     ttl, cleanupInterval, maxSessions, maxSessionsPerPrincipal, logger, formatId: hashSessionId
   })
   const replies = new ReplyTracker(sessions)
   const node = options.cluster === undefined ? undefined : await joinCluster(fastify, sessions, ttl, options.cluster)
   const shutdown = new Shutdown({ sessions, replies, connections: new Connections(fastify.server), drainTimeout, successor: node })
-  const context: PluginContext = { ...resolved, sessions, replies, shutdown, cluster: node }
+  const context: PluginContext = { ...resolved, reject: rejections.reject, sessions, replies, shutdown, cluster: node }
 
   fastify.decorate('sessionManager', sessions)
   fastify.decorateRequest('mcpSession', null)
@@ -47,6 +47,7 @@ async function mcpSessionsPlugin (fastify: FastifyInstance, options: McpSessions
   if (!enabled) return
 
   fastify.addHook('onRoute', checkRouteConfig)
+  fastify.addHook('onRoute', rejections.watchRoute)
   fastify.addHook('onRequest', createSessionHook(context))
   fastify.addHook('preValidation', createBodyHook(context))
   if (node !== undefined) fastify.addHook('onSend', createWriteBarrier({ ...context, cluster: node }))

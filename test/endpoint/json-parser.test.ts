@@ -30,7 +30,7 @@ for (const option of ['onProtoPoisoning', 'onConstructorPoisoning'] as const) {
       const { app, bodies } = await stageReader(t, server)
       const response = await post(app, poisons[option])
       t.equal(response.statusCode, 400)
-      t.strictSame(response.json(), rejection(-32600, 'Invalid Request: the keys "__proto__" and "constructor.prototype" are not allowed in the body'))
+      t.match(response.json(), { error: { code: -32700, message: 'Parse error: the body has a key that is not allowed, __proto__ or constructor.prototype' } })
       t.strictSame(bodies, [])
     }
   })

@@ -296,7 +296,7 @@ t.test('a rejection', async (t) => {
     const response = await app.inject({ method: 'POST', url: '/', payload: { a: 1 }, ...withSession(UNKNOWN) })
     t.equal(response.statusCode, 404)
     t.equal(response.headers['access-control-allow-origin'], '*')
-    t.strictSame(calls, ['onSend', 'onResponse'])
+    t.strictSame(calls, ['onError', 'onSend', 'onResponse'])
     t.strictSame(log.lines.filter((line) => JSON.parse(line).level >= 40), [], 'nothing to warn of')
   })
 

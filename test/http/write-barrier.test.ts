@@ -4,7 +4,7 @@ import t, { type Test } from 'tap'
 import '../../lib/plugin/augmentation.js'
 import { ClusterUnavailableError, OwnerFailedError, type SessionError } from '../../lib/base/errors.js'
 import { createWriteBarrier } from '../../lib/http/write-barrier.js'
-import { createReject } from '../../lib/http/rejection.js'
+import { Rejections } from '../../lib/http/rejection.js'
 import { SessionManager } from '../../lib/session/session-manager.js'
 import { createDeferred, type Deferred } from '../helpers/deferred.js'
 
@@ -31,7 +31,7 @@ function scene (t: Test): Scene {
   }
   app.decorateRequest('mcpSession', null)
   app.addHook('onRequest', async (request) => { request.mcpSession = request.headers['x-none'] === undefined ? session : null })
-  app.addHook('onSend', createWriteBarrier({ cluster, reject: createReject() }))
+  app.addHook('onSend', createWriteBarrier({ cluster, reject: new Rejections().reject }))
   app.get('/', async (_request, reply) => {
     reply.header('content-length', 13)
     return { told: 'it' }
