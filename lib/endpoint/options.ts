@@ -143,16 +143,41 @@ export interface ResolvedEndpointOptions {
 
 const MIB = 1024 * 1024
 
+// A record, so that the compiler sees when one is missing.
+const ownNames: Record<keyof McpEndpointOptions, true> = {
+  createServer: true,
+  path: true,
+  responseMode: true,
+  resumable: true,
+  cancelOnDisconnect: true,
+  maxBuffered: true,
+  maxSetup: true,
+  recheckOwner: true,
+  allowedHosts: true,
+  allowedOrigins: true,
+  heartbeatInterval: true,
+  modern: true,
+  bodyLimit: true,
+  handlerTimeout: true,
+  schema: true,
+  config: true,
+  constraints: true
+}
+// What every plugin can be registered with comes along.
+const NAMES = [...Object.keys(ownNames), 'prefix', 'logLevel', 'logSerializers']
+
 /** @throws TypeError that names the option */
 export function resolveEndpointOptions (options: McpEndpointOptions): ResolvedEndpointOptions {
-  const { path = '/mcp', cancelOnDisconnect = false, maxBuffered = 4 * MIB, maxSetup = 65_536, recheckOwner = true, heartbeatInterval = 15_000 } = options
+  refuseOldName(options)
+  checkNames(options, NAMES)
+  const { path = '/mcp', responseMode = 'auto', cancelOnDisconnect = false, maxBuffered = 4 * MIB, maxSetup = 65_536, recheckOwner = true, heartbeatInterval = 15_000 } = options
   const createServer: CreateServer | undefined = checkFunction('createServer', options.createServer, '({ session, request, restored }) => McpServer')
   if (createServer === undefined) refuse('createServer', 'a function ({ session, request, restored }) => McpServer', createServer)
   if (typeof path !== 'string' || !path.startsWith('/')) refuse('path', 'a string that starts with /', path)
   return {
     createServer,
     path,
-    responseMode: resolveResponseMode(options),
+    responseMode: checkResponseMode(responseMode),
     resumable: resolveResumable(options.resumable),
     cancelOnDisconnect: checkBoolean('cancelOnDisconnect', cancelOnDisconnect),
     maxBuffered: checkCount('maxBuffered', maxBuffered),
@@ -166,15 +191,16 @@ export function resolveEndpointOptions (options: McpEndpointOptions): ResolvedEn
   }
 }
 
-function resolveResponseMode (options: McpEndpointOptions): ResponseMode {
-  // The name that it has in SDK 1.
-  if ('enableJsonResponse' in options) {
-    const mode = options.enableJsonResponse === true ? 'json' : 'sse'
-    throw new TypeError(`Option "enableJsonResponse" is "responseMode" here: use responseMode: '${mode}'`)
-  }
-  const { responseMode = 'auto' } = options
-  if (responseMode === 'auto' || responseMode === 'sse' || responseMode === 'json') return responseMode
-  refuse('responseMode', "'auto', 'sse' or 'json'", responseMode)
+// The name that responseMode has in SDK 1.
+function refuseOldName (options: McpEndpointOptions): void {
+  if (!('enableJsonResponse' in options)) return
+  const mode = options.enableJsonResponse === true ? 'json' : 'sse'
+  throw new TypeError(`Option "enableJsonResponse" is "responseMode" here: use responseMode: '${mode}'`)
+}
+
+function checkResponseMode (value: ResponseMode): ResponseMode {
+  if (value === 'auto' || value === 'sse' || value === 'json') return value
+  refuse('responseMode', "'auto', 'sse' or 'json'", value)
 }
 
 function resolveResumable (value: false | ResumableOptions | undefined): ResolvedResumableOptions | undefined {

@@ -77,6 +77,31 @@ for (const [json, message] of [
   })
 }
 
+for (const [written, hint] of [
+  ['heartbeat', 'did you mean "heartbeatInterval"?'],
+  ['allowedHost', 'did you mean "allowedHosts"?'],
+  ['ALLOWEDORIGINS', 'did you mean "allowedOrigins"?'],
+  ['maxBuffer', 'did you mean "maxBuffered"?'],
+  ['ttl', 'known are createServer, path, ']
+] as const) {
+  t.test(`${written}, which is no option, fails at register: ${hint}`, async (t) => {
+    const app = Fastify()
+    t.teardown(() => app.close())
+    await app.register(mcpSessions)
+    const error = await rejectionOf(app.register(mcpEndpoint, { createServer, [written]: 5 }))
+    t.type(error, TypeError)
+    t.match(error, { message: `Unknown option "${written}": ${hint}` })
+  })
+}
+
+t.test('what every plugin can be registered with comes along', async (t) => {
+  const app = Fastify()
+  t.teardown(() => app.close())
+  await app.register(mcpSessions)
+  await app.register(mcpEndpoint, { createServer, prefix: '/api', logLevel: 'warn', logSerializers: {} })
+  t.ok(app.hasRoute({ method: 'POST', url: '/api/mcp' }))
+})
+
 t.test('enableJsonResponse, which it is in SDK 1, says what to write', async (t) => {
   for (const [enableJsonResponse, mode] of [[true, 'json'], [false, 'sse']] as const) {
     const options = { createServer, enableJsonResponse }
