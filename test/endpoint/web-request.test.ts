@@ -1,5 +1,7 @@
 import Fastify, { type FastifyRequest, type InjectOptions } from 'fastify'
 import t, { type Test } from 'tap'
+import { listen } from '../helpers/app.js'
+import { connectRaw } from '../helpers/raw-client.js'
 import { toTransportRequest, toWebRequest } from '../../lib/endpoint/web-request.js'
 
 async function receive (t: Test, options: InjectOptions): Promise<FastifyRequest> {
@@ -44,6 +46,27 @@ t.test('a Host that is none makes no URL that is none', async (t) => {
     const { url } = toTransportRequest(request)
     t.ok(URL.canParse(url), url)
     t.ok(url.endsWith('/mcp?x=1'), url)
+  }
+})
+
+t.test('a Host with credentials, which no Request takes', async (t) => {
+  for (const host of ['a:b@localhost', '@', 'a@', 'a@b@c']) {
+    const request = await receive(t, { url: '/mcp?x=1', headers: { host } })
+    t.equal(toWebRequest(request, new AbortController().signal).url, 'http://localhost/mcp?x=1', host)
+  }
+})
+
+t.test('of a target that is a whole URL, only the path counts', async (t) => {
+  const app = Fastify()
+  t.teardown(() => app.close())
+  app.get('/mcp', async (request) => toWebRequest(request, new AbortController().signal).url)
+  const client = await connectRaw(t, await listen(app))
+  for (const target of ['http://other.example/mcp?x=1', 'http://a:b@other.example/mcp?x=1']) {
+    for (const [host, url] of [['mcp.example:8080', 'http://mcp.example:8080/mcp?x=1'], ['mcp.example', 'http://mcp.example/mcp?x=1'], ['[', 'http://localhost/mcp?x=1']] as const) {
+      client.received = ''
+      client.send(`GET ${target} HTTP/1.1`, `host: ${host}`)
+      await client.see(url)
+    }
   }
 })
 
