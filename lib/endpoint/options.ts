@@ -1,8 +1,9 @@
 import type { Transport } from '@modelcontextprotocol/sdk/shared/transport.js'
 import type { AuthInfo } from '@modelcontextprotocol/sdk/server/auth/types.js'
 import type { FastifyRequest } from 'fastify'
-import { checkBoolean, checkCount, checkFunction, checkList, checkNames, checkTimer, refuse } from '../base/option-checks.js'
+import { checkBoolean, checkCount, checkFunction, checkNames, checkTimer, refuse } from '../base/option-checks.js'
 import type { Session } from '../session/session.js'
+import { checkHosts, checkOrigins, type HostPattern, type OriginPattern } from './allowed-names.js'
 import { resolveRouteOptions, type EndpointRouteOptions } from './route-options.js'
 
 /** An MCP server of the official SDK: `McpServer`, or the `Server` below it. */
@@ -101,9 +102,17 @@ export interface McpEndpointOptions extends EndpointRouteOptions {
    * @default true
    */
   recheckOwner?: boolean | undefined
-  /** `Host` headers to answer to, with a port or for any. Default: loopback hosts on loopback connections, any on others. */
+  /**
+   * Hosts to answer to: `'mcp.example.com'` at any port, `'mcp.example.com:8443'` at one, `'*.example.com'` for all below
+   * it and not for itself, `'[::1]'`. `['*']` is any host, and takes the guard away. Default: loopback hosts on loopback
+   * connections, any on others.
+   */
   allowedHosts?: readonly string[] | undefined
-  /** `Origin` headers to answer to. Default: those whose host is allowed. */
+  /**
+   * Origins of web pages to answer to, as browsers send them: `'https://app.example.com'`, with a port unless it is the
+   * default one; `'https://*.example.com'` for all below it, `'https://*'` for any, `'null'` for pages that have none.
+   * `[]` is no web page at all. Default: those whose host is allowed.
+   */
   allowedOrigins?: readonly string[] | undefined
   /**
    * How often an open stream carries a comment, so that a client that has gone is noticed; 0: never.
@@ -133,8 +142,8 @@ export interface ResolvedEndpointOptions {
   /** Bytes. */
   readonly maxSetup: number
   readonly recheckOwner: boolean
-  readonly allowedHosts: readonly string[] | undefined
-  readonly allowedOrigins: readonly string[] | undefined
+  readonly allowedHosts: readonly HostPattern[] | undefined
+  readonly allowedOrigins: readonly OriginPattern[] | undefined
   readonly heartbeatInterval: number
   readonly modern: ModernFetch | undefined
   /** What is passed on to the routes. */
@@ -183,8 +192,8 @@ export function resolveEndpointOptions (options: McpEndpointOptions): ResolvedEn
     maxBuffered: checkCount('maxBuffered', maxBuffered),
     maxSetup: checkCount('maxSetup', maxSetup),
     recheckOwner: checkBoolean('recheckOwner', recheckOwner),
-    allowedHosts: checkList('allowedHosts', options.allowedHosts),
-    allowedOrigins: checkList('allowedOrigins', options.allowedOrigins),
+    allowedHosts: checkHosts(options.allowedHosts),
+    allowedOrigins: checkOrigins(options.allowedOrigins),
     heartbeatInterval: checkTimer('heartbeatInterval', heartbeatInterval, 'no heartbeats'),
     modern: checkFunction('modern', options.modern, '(request, options) => Promise<Response>'),
     route: resolveRouteOptions(options)

@@ -1,10 +1,12 @@
 import type { FastifyRequest, onRequestHookHandler } from 'fastify'
 import { ForbiddenOriginError, type SessionError } from '../base/errors.js'
 import type { PluginContext } from '../http/plugin-context.js'
+import { matchesHost, matchesOrigin, type HostPattern, type OriginPattern } from './allowed-names.js'
+import { isLoopback, NOWHERE, parseHost, parseOrigin, type HostName } from './host-name.js'
 
 export interface AllowedNames {
-  readonly allowedHosts: readonly string[] | undefined
-  readonly allowedOrigins: readonly string[] | undefined
+  readonly allowedHosts: readonly HostPattern[] | undefined
+  readonly allowedOrigins: readonly OriginPattern[] | undefined
 }
 
 /**
@@ -13,9 +15,7 @@ export interface AllowedNames {
  *
  * @see https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#security-warning
  */
-export function createRebindingGuard ({ allowedHosts, allowedOrigins }: AllowedNames, { reject, cluster }: PluginContext): onRequestHookHandler {
-  const allowed = { allowedHosts: allowedHosts?.map((host) => host.toLowerCase()), allowedOrigins }
-
+export function createRebindingGuard (allowed: AllowedNames, { reject, cluster }: PluginContext): onRequestHookHandler {
   return function checkNames (request, reply, done) {
     const error = findForbidden(request, allowed)
     // What another node has passed on was checked there, where it came in.
@@ -30,31 +30,20 @@ export function createRebindingGuard ({ allowedHosts, allowedOrigins }: AllowedN
 
 function findForbidden (request: FastifyRequest, { allowedHosts, allowedOrigins }: AllowedNames): SessionError | undefined {
   const isLocal = isLoopback(request.socket.localAddress)
-  if (!isAllowedHost(request.host)) return new ForbiddenOriginError('this Host')
-  const { origin } = request.headers
-  if (origin !== undefined && !isAllowedOrigin(origin)) return new ForbiddenOriginError('this Origin')
+  // HTTP/1.0 has requests without a host. What is there and is none is no name that anybody has.
+  const host = request.host === '' ? NOWHERE : parseHost(request.host)
+  if (host === undefined || !isAllowedHost(host)) return new ForbiddenOriginError('this Host')
+  if (request.headers.origin !== undefined && !isAllowedOrigin(request.headers.origin)) return new ForbiddenOriginError('this Origin')
   return undefined
 
-  function isAllowedHost (host: string): boolean {
-    const { hostname } = toUrl(`http://${host}`)
-    if (allowedHosts !== undefined) return allowedHosts.includes(host.toLowerCase()) || allowedHosts.includes(hostname)
-    return !isLocal || isLoopback(hostname)
+  function isAllowedHost (host: HostName): boolean {
+    if (allowedHosts !== undefined) return allowedHosts.some((pattern) => matchesHost(pattern, host))
+    return !isLocal || isLoopback(host.name)
   }
 
-  function isAllowedOrigin (origin: string): boolean {
-    return allowedOrigins === undefined ? isAllowedHost(toUrl(origin).host) : allowedOrigins.includes(origin)
+  function isAllowedOrigin (text: string): boolean {
+    const origin = parseOrigin(text)
+    if (allowedOrigins === undefined) return isAllowedHost(origin ?? NOWHERE)
+    return origin !== undefined && allowedOrigins.some((pattern) => matchesOrigin(pattern, origin))
   }
-}
-
-const nowhere = { host: '', hostname: '' }
-
-function toUrl (url: string): { host: string, hostname: string } {
-  return URL.canParse(url) ? new URL(url) : nowhere
-}
-
-// 127.0.0.0/8 and ::1, RFC 6890; the names below localhost, RFC 6761, section 6.3.
-function isLoopback (name: string | undefined): boolean {
-  if (name === undefined) return false
-  return name === 'localhost' || name.endsWith('.localhost') ||
-    name === '::1' || name === '[::1]' || /^(?:::ffff:)?127(?:\.\d{1,3}){3}$/.test(name)
 }

@@ -17,8 +17,8 @@ const wrongForEndpoint: { [option: string]: unknown[] } = {
   maxBuffered: [null, 0, -1, 1.5, NaN, Infinity, '4 MiB', false],
   maxSetup: [null, 0, -1, 1.5, NaN, Infinity, '64 KiB', false],
   recheckOwner: [null, 1, 'false', {}],
-  allowedHosts: [null, 'localhost', [undefined], ['localhost', 1], { 0: 'localhost' }, new Set(['localhost'])],
-  allowedOrigins: [null, 'http://localhost', [/localhost/], true],
+  allowedHosts: [null, 'localhost', [undefined], ['localhost', 1], { 0: 'localhost' }, new Set(['localhost']), [], [''], ['https://localhost']],
+  allowedOrigins: [null, 'http://localhost', [/localhost/], true, [''], ['*'], ['localhost']],
   heartbeatInterval: [null, -1, NaN, Infinity, '15000', 2 ** 31],
   modern: [null, {}, 'fetch', { fetch () {} }]
 }
@@ -178,7 +178,7 @@ t.test('good values are taken as they are', async (t) => {
     maxBuffered: 1,
     maxSetup: 1,
     recheckOwner: false,
-    allowedHosts: [],
+    allowedHosts: ['*.example.com'],
     allowedOrigins: ['https://example.com'],
     heartbeatInterval: 0,
     modern,
@@ -192,8 +192,8 @@ t.test('good values are taken as they are', async (t) => {
     maxBuffered: 1,
     maxSetup: 1,
     recheckOwner: false,
-    allowedHosts: [],
-    allowedOrigins: ['https://example.com'],
+    allowedHosts: [{ name: '.example.com', port: '', isWildcard: true }],
+    allowedOrigins: [{ scheme: 'https', name: 'example.com', port: '', isWildcard: false }],
     heartbeatInterval: 0,
     modern,
     route
@@ -209,7 +209,7 @@ t.test('options are never written, and a list that changes later changes nothing
   const allowedHosts = ['localhost']
   const resolved = resolveEndpointOptions(Object.freeze({ createServer, allowedHosts }))
   allowedHosts.push('evil.example')
-  t.strictSame(resolved.allowedHosts, ['localhost'])
+  t.strictSame(resolved.allowedHosts, [{ name: 'localhost', port: '', isWildcard: false }])
 })
 
 t.test('all new options of mcpSessions may be set', async (t) => {

@@ -155,7 +155,7 @@ t.test('without allowedOrigins, the origins of allowed hosts are', async (t) => 
   }
 })
 
-t.test('allowedOrigins are answered to, letter by letter, and requests without one', async (t) => {
+t.test('allowedOrigins are answered to, and requests without one', async (t) => {
   const { port } = await stageLocal(t, { allowedOrigins: ['https://app.example', 'null'] })
   for (const origin of ['https://app.example', 'null']) t.equal((await knock(port, { origin })).status, 200, origin)
   t.equal((await knock(port, {})).status, 200)
@@ -165,12 +165,45 @@ t.test('allowedOrigins are answered to, letter by letter, and requests without o
   isRefused(t, await knock(port, { host: 'evil.example', origin: 'https://app.example' }), 'Host')
 })
 
-t.test('empty lists refuse all', async (t) => {
-  const { app } = await stageEndpoint(t, { endpoint: { allowedHosts: [] } })
-  t.equal((await post(app, INITIALIZE)).statusCode, 403)
-  const other = await stageEndpoint(t, { endpoint: { allowedOrigins: [] } })
-  t.equal((await post(other.app, INITIALIZE)).statusCode, 200)
-  t.equal((await post(other.app, INITIALIZE, { headers: { origin: 'http://localhost' } })).statusCode, 403)
+t.test('wildcards, of hosts and of origins', async (t) => {
+  const { port } = await stageLocal(t, { allowedHosts: ['*.mcp.example'], allowedOrigins: ['https://*.app.example'] })
+  const host = 'eu.mcp.example:8080'
+  t.equal((await knock(port, { host })).status, 200)
+  t.equal((await knock(port, { host: 'a.B.mcp.example', origin: 'https://a.app.example' })).status, 200)
+  for (const host of ['mcp.example', 'localhost', 'evilmcp.example', 'x.mcp.example.evil.example', '*.mcp.example']) {
+    isRefused(t, await knock(port, { host }), 'Host')
+  }
+  for (const origin of ['https://app.example', 'http://a.app.example', 'https://a.app.example:8443', 'https://*.app.example', 'null']) {
+    isRefused(t, await knock(port, { host, origin }), 'Origin')
+  }
+})
+
+t.test('a list of all hosts takes the guard away', async (t) => {
+  const { port } = await stageLocal(t, { allowedHosts: ['*'] })
+  for (const headers of [{ host: 'anything.example' }, { host: '' }, { origin: 'https://anything.example:8443' }, { origin: 'null' }, { origin: 'file://' }, { origin: 'x' }]) {
+    t.equal((await knock(port, headers)).status, 200, JSON.stringify(headers))
+  }
+})
+
+t.test('an empty list of origins refuses every web page, and nobody else', async (t) => {
+  const { app } = await stageEndpoint(t, { endpoint: { allowedOrigins: [] } })
+  t.equal((await post(app, INITIALIZE)).statusCode, 200)
+  t.equal((await post(app, INITIALIZE, { headers: { origin: 'http://localhost' } })).statusCode, 403)
+})
+
+t.test('a Host that is none is refused, wherever it comes from, by clients of both eras', async (t) => {
+  const modern = async (): Promise<Response> => Response.json({ jsonrpc: '2.0', id: 1, result: {} })
+  for (const endpoint of [{}, { allowedHosts: ['localhost'] }, { allowedHosts: ['*'] }]) {
+    const { app } = await stageEndpoint(t, { endpoint: { ...endpoint, modern } })
+    const port = await listenOn(app, '127.0.0.1')
+    for (const host of ['a:b@localhost', 'a@localhost', 'localhost/x', 'localhost?x', '[localhost]', 'localhost:x']) {
+      for (const revision of ['2025-11-25', '2026-07-28']) {
+        isRefused(t, await knock(port, { host, 'mcp-protocol-version': revision }), 'Host')
+        t.equal((await post(app, INITIALIZE, { headers: { host, 'mcp-protocol-version': revision } })).statusCode, 403, 'injected, so not on a loopback connection')
+      }
+    }
+    t.equal((await knock(port, { host: 'localhost', 'mcp-protocol-version': '2026-07-28' })).status, 200)
+  }
 })
 
 t.test('a connection from elsewhere may use any name, for the server is there for others', async (t) => {
@@ -197,7 +230,7 @@ t.test('from a proxy that the app does not trust, x-forwarded-host means nothing
 t.test('the body of a refusal is the app\'s to build', async (t) => {
   const { app } = await stageEndpoint(t, {
     sessions: { errorResponseBuilder: (_request, { code, statusCode }) => ({ code, statusCode }) },
-    endpoint: { allowedHosts: [] }
+    endpoint: { allowedHosts: ['mcp.example'] }
   })
   const response = await post(app, INITIALIZE)
   t.equal(response.statusCode, 403)

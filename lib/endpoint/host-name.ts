@@ -1,0 +1,43 @@
+/** A host, as the `Host` header names one. */
+export interface HostName {
+  /** As a URL has it: lower case, international names in ASCII, IPv6 in brackets. */
+  readonly name: string
+  /** Empty: the port that belongs to the protocol. */
+  readonly port: string
+}
+
+/** What the `Origin` header says. The origin `null` has a scheme of this name and no host. */
+export interface Origin extends HostName {
+  readonly scheme: string
+}
+
+export const NOWHERE: HostName = { name: '', port: '' }
+
+// A name or an address, and a port: no credentials, no path, nothing that a URL would decode or leave out.
+const HOST = /^(\[[\da-f:.]+\]|[^\s:[\]/?#@\\%*]+)(?::(\d{1,5}))?$/i
+const ORIGIN = /^([a-z][a-z\d+.-]*):\/\/(.*)$/i
+const defaultPorts: { readonly [scheme: string]: string } = { http: '80', https: '443' }
+
+/** Undefined for what is no host. */
+export function parseHost (text: string, scheme = 'http'): HostName | undefined {
+  const [, name = '', port = ''] = HOST.exec(text) ?? []
+  const url = `${scheme}://${name}`
+  if (name === '' || name.startsWith('.') || Number(port) > 65_535 || !URL.canParse(url)) return undefined
+  return { name: new URL(url).hostname.toLowerCase(), port: port === '' ? '' : String(Number(port)) }
+}
+
+/** Undefined for what is no origin. */
+export function parseOrigin (text: string): Origin | undefined {
+  // Pages from a file say null, or this: https://html.spec.whatwg.org/multipage/browsers.html#origin
+  if (text === 'null' || text === 'file://') return { scheme: text, ...NOWHERE }
+  const [, scheme = '', rest = ''] = ORIGIN.exec(text.toLowerCase()) ?? []
+  const host = parseHost(rest, scheme)
+  return host && { scheme, name: host.name, port: host.port === defaultPorts[scheme] ? '' : host.port }
+}
+
+// 127.0.0.0/8 and ::1, RFC 6890; the names below localhost, RFC 6761, section 6.3.
+export function isLoopback (name: string | undefined): boolean {
+  if (name === undefined) return false
+  return name === 'localhost' || name.endsWith('.localhost') ||
+    name === '::1' || name === '[::1]' || /^(?:::ffff:)?127(?:\.\d{1,3}){3}$/.test(name)
+}
