@@ -21,18 +21,14 @@ export interface ExchangeOptions {
   readonly reply: FastifyReply
   readonly outlet: Outlet
   readonly mode: AnswerMode
-  /** Whether the client takes a stream at all. */
-  readonly acceptsEvents: boolean
   /** Whether its client can come back for the stream. */
   readonly isPrimed: boolean
   /** Whether its requests came as a batch, also when it holds but one: as JSON, they are answered with a batch. */
   readonly isBatch: boolean
   readonly stream: PostStreamOptions
-  /** Of an event log; a larger answer is not kept. */
-  readonly maxKept: number
   /** Called with the answer of each call before it goes out. */
   readonly onAnswer?: ((answer: Answer) => void) | undefined
-  /** Called when all calls are answered or cancelled. */
+  /** Called when all calls are answered or cancelled, and what there is to say of them has been sent. */
   readonly onSettled: () => void
 }
 
@@ -116,8 +112,7 @@ export class Exchange {
   /** Nothing is to be said about a call that the client has cancelled. */
   cancel (call: Call): void | Promise<void> {
     if (!this.#calls.delete(call)) return
-    const { mode, acceptsEvents } = this.#options
-    if (this.#stream === undefined && (mode === 'json' || !acceptsEvents)) {
+    if (this.#options.mode === 'json') {
       this.#answers.push(JSON.stringify(toErrorAnswer(call.clientId, -32000, CANCELLED)))
     } else {
       this.outlet.note(this.#pending())
@@ -144,9 +139,8 @@ export class Exchange {
 
   // What keeps it from going out ends the stream, and is told by the outlet.
   #emitAnswer (call: Call, data: string): void {
-    const isKept = Buffer.byteLength(data) <= this.#options.maxKept
-    const kept = isKept ? data : JSON.stringify(toErrorAnswer(call.clientId, -32000, NOT_KEPT))
-    this.outlet.emit(data, this.#pending(), kept)?.catch(() => {})
+    const shorten = (): string => JSON.stringify(toErrorAnswer(call.clientId, -32000, NOT_KEPT))
+    this.outlet.emit(data, this.#pending(), shorten)?.catch(() => {})
   }
 
   #pending (): RequestId[] {
@@ -165,10 +159,15 @@ export class Exchange {
   #finishIfOver (): void | Promise<void> {
     if (this.isPending) return
     clearTimeout(this.#patience)
+    const sent = this.#sendRest()
+    if (sent instanceof Promise) return sent.finally(this.#options.onSettled)
     this.#options.onSettled()
+  }
+
+  #sendRest (): void | Promise<void> {
     if (this.#answers.length > 0) return this.outlet.pass(() => this.#sendJson(), (error) => this.#sendError(error))
     this.#openStream()
-    return this.outlet.end()
+    return this.outlet.finish()
   }
 
   #sendJson (): void {

@@ -33,7 +33,10 @@ export class Outlet {
   readonly #barrier: Barrier | undefined
   readonly #retryInterval: number
   #sink: EventSink | undefined
+  // The sink, or one that is to be it when it has got what its client has missed.
+  #newest: EventSink | undefined
   #hasCursor = false
+  #isFinished = false
   // What is under way; it never rejects.
   #tail: Promise<void> | undefined
 
@@ -53,11 +56,13 @@ export class Outlet {
   attach (sink: EventSink): void {
     this.#sink?.end()
     this.#sink = sink
+    this.#newest = sink
   }
 
   /** The connection behind a sink has gone. */
   detach (sink: EventSink): void {
     if (this.#sink === sink) this.#sink = undefined
+    if (this.#newest === sink) this.#newest = this.#sink
   }
 
   /** Gives the client an id to come back with, before there is anything to say. */
@@ -71,12 +76,12 @@ export class Outlet {
    * Sends a message, as JSON. When it cannot go out, the stream ends, and the reason is what this rejects with.
    *
    * @param pending the requests of this stream that wait for an answer after it
-   * @param kept what a client that comes back gets of it
+   * @param shorten what a client that comes back gets of a message that is too large to be kept; by default nothing
    */
-  emit (data: string, pending: readonly RequestId[], kept = data): void | Promise<void> {
+  emit (data: string, pending: readonly RequestId[], shorten?: () => string): void | Promise<void> {
     return this.#inOrder(() => {
       const settled = this.#barrier?.()
-      const sent = settled === undefined ? this.#put(data, pending, kept) : settled.then(() => this.#put(data, pending, kept))
+      const sent = settled === undefined ? this.#put(data, pending, shorten) : settled.then(() => this.#put(data, pending, shorten))
       return sent?.catch((error: Error) => {
         this.#sink?.fail(error)
         throw error
@@ -94,10 +99,12 @@ export class Outlet {
 
   /** Takes up where the client was: what it has missed comes before what is new. Rejects when the log does. */
   resume (sink: EventSink, resumption: Resumption): void | Promise<void> {
+    this.#newest = sink
     return this.#inOrder(async () => {
       await writeMissed(sink, resumption)
       this.#hasCursor = true
-      this.attach(sink)
+      if (this.#isFinished || this.#newest !== sink) sink.end()
+      else this.attach(sink)
     })
   }
 
@@ -106,9 +113,17 @@ export class Outlet {
     this.#inOrder(() => this.#keep('', pending, () => {}))?.catch(() => {})
   }
 
-  /** Ends the stream after all that was sent. */
+  /** Ends the connection after all that was sent; the client may come back for more. */
   end (): void | Promise<void> {
     return this.#inOrder(() => { this.#sink?.end() })
+  }
+
+  /** Ends the stream after all that was sent. A client that comes back gets what it has missed, and the end. */
+  finish (): void | Promise<void> {
+    return this.#inOrder(() => {
+      this.#isFinished = true
+      this.#sink?.end()
+    })
   }
 
   /** The stream is over, and its client has got all of it. */
@@ -121,8 +136,9 @@ export class Outlet {
     await this.#tail
   }
 
-  #put (data: string, pending: readonly RequestId[], kept: string): void | Promise<void> {
-    return this.#keep(kept, pending, (id) => this.#write(formatEvent(data, id), id))
+  #put (data: string, pending: readonly RequestId[], shorten: (() => string) | undefined): void | Promise<void> {
+    const isTooLarge = this.#log !== undefined && Buffer.byteLength(data) > this.#log.maxBytes
+    return this.#keep(isTooLarge ? shorten?.() ?? '' : data, pending, (id) => this.#write(formatEvent(data, id), id))
   }
 
   #keep (data: string, pending: readonly RequestId[], onKept: (id: string) => void): void | Promise<void> {
@@ -155,6 +171,7 @@ export class Outlet {
 
 export async function writeMissed (sink: EventSink, resumption: Resumption): Promise<void> {
   for await (const page of resumption.pages()) {
+    if (sink.isOver) return
     for (const { id, data } of page) sink.write(formatEvent(data, id))
   }
 }

@@ -271,11 +271,9 @@ export class SessionTransport implements Transport {
       reply,
       outlet,
       mode,
-      acceptsEvents: accepted.events,
       isPrimed,
       isBatch: Array.isArray(request.body),
       stream: { heartbeatInterval, maxBuffered, holdHead: onOpened !== undefined, onCut: (waiting) => logCut(request, waiting) },
-      maxKept: log?.maxBytes ?? Infinity,
       onAnswer: onOpened,
       onSettled: () => {
         this.#exchanges.delete(outlet.streamId)
