@@ -99,6 +99,19 @@ t.test('heartbeatInterval says how often, and 0 never: not a byte comes before t
   for (const { text } of quiet) t.ok(text.startsWith('event: message'), JSON.stringify(text))
 })
 
+t.test('a GET stream stays open past the handlerTimeout of the app', async (t) => {
+  mock.timers.enable({ apis: ['setTimeout', 'setInterval'] })
+  t.teardown(() => mock.timers.reset())
+  const { listen, server } = await buildEndpoint(t, { server: { handlerTimeout: 1000 } })
+  const client = await openSession(t, await listen())
+  const stream = await client.get()
+  for (let second = 0; second < 100; second++) mock.timers.tick(1000)
+  await stream.see(':\n\n')
+  await server().noteHasChanged()
+  await stream.see('updated')
+  t.notOk(stream.ended || stream.broken)
+})
+
 t.test('a client that vanishes during a call has not cancelled it: it holds its session to the end', async (t) => {
   const { app, listen, server } = await buildEndpoint(t)
   const client = await openSession(t, await listen())
