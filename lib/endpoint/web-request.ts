@@ -10,9 +10,10 @@ export function toWebRequest (request: FastifyRequest, signal?: AbortSignal): Re
   return new Request(toUrl(request), { method: request.method, headers, ...(signal !== undefined && { signal }) })
 }
 
-/** The URL of a request. The Host header is the client's to choose, and need not be one. */
-export function toUrl (request: FastifyRequest): string {
-  const url = `${request.protocol}://${request.host}${request.url}`
-  // A request must not have a name and a password in its URL.
-  return URL.canParse(url) && !request.host.includes('@') ? url : new URL(request.url, 'http://localhost').href
+/** The URL of a request. The Host header is the client's to choose, and need not be one; a `Request` takes none with credentials. */
+export function toUrl ({ protocol, host, url: target }: FastifyRequest): string {
+  // The target of a request can be a whole URL, too.
+  const path = target.startsWith('/') ? target : target.replace(/^[a-z]+:\/\/[^/]*/i, '')
+  const url = `${protocol}://${host}${path}`
+  return !host.includes('@') && URL.canParse(url) ? url : `http://localhost${path}`
 }
