@@ -2,8 +2,8 @@ import type { Server } from 'node:http'
 import type { Http2Session } from 'node:http2'
 import type { Socket } from 'node:net'
 
-// How long a connection is kept open after its last answer once the server is about to close, in milliseconds.
-const LAST_KEEP_ALIVE = 50
+// How long a client that has connected may take for its first byte, in milliseconds.
+const FIRST_BYTE_TIMEOUT = 500
 
 /**
  * The connections of a server. When it closes, Node.js waits for all of them, and knows of no end for one that
@@ -11,37 +11,45 @@ const LAST_KEEP_ALIVE = 50
  */
 export class Connections {
   readonly #server: Server
-  // Below a TLS socket there is another one: both are here.
-  readonly #sockets = new Set<Socket>()
+  // With the time that they are open since. Below a TLS socket there is another one: both are here.
+  readonly #sockets = new Map<Socket, number>()
   readonly #http2Sessions = new Set<Http2Session>()
 
   constructor (server: Server) {
     this.#server = server
-    server.on('connection', (socket: Socket) => keepUntilClosed(this.#sockets, socket))
-    server.on('secureConnection', (socket: Socket) => keepUntilClosed(this.#sockets, socket))
-    server.on('session', (session: Http2Session) => keepUntilClosed(this.#http2Sessions, session))
+    const keep = (socket: Socket): void => {
+      this.#sockets.set(socket, performance.now())
+      socket.on('close', () => this.#sockets.delete(socket))
+    }
+    server.on('connection', keep)
+    server.on('secureConnection', keep)
+    server.on('session', (session: Http2Session) => {
+      this.#http2Sessions.add(session)
+      session.on('close', () => this.#http2Sessions.delete(session))
+    })
   }
 
-  /** From now on a connection ends with its answer, for the server is about to close. */
-  stopKeepAlive (): void {
-    if ('keepAliveTimeout' in this.#server) this.#server.keepAliveTimeout = LAST_KEEP_ALIVE
-  }
-
-  /** When the server has stopped listening, ends the connections that no request has come by, and lets no new ones in. */
+  /** When the server has stopped listening, ends the connections that are used for nothing. */
   endUnused (): void {
     if (this.#server.listening) return
-    for (const session of this.#http2Sessions) session.close()
-    for (const socket of this.#sockets) if (socket.bytesRead === 0) socket.destroy()
+    // After a standstill a timer fires before what has come meanwhile is read.
+    setImmediate(() => {
+      for (const session of this.#http2Sessions) session.close()
+      const latest = performance.now() - FIRST_BYTE_TIMEOUT
+      for (const [socket, openedAt] of this.#sockets) if (socket.bytesRead === 0 && openedAt <= latest) socket.destroy()
+      if (this.#hasNothingToSend()) this.#server.closeIdleConnections?.()
+    })
   }
 
   /** When the server has stopped listening, cuts off every connection. */
   destroy (): void {
     if (this.#server.listening) return
-    for (const socket of this.#sockets) socket.destroy()
+    for (const socket of this.#sockets.keys()) socket.destroy()
   }
-}
 
-function keepUntilClosed<T extends Socket | Http2Session> (open: Set<T>, connection: T): void {
-  open.add(connection)
-  connection.on('close', () => open.delete(connection))
+  // Node.js takes a connection for idle as soon as its last answer is complete, be it on its way or not.
+  #hasNothingToSend (): boolean {
+    for (const socket of this.#sockets.keys()) if (socket.writableLength > 0) return false
+    return true
+  }
 }

@@ -1,12 +1,12 @@
-import type { FastifyReply, FastifyRequest, HookHandlerDoneFunction, onRequestHookHandler, preValidationHookHandler, RouteOptions } from 'fastify'
+import type { FastifyReply, FastifyRequest, HookHandlerDoneFunction, onRequestHookHandler, RouteOptions } from 'fastify'
 import { inspect } from 'node:util'
-import { MalformedSessionIdError, MissingSessionIdError, RouteConfigError, SessionNotFoundError, ShuttingDownError, type SessionError } from '../base/errors.js'
+import { MalformedSessionIdError, MissingSessionIdError, RouteConfigError, SessionNotFoundError, type SessionError } from '../base/errors.js'
 import { asError } from '../base/safe-call.js'
+import { hasBodyToCome } from './body-hook.js'
 import type { Identify } from './principal.js'
 import { hasSessions } from './protocol-revision.js'
 import type { Reject } from './rejection.js'
 import type { ReplyKind, ReplyRecord, ReplyTracker } from './reply-tracker.js'
-import { hasBodyToCome } from './request-body.js'
 import type { SessionCluster } from './session-cluster.js'
 import { isSessionId, SESSION_HEADER } from '../session/session-id.js'
 import type { SessionManager } from '../session/session-manager.js'
@@ -105,45 +105,6 @@ export function createSessionHook ({ sessions, replies, identify, reject, cluste
     if (session === undefined || session.principal !== principal) return undefined
     sessions.touch(id)
     return session
-  }
-}
-
-export interface BodyHookOptions extends Pick<SessionHookOptions, 'sessions' | 'replies' | 'reject' | 'cluster'> {
-  readonly shutdown: { readonly hasStarted: boolean }
-}
-
-/**
- * The `preValidation` hook: now that its body is there, a request holds its session. Clients that never end
- * their bodies must not keep sessions in use, and others out.
- */
-export function createBodyHook ({ sessions, replies, reject, cluster, shutdown }: BodyHookOptions): preValidationHookHandler {
-  return function holdSession (request, reply, done) {
-    const record = request.mcpSession ? replies.get(reply) : undefined
-    if (record?.expected === undefined) {
-      done()
-      return
-    }
-    const session = sessions.acquireFor(record.expected.id, record.expected.principal)
-    if (session === undefined) {
-      refuse(request, reply, record.expected)
-      return
-    }
-    request.mcpSession = session
-    record.hold(session)
-    done()
-  }
-
-  // It has gone meanwhile: for good, or to another node.
-  function refuse (request: FastifyRequest, reply: FastifyReply, gone: Session): void {
-    request.mcpSession = null
-    if (shutdown.hasStarted) {
-      reject(request, reply, new ShuttingDownError())
-      return
-    }
-    Promise.resolve(cluster?.barrier(gone)).then(
-      () => reject(request, reply, new SessionNotFoundError()),
-      (error: SessionError) => reject(request, reply, error)
-    )
   }
 }
 

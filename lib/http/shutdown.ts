@@ -87,7 +87,6 @@ export class Shutdown {
     this.#timer.unref()
     await (this.#successor === undefined ? this.#close() : this.#handOver(this.#successor))
     await this.#sayGoodbye()
-    this.#connections.stopKeepAlive()
   }
 
   async #close (): Promise<void> {

@@ -2,10 +2,12 @@
 import type { FastifyInstance } from 'fastify'
 import Fastify from 'fastify'
 import { Redis } from 'ioredis'
+import { Readable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import mcpSessions from '../../index.js'
 import { start } from '../helpers/child.js'
+import { createDeferred } from '../helpers/deferred.js'
 import { createCluster, type ClusterApp } from '../helpers/cluster-apps.js'
 import { captureLog } from '../helpers/log-lines.js'
 import { needsRedis, needsRedisServer, RedisServer, startRedis } from '../helpers/redis-server.js'
@@ -221,6 +223,47 @@ t.test('on one Redis', needsRedis(), async (t) => {
     const owners = [two, three].filter(({ app }) => app.sessionManager.get(id) !== undefined)
     t.equal(owners.length, 1, 'one of them has it now')
     t.strictSame(owners[0]?.app.sessionManager.get(id)?.metadata, { tag: 't', cart: ['x'] })
+  })
+
+  t.test('an app that closes lets the owner finish what it has passed on: only streams of endpoints have no end', async (t) => {
+    const addNode = createCluster(t, redisUrl)
+    const routes = async (app: FastifyInstance): Promise<void> => {
+      await cartRoutes(app)
+      app.get('/report', async (_request, reply) => reply.send(Readable.from(report())))
+    }
+    async function * report (): AsyncGenerator<string> {
+      for (const line of ['one', 'two', 'three']) {
+        yield line
+        await sleep(200)
+      }
+    }
+    const owner = await addNode({ routes })
+    const passing = await addNode({ routes, plugin: { drainTimeout: 10_000 }, server: { forceCloseConnections: false } })
+    const id = owner.app.sessionManager.create({}, { principal: 'ann' })
+    await eventually(t, async () => await passing.app.sessionDirectory.count() === 1, 'it is in the directory')
+    const reading = await call(passing, id, { method: 'GET', body: null, headers: { connection: 'close' } }, '/report')
+    t.equal(owner.app.sessionManager.get(id)?.activeRequests, 1)
+    await passing.app.close()
+    t.equal(await reading.text(), 'onetwothree')
+  })
+
+  t.test('a request whose body comes when its session is elsewhere is not told that there is none', async (t) => {
+    const addNode = createCluster(t, redisUrl)
+    const [one, two] = [await addNode({ routes: cartRoutes }), await addNode({ routes: cartRoutes })]
+    const id = one.app.sessionManager.create({}, { principal: 'ann' })
+    const moved = createDeferred()
+    const body = async function * (): AsyncGenerator<Uint8Array> {
+      yield Buffer.from('{')
+      await moved.promise
+      yield Buffer.from('"item":"x"}')
+    }
+    const touched = one.app.sessionManager.get(id)?.lastAccessedAt ?? Infinity
+    const upload = call(one, id, { body: ReadableStream.from(body()), duplex: 'half' })
+    await eventually(t, async () => Number(one.app.sessionManager.get(id)?.lastAccessedAt) > touched, 'its headers are there')
+    one.app.sessionManager.cleanup(id, 'moved')
+    moved.resolve()
+    t.equal((await upload).status, 502)
+    t.equal((await call(two, id)).status, 200)
   })
 
   t.test('no room for a session that is taken over is a 503, and leaves it to others', async (t) => {

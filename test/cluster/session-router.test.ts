@@ -4,7 +4,6 @@ import t, { type Test } from 'tap'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { NewSession } from '../../lib/cluster/directory.js'
 import { ForwardError, Forwarder, type Hop } from '../../lib/cluster/forwarder.js'
-import { RunningReplies } from '../../lib/http/running-replies.js'
 import { SessionRouter } from '../../lib/cluster/session-router.js'
 import type { SessionManagerOptions } from '../../lib/session/session-manager.js'
 import { buildScene, LEASE, type Scene, type SceneNode } from '../helpers/cluster-scene.js'
@@ -41,7 +40,7 @@ async function scene (t: Test, options: SessionManagerOptions = {}, { isJoined =
   base.directory.away = false
   const forwarder = new FakeForwarder()
   const locator = new SessionRouter({
-    ...node, directory: base.directory, forwarder, passing: new RunningReplies(), patience: 1000, find: (id) => node.sessions.get(id)
+    ...node, directory: base.directory, forwarder, patience: 1000, find: (id) => node.sessions.get(id)
   })
   const clients: FastifyReply[] = []
   const app = Fastify()

@@ -144,15 +144,6 @@ t.test('two requests hold a session twice, and the session is free after the sec
   await until(() => activeRequests(app, id) === 0, 'the second is over')
 })
 
-t.test('a client that vanishes in the middle of its upload lets go of the session', async (t) => {
-  const { app, id, header } = await stage(t)
-  const client = await connectRaw(t, await listen(app))
-  client.send('POST /plain HTTP/1.1', 'host: a', header, 'content-type: text/plain', 'content-length: 100', '', 'the first bytes')
-  await until(() => activeRequests(app, id) === 1, 'the request has come')
-  client.vanish()
-  await until(() => activeRequests(app, id) === 0, 'the session is released')
-})
-
 t.test('a client that vanishes while an earlier hook of the app runs never holds the session', async (t) => {
   const asked = createDeferred()
   const answered = createDeferred()
