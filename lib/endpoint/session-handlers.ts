@@ -72,4 +72,3 @@ function requireRuntime (runtime: SessionRuntime | undefined): SessionRuntime {
   if (runtime === undefined) throw new SessionNotFoundError()
   return runtime
 }
-

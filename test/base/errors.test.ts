@@ -13,7 +13,7 @@ const table = [
   [new surface.ForbiddenOriginError('this Host'), 'FORBIDDEN_ORIGIN', 403, -32000, undefined],
   [new surface.ParseError('x'), 'PARSE', 400, -32700, undefined],
   [new surface.InvalidRequestError('x'), 'INVALID_REQUEST', 400, -32600, undefined],
-  [new surface.NotAcceptableError(), 'NOT_ACCEPTABLE', 406, -32000, undefined],
+  [new surface.NotAcceptableError('application/json'), 'NOT_ACCEPTABLE', 406, -32000, undefined],
   [new surface.MethodNotAllowedError(), 'METHOD_NOT_ALLOWED', 405, -32000, undefined],
   [new surface.RouteConfigError('GET', '/cart', "'x'"), 'ROUTE_CONFIG', 500, -32000, undefined],
   [new surface.PrincipalError('number'), 'PRINCIPAL', 500, -32000, undefined],

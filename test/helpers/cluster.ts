@@ -221,9 +221,9 @@ export async function openSession (url: URL, headers: Record<string, string> = {
   return id
 }
 
-/** What a tool has said, in an SSE body of a single answer. */
+/** What a tool has said, in a body of a single answer: JSON, or an event stream. */
 export function readAnswer (body: string): unknown {
-  const [, data = '{}'] = /^data: (\{.*)$/m.exec(body) ?? []
+  const [, data = '{}'] = /^(?:data: )?(\{.*)$/m.exec(body) ?? []
   const { result }: { result?: { content: unknown } } = JSON.parse(data)
   return textOf(result?.content)
 }
