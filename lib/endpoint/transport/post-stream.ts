@@ -35,7 +35,7 @@ export class PostStream implements EventSink {
       return
     }
     this.#held += text
-    if (this.#held.length > this.#options.maxBuffered) this.#open()
+    if (!this.#options.holdHead && this.#held.length > this.#options.maxBuffered) this.#open()
   }
 
   end (): void {

@@ -1,62 +1,49 @@
+import Fastify from 'fastify'
 import { once } from 'node:events'
-import { PassThrough, Writable } from 'node:stream'
-import { ReadableStream, type ReadableStreamDefaultController, type ReadableStreamDefaultReader } from 'node:stream/web'
+import { Writable } from 'node:stream'
 import { mock } from 'node:test'
 import { setImmediate as turn } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import { EventStream } from '../../../lib/endpoint/transport/event-stream.js'
+import { EventStream, sendEvents, type EventStreamOptions } from '../../../lib/endpoint/transport/event-stream.js'
+import { listen } from '../../helpers/app.js'
+import { connectRaw } from '../../helpers/raw-client.js'
 
 const BEAT = 15_000
 
-interface Source {
-  readonly controller: ReadableStreamDefaultController<Uint8Array>
-  readonly reader: ReadableStreamDefaultReader<Uint8Array>
-  /** What the stream was cancelled with. */
-  readonly cancelled: unknown[]
-  readonly reads: { pending: number, most: number }
+interface Opened {
+  readonly stream: EventStream
+  /** What was waiting when it was cut. */
+  readonly cuts: number[]
+  readonly beats: () => number
 }
 
-function createSource (): Source {
-  let controller: ReadableStreamDefaultController<Uint8Array> | undefined
-  const cancelled: unknown[] = []
-  const stream = new ReadableStream<Uint8Array>({
-    start (given) { controller = given },
-    cancel (reason) { cancelled.push(reason) }
-  })
-  if (controller === undefined) throw new Error('The stream has not started')
-  const reader = stream.getReader()
-  const reads = { pending: 0, most: 0 }
-  const read = reader.read.bind(reader)
-  reader.read = async function countedRead () {
-    reads.pending++
-    reads.most = Math.max(reads.most, reads.pending)
-    try {
-      return await read()
-    } finally {
-      reads.pending--
-    }
-  }
-  return { controller, reader, cancelled, reads }
-}
-
-function open (t: Test, source: Source, heartbeatInterval = BEAT, chunks: Uint8Array[] = []): EventStream {
+function open (t: Test, options: Partial<EventStreamOptions> = {}): Opened {
   mock.timers.enable({ apis: ['setInterval'] })
-  t.teardown(() => mock.timers.reset())
-  const begun = source.reader.read()
-  const stream = new EventStream(source.reader, chunks, begun, { heartbeatInterval })
-  t.teardown(() => stream.destroy())
-  return stream
+  const cuts: number[] = []
+  let beats = 0
+  const stream = new EventStream({
+    heartbeatInterval: BEAT,
+    maxBuffered: 1000,
+    onCut: (waiting) => { cuts.push(waiting) },
+    onHeartbeat: () => { beats++ },
+    ...options
+  })
+  t.teardown(() => {
+    stream.destroy()
+    mock.timers.reset()
+  })
+  return { stream, cuts, beats: () => beats }
 }
 
-/** What comes out, as it comes. */
+/** A reader that takes everything, as it comes. */
 function collect (stream: EventStream): { text: string } {
   const collected = { text: '' }
   stream.on('data', (chunk) => { collected.text += String(chunk) })
   return collected
 }
 
-/** A client that takes a chunk when the test says so. */
-class SlowClient extends Writable {
+/** A reader that takes a chunk when the test says so. */
+class SlowReader extends Writable {
   taken = 0
   #next: (() => void) | undefined
 
@@ -71,236 +58,169 @@ class SlowClient extends Writable {
     }
   }
 
-  take (): void {
+  async take (): Promise<void> {
     const next = this.#next
     this.#next = undefined
     next?.()
+    await turn()
   }
 }
 
-t.test('the first byte comes at once, and is a comment', async (t) => {
-  const { text } = await new Promise<{ text: string }>((resolve) => {
-    const collected = collect(open(t, createSource()).once('data', () => resolve(collected)))
-  })
-  t.equal(text, ':\n\n')
-})
-
-t.test('what has been read already comes before what is read next', async (t) => {
-  const source = createSource()
-  const stream = open(t, source, BEAT, [Buffer.from('one '), Buffer.from('two ')])
-  const collected = collect(stream)
-  source.controller.enqueue(Buffer.from('three '))
-  source.controller.enqueue(Buffer.from('four'))
-  source.controller.close()
-  await once(stream, 'close')
-  t.equal(collected.text, ':\n\none two three four')
-})
-
-t.test('an empty chunk does not stop the stream', async (t) => {
-  const source = createSource()
-  const stream = open(t, source, BEAT, [Buffer.alloc(0)])
-  const collected = collect(stream)
-  source.controller.enqueue(new Uint8Array(0))
+async function beat (): Promise<void> {
+  mock.timers.tick(BEAT)
   await turn()
-  source.controller.enqueue(Buffer.from('after'))
-  source.controller.close()
+}
+
+t.test('says nothing before it is told to', async (t) => {
+  const { stream } = open(t)
+  const collected = collect(stream)
+  await turn()
+  t.equal(collected.text, '')
+  t.notOk(stream.isOver)
+})
+
+t.test('what is written goes out as it is, and the end after it', async (t) => {
+  const { stream } = open(t)
+  const collected = collect(stream)
+  stream.write('one ')
+  stream.write(Buffer.from('zwei ä '))
+  stream.end()
+  t.ok(stream.isOver)
+  stream.write('too late')
+  stream.end()
   await once(stream, 'close')
-  t.equal(collected.text, ':\n\nafter')
+  t.equal(collected.text, 'one zwei ä ')
 })
 
 t.test('a quiet stream carries a comment in every heartbeat', async (t) => {
-  const stream = open(t, createSource())
+  const { stream, beats } = open(t)
   const collected = collect(stream)
-  await turn()
-  for (let beat = 0; beat < 3; beat++) {
-    mock.timers.tick(BEAT)
-    await turn()
+  for (let i = 0; i < 3; i++) await beat()
+  t.equal(collected.text, ':\n\n'.repeat(3))
+  t.equal(beats(), 3)
+  t.notOk(stream.isOver, 'a client that reads is not given up')
+})
+
+t.test('without heartbeats there is no comment', async (t) => {
+  const { stream, beats } = open(t, { heartbeatInterval: 0 })
+  const collected = collect(stream)
+  for (let i = 0; i < 3; i++) await beat()
+  t.strictSame([collected.text, beats()], ['', 0])
+})
+
+t.test('heartbeats need no callback', async (t) => {
+  const { stream } = open(t, { onHeartbeat: undefined })
+  const collected = collect(stream)
+  await beat()
+  t.equal(collected.text, ':\n\n')
+})
+
+t.test('a stream that is over has no heartbeat any more', async (t) => {
+  for (const finish of [(stream: EventStream) => stream.end(), (stream: EventStream) => stream.fail(), (stream: EventStream) => stream.destroy()]) {
+    const { stream, beats } = open(t)
+    const collected = collect(stream)
+    finish(stream)
+    t.ok(stream.isOver)
+    stream.write('too late')
+    await once(stream, 'close')
+    await beat()
+    t.strictSame([collected.text, beats()], ['', 0])
+    mock.timers.reset()
   }
-  t.equal(collected.text, ':\n\n'.repeat(4))
-  t.notOk(stream.destroyed, 'a client that reads is not given up')
 })
 
-t.test('without heartbeats there is only the first comment', async (t) => {
-  const stream = open(t, createSource(), 0)
-  const collected = collect(stream)
-  await turn()
-  mock.timers.tick(BEAT * 10)
-  await turn()
-  t.equal(collected.text, ':\n\n')
+t.test('a message is let in while no more than the bound waits, however large it is', async (t) => {
+  const { stream, cuts } = open(t)
+  stream.write(Buffer.alloc(1000))
+  stream.write(Buffer.alloc(200_000))
+  t.notOk(stream.destroyed)
+  stream.write('one more')
+  t.strictSame([stream.destroyed, cuts], [true, [201_000]])
+  stream.write('and another')
+  t.equal(cuts.length, 1)
 })
 
-t.test('a heartbeat while a read is under way neither doubles nor loses a chunk', async (t) => {
-  const source = createSource()
-  const stream = open(t, source)
-  const collected = collect(stream)
-  await turn()
-  mock.timers.tick(BEAT)
-  mock.timers.tick(BEAT)
-  await turn()
-  source.controller.enqueue(Buffer.from('once'))
-  await turn()
-  mock.timers.tick(BEAT)
-  source.controller.close()
-  await once(stream, 'close')
-  t.equal(collected.text.replaceAll(':\n\n', ''), 'once')
-  t.equal(source.reads.most, 1, 'never two reads at once')
-})
-
-t.test('a stream that ends has no heartbeat any more', async (t) => {
-  const source = createSource()
-  const stream = open(t, source)
-  const collected = collect(stream)
-  source.controller.close()
-  await once(stream, 'close')
-  mock.timers.tick(BEAT * 3)
-  t.equal(collected.text, ':\n\n')
-  t.equal(source.cancelled.length, 0, 'it was not cancelled')
-})
-
-t.test('a client that has gone is how the source learns of it', async (t) => {
-  const source = createSource()
-  const stream = open(t, source)
-  collect(stream)
-  await turn()
-  stream.destroy()
-  await once(stream, 'close')
-  t.equal(source.cancelled.length, 1)
-})
-
-t.test('what comes out of the source after the client has gone is dropped', async (t) => {
-  const source = createSource()
-  const stream = open(t, source)
-  const collected = collect(stream)
-  await turn()
-  source.controller.enqueue(Buffer.from('late'))
-  stream.destroy()
-  await once(stream, 'close')
-  await turn()
-  t.equal(collected.text, ':\n\n')
-})
-
-t.test('a source that fails fails the stream', async (t) => {
-  const source = createSource()
-  const stream = open(t, source)
-  collect(stream)
-  const failed = once(stream, 'error')
-  source.controller.error(new Error('broken'))
-  t.match(await failed, [{ message: 'broken' }])
+t.test('one that is cut need not be told of', async (t) => {
+  const { stream } = open(t, { onCut: undefined, maxBuffered: 1 })
+  for (let i = 0; i < 3; i++) stream.write('ab')
   t.ok(stream.destroyed)
-})
-
-t.test('a source that fails while the client takes nothing is no unhandled rejection', async (t) => {
-  const source = createSource()
-  const stream = open(t, source)
-  stream.pipe(new SlowClient())
-  source.controller.enqueue(Buffer.alloc(1_000_000))
-  await turn()
-  t.ok(stream.readableLength > 500_000, 'so that nothing more is asked for')
-  const rejections: unknown[] = []
-  const note = (reason: unknown): void => { rejections.push(reason) }
-  process.on('unhandledRejection', note)
-  t.teardown(() => process.off('unhandledRejection', note))
-  source.controller.error(new Error('broken'))
-  await turn()
-  await turn()
-  t.strictSame(rejections, [])
-})
-
-t.test('a source is not read faster than the client takes', async (t) => {
-  const source = createSource()
-  const stream = open(t, source)
-  const client = new SlowClient()
-  stream.pipe(client)
-  for (let chunk = 0; chunk < 50; chunk++) source.controller.enqueue(Buffer.alloc(10_000))
-  await turn()
-  t.ok((source.controller.desiredSize ?? 0) < -20, 'most chunks are still in the source')
-  t.ok(stream.readableLength < 200_000)
 })
 
 t.test('a client that takes nothing for a whole heartbeat is given up', async (t) => {
-  const source = createSource()
-  const stream = open(t, source)
-  stream.pipe(new SlowClient())
-  source.controller.enqueue(Buffer.from('event'))
+  const { stream, cuts } = open(t)
+  stream.pipe(new SlowReader())
+  stream.write('first')
+  stream.write('second')
   await turn()
-  // In the first something was taken, in the second nothing.
-  mock.timers.tick(BEAT)
+  // In the first heartbeat something was taken.
+  await beat()
   t.notOk(stream.destroyed)
-  mock.timers.tick(BEAT)
-  t.ok(stream.destroyed)
-  await turn()
-  t.equal(source.cancelled.length, 1)
+  await beat()
+  t.strictSame([stream.destroyed, cuts], [true, [6]])
 })
 
-t.test('a quiet stream whose client takes nothing is given up too', async (t) => {
-  const stream = open(t, createSource())
-  stream.pipe(new SlowClient())
-  await turn()
+t.test('so is one of a quiet stream, and of one that has ended', async (t) => {
+  const quiet = open(t)
+  quiet.stream.pipe(new SlowReader())
   // One comment goes to the client, one waits, and then nothing moves.
-  for (let beat = 0; beat < 4; beat++) {
-    mock.timers.tick(BEAT)
-    await turn()
-  }
-  t.ok(stream.destroyed)
+  for (let i = 0; i < 2; i++) await beat()
+  t.notOk(quiet.stream.destroyed)
+  await beat()
+  t.ok(quiet.stream.destroyed)
+  mock.timers.reset()
+
+  const ended = open(t)
+  ended.stream.pipe(new SlowReader())
+  ended.stream.write('first')
+  ended.stream.write('second')
+  ended.stream.end()
+  await turn()
+  await beat()
+  t.equal(ended.stream.readableLength, 6, 'nothing is added to it')
+  await beat()
+  t.ok(ended.stream.destroyed)
+})
+
+t.test('one that has ended, and of which all is taken, gets no comment', async (t) => {
+  const { stream } = open(t)
+  stream.end()
+  await beat()
+  t.equal(stream.readableLength, 0)
+  t.notOk(stream.destroyed)
 })
 
 t.test('a client that takes something in every heartbeat is not given up', async (t) => {
-  const source = createSource()
-  const stream = open(t, source)
-  const client = new SlowClient()
-  stream.pipe(client)
-  for (let chunk = 0; chunk < 20; chunk++) source.controller.enqueue(Buffer.alloc(10_000))
-  await turn()
-  for (let beat = 0; beat < 10; beat++) {
-    client.take()
-    await turn()
-    mock.timers.tick(BEAT)
+  const { stream } = open(t, { maxBuffered: 1_000_000 })
+  const reader = new SlowReader()
+  stream.pipe(reader)
+  // In one message: how much of it has gone can be told.
+  stream.write(Buffer.alloc(1_000_000))
+  for (let i = 0; i < 10; i++) {
+    await reader.take()
+    await beat()
+    t.notOk(stream.destroyed)
   }
-  t.notOk(stream.destroyed)
+  t.ok(reader.taken > 500_000 && stream.readableLength > 0)
 })
 
-t.test('nor is one that takes a large event bit by bit', async (t) => {
-  const source = createSource()
-  const stream = open(t, source)
-  const client = new SlowClient()
-  stream.pipe(client)
-  const event = Buffer.alloc(2_000_000, 'x')
-  source.controller.enqueue(event)
-  source.controller.close()
+t.test('the head goes out at once, and not a byte of body', async (t) => {
+  const app = Fastify()
+  t.teardown(() => app.close())
+  const streams: EventStream[] = []
+  app.get('/', (_request, reply) => {
+    const stream = new EventStream({ heartbeatInterval: 0, maxBuffered: 1000 })
+    streams.push(stream)
+    sendEvents(reply, stream)
+  })
+  const client = await connectRaw(t, await listen(app))
+  client.get('/')
+  await client.see('\r\n\r\n')
+  t.match(client.received, /^HTTP\/1\.1 200 .*\r\n/)
+  for (const header of ['content-type: text/event-stream', 'cache-control: no-cache, no-transform', 'x-accel-buffering: no']) t.match(client.received, header)
   await turn()
-  for (let beat = 0; beat < 10; beat++) {
-    client.take()
-    await turn()
-    mock.timers.tick(BEAT)
-    await turn()
-  }
-  t.notOk(stream.destroyed)
-  while (!client.writableFinished) {
-    client.take()
-    await turn()
-  }
-  t.equal(client.taken, event.length + ':\n\n'.length)
-})
-
-t.test('the end of the source does not save a client that takes nothing', async (t) => {
-  const source = createSource()
-  const stream = open(t, source)
-  stream.pipe(new SlowClient())
-  source.controller.enqueue(Buffer.from('last event'))
-  source.controller.close()
-  await turn()
-  mock.timers.tick(BEAT)
-  mock.timers.tick(BEAT)
-  t.ok(stream.destroyed)
-})
-
-t.test('an event that is given up half-way is not ended as if it were whole', async (t) => {
-  const source = createSource()
-  const stream = open(t, source)
-  const client = stream.pipe(new PassThrough())
-  const ended = t.capture(client, 'end', client.end)
-  await turn()
-  stream.destroy()
-  await once(stream, 'close')
-  t.equal(ended().length, 0)
+  t.ok(client.received.endsWith('\r\n\r\n'))
+  streams[0]?.write('data: 1\n\n')
+  await client.see('data: 1')
+  streams[0]?.end()
+  await client.see('\r\n0\r\n\r\n')
 })
