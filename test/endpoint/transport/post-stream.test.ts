@@ -1,36 +1,28 @@
-import Fastify, { type FastifyReply } from 'fastify'
+import type { FastifyReply } from 'fastify'
 import { setImmediate as turn } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { PostStream, type PostStreamOptions } from '../../../lib/endpoint/transport/post-stream.js'
-import { listen } from '../../helpers/app.js'
-import { HttpClient, type Answer } from '../../helpers/http-client.js'
-import { until } from '../../helpers/until.js'
+import { serveRequest, type ServedRequest } from '../../helpers/served-request.js'
 
 const OPTIONS = { heartbeatInterval: 0, maxBuffered: 1000, holdHead: false }
 
-interface Served {
+interface Served extends ServedRequest {
   readonly stream: PostStream
-  readonly reply: FastifyReply
-  readonly answer: Promise<Answer>
 }
 
-/** A request to an app of its own, and the stream that is its answer. `begin` runs before the event loop turns. */
+/** A request, and the stream that is its answer. `begin` runs before the event loop turns. */
 async function serve (t: Test, begin: (stream: PostStream, reply: FastifyReply) => void = () => {}, options: Partial<PostStreamOptions> = {}): Promise<Served> {
-  const app = Fastify()
-  t.teardown(() => app.close())
-  const served: Array<Pick<Served, 'stream' | 'reply'>> = []
-  app.post('/', (_request, reply) => {
-    const stream = new PostStream(reply, { ...OPTIONS, ...options })
-    served.push({ stream, reply })
-    begin(stream, reply)
+  const streams: PostStream[] = []
+  const served = await serveRequest(t, {
+    handle (_request, reply) {
+      const stream = new PostStream(reply, { ...OPTIONS, ...options })
+      streams.push(stream)
+      begin(stream, reply)
+    }
   })
-  const client = new HttpClient(t, new URL(`http://127.0.0.1:${await listen(app)}`))
-  const answer = client.post({})
-  answer.catch(() => {})
-  await until(() => served.length > 0, 'the request has come in')
-  const [first] = served
-  if (first === undefined) throw new Error('No request has come in')
-  return { ...first, answer }
+  const [stream] = streams
+  if (stream === undefined) throw new Error('No request has come in')
+  return { ...served, stream }
 }
 
 t.test('what ends before the event loop turns is sent in one piece', async (t) => {
