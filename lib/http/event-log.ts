@@ -10,7 +10,7 @@ export interface KeptEvent {
 /** What a stream has had since an event that its client has seen. */
 export interface Resumption {
   readonly streamId: string
-  /** The events, oldest first, some at a time; those that are kept meanwhile included. */
+  /** The events, oldest first, some at a time; those that are kept meanwhile included. Goes on where it was left. */
   pages (): AsyncIterable<readonly KeptEvent[]>
   /** When all pages are read: the requests of the stream that have no answer among its events. */
   readonly pending: readonly RequestId[]

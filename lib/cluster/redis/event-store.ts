@@ -135,18 +135,26 @@ class RedisResumption implements Resumption {
   readonly streamId: string
   pending: readonly RequestId[] = []
   readonly #seen: string
-  readonly #first: Page
   readonly #read: (from: string) => Promise<Page | undefined>
+  // Read, but not looked at yet.
+  #page: Page | undefined
+  // What to read next.
+  #from: string
 
   constructor (streamId: string, seen: string, first: Page, read: (from: string) => Promise<Page | undefined>) {
     this.streamId = streamId
     this.#seen = seen
-    this.#first = first
+    this.#page = first
+    this.#from = `(${first.last}`
     this.#read = read
   }
 
   async * pages (): AsyncGenerator<readonly KeptEvent[]> {
-    for (let page: Page | undefined = this.#first; page !== undefined && page.end !== ''; page = await this.#read(`(${page.end}`)) {
+    for (;;) {
+      const page = this.#page ?? await this.#read(this.#from)
+      this.#page = undefined
+      if (page === undefined || page.end === '') return
+      this.#from = `(${page.end}`
       this.pending = page.events.at(-1)?.pending ?? this.pending
       yield page.events.filter(({ id, data }) => id !== this.#seen && data !== '')
     }

@@ -87,7 +87,7 @@ export class EventBuffer implements EventLog {
 
 class BufferedResumption implements Resumption {
   readonly #stream: BufferedStream
-  readonly #sequence: number
+  #sequence: number
 
   constructor (stream: BufferedStream, sequence: number) {
     this.#stream = stream
@@ -103,6 +103,12 @@ class BufferedResumption implements Resumption {
   }
 
   async * pages (): AsyncGenerator<readonly KeptEvent[]> {
-    yield Array.from(this.#stream.events).filter(({ sequence, data }) => sequence > this.#sequence && data !== '')
+    for (let page = this.#next(); page.length > 0; page = this.#next()) yield page.filter(({ data }) => data !== '')
+  }
+
+  #next (): BufferedEvent[] {
+    const page = Array.from(this.#stream.events).filter(({ sequence }) => sequence > this.#sequence)
+    this.#sequence = page.at(-1)?.sequence ?? this.#sequence
+    return page
   }
 }

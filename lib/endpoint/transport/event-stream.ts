@@ -1,6 +1,6 @@
 import type { FastifyReply } from 'fastify'
 import { Readable } from 'node:stream'
-import type { EventSink } from './outlet.js'
+import type { PacedSink } from './outlet.js'
 
 export interface EventStreamOptions {
   /** Milliseconds; 0: no heartbeats. */
@@ -16,6 +16,9 @@ export interface EventStreamOptions {
 // A line that starts with a colon is a comment: https://html.spec.whatwg.org/multipage/server-sent-events.html
 const COMMENT = Buffer.from(':\n\n')
 
+// As of Node.js for byte streams.
+const HIGH_WATER_MARK = 16_384
+
 // What goes to the socket in one write is not seen to go until all is taken. In pieces, a slow reader can be
 // told from one that takes nothing.
 const LARGEST_PIECE = 65_536
@@ -27,7 +30,7 @@ const LARGEST_PIECE = 65_536
  * after that the stream is cut, however it trickles. So is one whose reader has taken nothing for a whole heartbeat: it
  * has gone without a word.
  */
-export class EventStream extends Readable implements EventSink {
+export class EventStream extends Readable implements PacedSink {
   readonly #maxBuffered: number
   readonly #onHeartbeat: (() => void) | undefined
   readonly #onCut: ((waiting: number) => void) | undefined
@@ -35,9 +38,10 @@ export class EventStream extends Readable implements EventSink {
   #ended = false
   #pushed = 0
   #takenAtLastBeat = -1
+  #onTaken: (() => void) | undefined
 
   constructor ({ heartbeatInterval, maxBuffered, onHeartbeat, onCut }: EventStreamOptions) {
-    super()
+    super({ highWaterMark: Math.min(HIGH_WATER_MARK, maxBuffered) })
     this.#maxBuffered = maxBuffered
     this.#onHeartbeat = onHeartbeat
     this.#onCut = onCut
@@ -69,11 +73,20 @@ export class EventStream extends Readable implements EventSink {
     this.destroy()
   }
 
+  /** Resolves when so little waits for the reader that it may wait for more, or the stream is over; undefined: that is so. */
+  whenTaken (): Promise<void> | undefined {
+    if (this.isOver || this.readableLength < this.readableHighWaterMark) return undefined
+    return new Promise((resolve) => { this.#onTaken = resolve })
+  }
+
   // What is written is there already, so there is nothing to fetch.
-  override _read (): void {}
+  override _read (): void {
+    this.#onTaken?.()
+  }
 
   override _destroy (error: Error | null, callback: (error: Error | null) => void): void {
     clearInterval(this.#heartbeat)
+    this.#onTaken?.()
     callback(error)
   }
 

@@ -13,6 +13,12 @@ export interface EventSink {
   fail (error: Error): void
 }
 
+/** One that can be filled at the pace of its reader. */
+export interface PacedSink extends EventSink {
+  /** Resolves when there is room for more; undefined: there is. */
+  whenTaken (): Promise<void> | undefined
+}
+
 export interface OutletOptions {
   /** The name of its stream, for a client that comes back. */
   readonly streamId: string
@@ -98,13 +104,15 @@ export class Outlet {
   }
 
   /** Takes up where the client was: what it has missed comes before what is new. Rejects when the log does. */
-  resume (sink: EventSink, resumption: Resumption): void | Promise<void> {
+  async resume (sink: PacedSink, resumption: Resumption): Promise<void> {
     this.#newest = sink
-    return this.#inOrder(async () => {
+    this.#hasCursor = true
+    // Not in its turn: what comes while the client is reading is kept, and need not wait for it.
+    await writeMissed(sink, resumption)
+    await this.#inOrder(async () => {
       await writeMissed(sink, resumption)
-      this.#hasCursor = true
       if (this.#isFinished || this.#newest !== sink) sink.end()
-      else this.attach(sink)
+      else if (!sink.isOver) this.attach(sink)
     })
   }
 
@@ -169,9 +177,12 @@ export class Outlet {
   }
 }
 
-export async function writeMissed (sink: EventSink, resumption: Resumption): Promise<void> {
+export async function writeMissed (sink: PacedSink, resumption: Resumption): Promise<void> {
   for await (const page of resumption.pages()) {
-    if (sink.isOver) return
-    for (const { id, data } of page) sink.write(formatEvent(data, id))
+    for (const { id, data } of page) {
+      await sink.whenTaken()
+      if (sink.isOver) return
+      sink.write(formatEvent(data, id))
+    }
   }
 }

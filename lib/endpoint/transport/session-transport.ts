@@ -194,7 +194,7 @@ export class SessionTransport implements Transport {
       }
     }
     await Promise.all(Array.from(outlets, (outlet) => outlet.settle()))
-    await this.#standalone.end()
+    await this.#standalone.finish()
     this.onclose?.()
   }
 
@@ -374,7 +374,7 @@ export class SessionTransport implements Transport {
     if (outlet === undefined) {
       endAfter(stream, resumption).catch(() => stream.destroy())
     } else {
-      outlet.resume(stream, resumption)?.catch(() => stream.destroy())
+      outlet.resume(stream, resumption).catch(() => stream.destroy())
     }
     record.onResponseEnd(() => {
       outlet?.detach(stream)

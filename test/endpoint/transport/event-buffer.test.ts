@@ -217,3 +217,22 @@ t.test('does what a naive log does', async (t) => {
     }
   }
 })
+
+t.test('what is kept while pages are read comes with the next, and once', async (t) => {
+  const buffer = new EventBuffer({ maxEvents: 10, maxBytes: 100 })
+  const first = buffer.append('get', 'a', [])
+  buffer.append('get', '', [])
+  buffer.append('get', 'b', [])
+  const resumption = await buffer.after(first)
+  if (resumption === undefined) throw new Error('It is not known')
+  const read: string[] = []
+  for await (const page of resumption.pages()) {
+    read.push(...page.map(({ data }) => data))
+    if (read.length === 1) buffer.append('get', 'c', [])
+  }
+  t.strictSame(read, ['b', 'c'])
+  buffer.append('get', '', [])
+  buffer.append('get', 'd', [])
+  for await (const page of resumption.pages()) read.push(...page.map(({ data }) => data))
+  t.strictSame(read, ['b', 'c', 'd'])
+})

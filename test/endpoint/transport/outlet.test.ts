@@ -2,7 +2,7 @@ import { setImmediate as turn } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { EventBuffer } from '../../../lib/endpoint/transport/event-buffer.js'
 import { formatEvent, formatPriming } from '../../../lib/endpoint/transport/event-format.js'
-import { Outlet, type EventSink, type OutletOptions } from '../../../lib/endpoint/transport/outlet.js'
+import { Outlet, type OutletOptions, type PacedSink } from '../../../lib/endpoint/transport/outlet.js'
 import type { EventLog, RequestId, Resumption } from '../../../lib/http/event-log.js'
 import { createDeferred, type Deferred } from '../../helpers/deferred.js'
 import { createRandom, type Random } from '../../helpers/random.js'
@@ -10,7 +10,7 @@ import { createRandom, type Random } from '../../helpers/random.js'
 const GET = 'get'
 
 /** A connection that keeps what it gets. */
-class Connection implements EventSink {
+class Connection implements PacedSink {
   isOver = false
   text = ''
   error: Error | undefined
@@ -27,6 +27,10 @@ class Connection implements EventSink {
   fail (error: Error): void {
     this.isOver = true
     this.error = error
+  }
+
+  whenTaken (): Promise<void> | undefined {
+    return undefined
   }
 
   get data (): string[] {
@@ -263,13 +267,50 @@ t.test('who comes back gets what was missed before what is new', async (t) => {
   outlet.emit('d', [])
   const resumed = outlet.resume(newer, await find(log, connection.ids[0]))
   outlet.emit('e', [])
+  for (let count = 0; count < 2; count++) {
+    await turn()
+    await log.gate.open()
+  }
+  await resumed
+  t.strictSame([newer.data, connection.isOver], [['b', 'c', 'd', 'e'], true])
+  outlet.emit('f', [])
   await turn()
   await log.gate.open()
+  t.strictSame([newer.data, connection.data], [['b', 'c', 'd', 'e', 'f'], ['a', 'b', 'c', 'd', 'e']])
+  t.equal(new Set([...connection.ids, ...newer.ids]).size, 6, 'what comes twice has one id')
+})
+
+t.test('a client that takes its time to read what it missed holds nothing up, and is not cut off', async (t) => {
+  const log = createLog()
+  const { outlet, connection } = build({ log })
+  for (const data of ['a', 'b', 'c']) outlet.emit(data, [])
+  const taken = createDeferred()
+  const slow = new Connection()
+  slow.whenTaken = () => slow.data.length === 1 ? taken.promise : undefined
+  const resumed = outlet.resume(slow, await find(log, connection.ids[0]))
+  await turn()
+  t.strictSame(slow.data, ['b'])
+  t.equal(outlet.emit('d', []), undefined, 'what is new does not wait for it')
+  t.strictSame(connection.data, ['a', 'b', 'c', 'd'])
+  taken.resolve()
   await resumed
-  t.strictSame([newer.data, connection.isOver], [['b', 'c', 'd'], true])
-  await log.gate.open()
-  t.strictSame([newer.data, connection.data], [['b', 'c', 'd', 'e'], ['a', 'b', 'c', 'd']])
-  t.equal(new Set([...connection.ids, ...newer.ids]).size, 5, 'what comes twice has one id')
+  outlet.emit('e', [])
+  t.strictSame(slow.data, ['b', 'c', 'd', 'e'])
+})
+
+t.test('a client that goes while it takes its time takes no place', async (t) => {
+  const log = createLog()
+  const { outlet, connection } = build({ log })
+  for (const data of ['a', 'b', 'c']) outlet.emit(data, [])
+  const taken = createDeferred()
+  const gone = new Connection()
+  gone.whenTaken = () => taken.promise
+  const resumed = outlet.resume(gone, await find(log, connection.ids[0]))
+  gone.end()
+  taken.resolve()
+  await resumed
+  outlet.emit('d', [])
+  t.strictSame([gone.data, connection.data], [[], ['a', 'b', 'c', 'd']])
 })
 
 t.test('who comes back to a stream that is finished gets the rest and the end', async (t) => {
