@@ -9,7 +9,7 @@ function request (method: string, params?: Record<string, unknown>): JSONRPCMess
   return { jsonrpc: '2.0', id: 1, method, ...(params && { params }) }
 }
 
-const forgetNothing = (): void => { throw new Error('Something was forgotten') }
+const forgetNothing = { maxBytes: 65_536, onForget: () => { throw new Error('Something was forgotten') } }
 
 function subscribe (handshake: ClientSetup, uri: string): boolean {
   return handshake.observe(request('resources/subscribe', { uri }))
@@ -35,7 +35,7 @@ t.test('what sets a session up is said again to the next server, in its order', 
     ['logging/setLevel', { level: 'error' }], ['resources/subscribe', { uri: 'a:2' }]
   ]
   t.strictSame(hear(handshake), said)
-  t.strictSame(hear(ClientSetup.restore(PATH, forgetNothing, JSON.parse(JSON.stringify(handshake.toState())))), said, 'also where it was stored')
+  t.strictSame(hear(ClientSetup.restore(JSON.parse(JSON.stringify(handshake.toState())), PATH, forgetNothing)), said, 'also where it was stored')
 })
 
 t.test('what changes nothing need not be stored again', async (t) => {
@@ -60,17 +60,17 @@ t.test('what is no handshake is none', async (t) => {
 
 t.test('a session comes back only at its own path, and only as one that was initialized', async (t) => {
   const state = { path: PATH, initialize: INITIALIZE_PARAMS }
-  t.strictSame(hear(ClientSetup.restore(PATH, forgetNothing, state)), [['initialize', INITIALIZE_PARAMS]])
-  t.equal(ClientSetup.restore('/other', forgetNothing, state), undefined)
-  t.equal(ClientSetup.restore(PATH, forgetNothing, undefined), undefined)
-  t.equal(ClientSetup.restore(PATH, forgetNothing, {}), undefined)
-  t.equal(ClientSetup.restore(PATH, forgetNothing, { ...state, initialize: { protocolVersion: 1 } }), undefined)
-  t.strictSame(hear(ClientSetup.restore(PATH, forgetNothing, { ...state, initialized: 'yes', logLevel: 7, subscriptions: 'a:1' })), [['initialize', INITIALIZE_PARAMS]])
+  t.strictSame(hear(ClientSetup.restore(state, PATH, forgetNothing)), [['initialize', INITIALIZE_PARAMS]])
+  t.equal(ClientSetup.restore(state), undefined, '/other', forgetNothing)
+  t.equal(ClientSetup.restore(undefined), undefined, PATH, forgetNothing)
+  t.equal(ClientSetup.restore({}), undefined, PATH, forgetNothing)
+  t.equal(ClientSetup.restore({ ...state, initialize: { protocolVersion: 1 } }), undefined, PATH, forgetNothing)
+  t.strictSame(hear(ClientSetup.restore({ ...state, initialized: 'yes', logLevel: 7, subscriptions: 'a:1' }, PATH, forgetNothing)), [['initialize', INITIALIZE_PARAMS]])
 })
 
 t.test('a client that subscribes to more and more does not fill the directory', async (t) => {
   let forgotten = 0
-  const handshake = new ClientSetup(PATH, () => { forgotten++ })
+  const handshake = new ClientSetup(PATH, { maxBytes: 65_536, onForget: () => { forgotten++ } })
   handshake.observe(INITIALIZE)
   const uris = Array.from({ length: 20 }, (_, i) => `note://${i}/`.padEnd(10_000, 'x'))
   for (const uri of uris) subscribe(handshake, uri)
@@ -85,7 +85,7 @@ t.test('what is no longer subscribed to leaves room, also after the session was 
   const first = new ClientSetup(PATH, forgetNothing)
   first.observe(INITIALIZE)
   subscribe(first, 'a'.repeat(60_000))
-  const second = ClientSetup.restore(PATH, forgetNothing, first.toState())
+  const second = ClientSetup.restore(first.toState(), PATH, forgetNothing)
   if (second === undefined) throw new Error('It was not brought back')
   second.observe(request('resources/unsubscribe', { uri: 'a'.repeat(60_000) }))
   subscribe(second, 'b'.repeat(60_000))
@@ -93,7 +93,7 @@ t.test('what is no longer subscribed to leaves room, also after the session was 
   t.strictSame(second.toState()['subscriptions'], ['b'.repeat(60_000)])
 
   let forgotten = 0
-  const third = ClientSetup.restore(PATH, () => { forgotten++ }, second.toState())
+  const third = ClientSetup.restore(second.toState(), PATH, { maxBytes: 65_536, onForget: () => { forgotten++ } })
   if (third !== undefined) subscribe(third, 'c'.repeat(60_000))
   t.equal(forgotten, 1, 'it knows how much there is')
 })

@@ -2,7 +2,7 @@ import Fastify, { type FastifyRequest, type InjectOptions } from 'fastify'
 import t, { type Test } from 'tap'
 import { listen } from '../helpers/app.js'
 import { connectRaw } from '../helpers/raw-client.js'
-import { toTransportRequest, toWebRequest } from '../../lib/endpoint/web-request.js'
+import { toUrl, toWebRequest } from '../../lib/endpoint/web-request.js'
 
 async function receive (t: Test, options: InjectOptions): Promise<FastifyRequest> {
   const app = Fastify()
@@ -19,7 +19,7 @@ t.test('method, URL and headers are those of the request', async (t) => {
     method: 'POST', url: '/api/mcp?a=1&b=%20', headers: { host: 'mcp.example:8080', 'X-Custom': 'one' }, payload: {}
   })
   const signal = new AbortController().signal
-  for (const made of [toTransportRequest(request), toWebRequest(request, signal)]) {
+  for (const made of [toWebRequest(request), toWebRequest(request, signal)]) {
     t.type(made, Request)
     t.equal(made.method, 'POST')
     t.equal(made.url, 'http://mcp.example:8080/api/mcp?a=1&b=%20')
@@ -35,7 +35,7 @@ t.test('method, URL and headers are those of the request', async (t) => {
 
 t.test('headers of which there are several are one', async (t) => {
   const request = await receive(t, { url: '/', headers: { 'set-cookie': ['a=1', 'b=2'], 'x-custom': ['one', 'two'] } })
-  const { headers } = toTransportRequest(request)
+  const { headers } = toWebRequest(request)
   t.equal(headers.get('set-cookie'), 'a=1, b=2')
   t.match(Object.fromEntries(headers.entries()), { 'set-cookie': 'a=1, b=2' })
 })
@@ -43,7 +43,7 @@ t.test('headers of which there are several are one', async (t) => {
 t.test('a Host that is none makes no URL that is none', async (t) => {
   for (const host of ['', 'not a host', 'a/b:c', '[', 'localhost:99999', '%']) {
     const request = await receive(t, { url: '/mcp?x=1', headers: { host } })
-    const { url } = toTransportRequest(request)
+    const url = toUrl(request)
     t.ok(URL.canParse(url), url)
     t.ok(url.endsWith('/mcp?x=1'), url)
   }

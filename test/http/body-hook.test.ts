@@ -6,7 +6,7 @@ import t, { type Test } from 'tap'
 import { OwnerFailedError } from '../../lib/base/errors.js'
 import '../../lib/plugin/augmentation.js'
 import { createBodyHook, type BodyHookOptions } from '../../lib/http/body-hook.js'
-import { createReject } from '../../lib/http/rejection.js'
+import { Rejections } from '../../lib/http/rejection.js'
 import { ReplyTracker } from '../../lib/http/reply-tracker.js'
 import { createSessionHook } from '../../lib/http/session-hook.js'
 import { SessionManager } from '../../lib/session/session-manager.js'
@@ -93,7 +93,7 @@ t.test('over HTTP/2, the end of the stream says whether there is a body', async 
   const app = Fastify({ http2: true })
   const sessions = new SessionManager()
   const replies = new ReplyTracker(sessions)
-  const reject = createReject()
+  const reject = new Rejections().reject
   app.decorateRequest('mcpSession', null)
   // The same hooks, without the types of a plugin that knows HTTP/1 only.
   const options = { sessions, replies, reject, cluster: undefined, identify: () => undefined, shutdown: { hasStarted: false } }
@@ -194,7 +194,7 @@ t.test('a session that is gone', async (t) => {
       replies.begin(request, reply, 'request').expect(session)
       sessions.cleanup(session.id)
     })
-    app.addHook('preValidation', createBodyHook({ sessions, replies, reject: createReject(), cluster: undefined, shutdown: { hasStarted: false }, ...changes }))
+    app.addHook('preValidation', createBodyHook({ sessions, replies, reject: new Rejections().reject, cluster: undefined, shutdown: { hasStarted: false }, ...changes }))
     app.addHook('onSend', async ({ mcpSession }) => { told.push(mcpSession) })
     app.get('/', async () => 'never')
     const { statusCode } = await app.inject('/')

@@ -61,7 +61,7 @@ const table: ReadonlyArray<readonly [error: SessionError, rpcCode: number, retry
   [new errors.ForbiddenOriginError('this Host'), -32000],
   [new errors.ParseError('the body is empty'), -32700],
   [new errors.InvalidRequestError('no'), -32600],
-  [new errors.NotAcceptableError(), -32000],
+  [new errors.NotAcceptableError('application/json'), -32000],
   [new errors.MethodNotAllowedError(), -32000]
 ]
 
