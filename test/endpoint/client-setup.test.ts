@@ -61,10 +61,10 @@ t.test('what is no handshake is none', async (t) => {
 t.test('a session comes back only at its own path, and only as one that was initialized', async (t) => {
   const state = { path: PATH, initialize: INITIALIZE_PARAMS }
   t.strictSame(hear(ClientSetup.restore(state, PATH, forgetNothing)), [['initialize', INITIALIZE_PARAMS]])
-  t.equal(ClientSetup.restore(state), undefined, '/other', forgetNothing)
-  t.equal(ClientSetup.restore(undefined), undefined, PATH, forgetNothing)
-  t.equal(ClientSetup.restore({}), undefined, PATH, forgetNothing)
-  t.equal(ClientSetup.restore({ ...state, initialize: { protocolVersion: 1 } }), undefined, PATH, forgetNothing)
+  t.equal(ClientSetup.restore(state, '/other', forgetNothing), undefined)
+  t.equal(ClientSetup.restore(undefined, PATH, forgetNothing), undefined)
+  t.equal(ClientSetup.restore({}, PATH, forgetNothing), undefined)
+  t.equal(ClientSetup.restore({ ...state, initialize: { protocolVersion: 1 } }, PATH, forgetNothing), undefined)
   t.strictSame(hear(ClientSetup.restore({ ...state, initialized: 'yes', logLevel: 7, subscriptions: 'a:1' }, PATH, forgetNothing)), [['initialize', INITIALIZE_PARAMS]])
 })
 
