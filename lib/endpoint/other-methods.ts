@@ -32,6 +32,7 @@ export function refuseOtherMethods (app: FastifyInstance, { path, served, route,
       ...toRouteOptions(method, { ...route, schema: { hide: true } }, app),
       method,
       url: path,
+      exposeHeadRoute: false,
       // Ahead of the body, whose type may be none that is read here. Fastify wants a handler all the same.
       onRequest: [guard, refuse],
       handler: refuse
