@@ -47,7 +47,7 @@ async function open (t: Test, options: Options = {}): Promise<Scene> {
         isPrimed,
         stream: { heartbeatInterval, maxBuffered: 1000, holdHead },
         onAnswer: onAnswer && ((answer) => onAnswer(answer, reply)),
-        isBatch: false,
+        isBatch: calls.length > 1,
         onSettled: () => { settled++ }
       })
       exchanges.push(exchange)
