@@ -6,6 +6,8 @@ import { EventStream, sendEvents, type EventStreamOptions } from './transport/ev
 type ByteReader = ReadableStreamDefaultReader<Uint8Array>
 type ByteRead = Promise<ReadableStreamReadResult<Uint8Array>>
 
+const EVENTS = /^text\/event-stream\s*(?:;|$)/i
+
 /**
  * Answers with a web `Response` as an ordinary Fastify reply, so that hooks run
  * and headers set by other plugins are kept.
@@ -17,7 +19,7 @@ export async function sendWebResponse (reply: FastifyReply, response: Response, 
     if (name !== 'connection') reply.header(name, value)
   }
   const { body } = response
-  if (body !== null && response.headers.get('content-type') === 'text/event-stream') {
+  if (body !== null && EVENTS.test(response.headers.get('content-type') ?? '')) {
     await sendWebEvents(reply, body, options)
   } else {
     reply.send(body === null ? undefined : Buffer.from(await response.arrayBuffer()))
