@@ -26,7 +26,7 @@ export async function findScopeChallenge (resolve: ScopeChallengeResolver, messa
  * @see https://www.rfc-editor.org/rfc/rfc6750#section-3.1
  */
 export function sendScopeChallenge (request: FastifyRequest, reply: FastifyReply, { scopes, errorDescription = 'Insufficient scope' }: ScopeChallenge, authInfo: object | undefined): void {
-  const parameters = { error: 'insufficient_scope', error_description: errorDescription, scope: scopes.join(' '), resource_metadata: readMetadataUrl(authInfo) }
+  const parameters = { error: 'insufficient_scope', error_description: errorDescription, scope: scopes.join(' ') || undefined, resource_metadata: readMetadataUrl(authInfo) }
   const header = Object.entries(parameters).filter(([, value]) => value !== undefined).map(([name, value]) => `${name}="${quote(String(value))}"`)
   request.log.info({ scopes }, 'The caller lacks a scope')
   reply.code(403).header('www-authenticate', `Bearer ${header.join(', ')}`).type('application/json; charset=utf-8')
@@ -38,8 +38,8 @@ function readMetadataUrl (authInfo: object | undefined): string | undefined {
   if (authInfo === undefined) return undefined
   if ('resourceMetadataUrl' in authInfo && typeof authInfo.resourceMetadataUrl === 'string') return authInfo.resourceMetadataUrl
   if (!('resource' in authInfo) || !(authInfo.resource instanceof URL) || !/^https?:$/.test(authInfo.resource.protocol)) return undefined
-  const { origin, pathname } = authInfo.resource
-  return `${origin}/.well-known/oauth-protected-resource${pathname === '/' ? '' : pathname}`
+  const { origin, pathname, search } = authInfo.resource
+  return `${origin}/.well-known/oauth-protected-resource${pathname.replace(/\/$/, '')}${search}`
 }
 
 // A header cannot hold more than visible ASCII, and a quoted string no quote.
