@@ -1,7 +1,7 @@
-import Fastify, { type FastifyRequest } from 'fastify'
 import t from 'tap'
 import { readAuthInfo } from '../../lib/endpoint/auth-info.js'
 import { callTool, INITIALIZE, open, parseMessage, post, rpc, stageEndpoint, type CountedServer } from '../helpers/endpoint-stage.js'
+import { serveRequest } from '../helpers/served-request.js'
 
 const AUTH = { token: 'secret', clientId: 'client', scopes: ['read'], extra: { sub: 'ada' } }
 
@@ -65,10 +65,8 @@ t.test('createServer finds the auth of the request that opens the session', asyn
 })
 
 t.test('a request without auth has none', async (t) => {
-  const app = Fastify()
-  t.teardown(() => app.close())
-  let found: unknown = 'not asked'
-  app.get('/', async (request: FastifyRequest) => { found = readAuthInfo(request) })
-  await app.inject('/')
-  t.equal(found, undefined)
+  const { request, reply } = await serveRequest(t)
+  t.equal(readAuthInfo(request), undefined)
+  for (const [name, auth] of Object.entries(notAuth)) t.equal(readAuthInfo(Object.assign(request, { auth })), undefined, name)
+  reply.send()
 })
