@@ -39,7 +39,7 @@ export class ClientSetup {
     this.#initialized = initialized === true
     this.#logLevel = typeof logLevel === 'string' ? logLevel : undefined
     this.#subscriptions = new Set(Array.isArray(subscriptions) ? subscriptions.map(String) : [])
-    for (const uri of this.#subscriptions) this.#subscribed += Buffer.byteLength(uri)
+    for (const uri of this.#subscriptions) this.#subscribed += sizeOf(uri)
   }
 
   /** The setup of a session that is to be brought back at this path; undefined if it belongs elsewhere. */
@@ -104,7 +104,7 @@ export class ClientSetup {
   #changeSubscription (params: Params, subscribe: boolean): boolean {
     const uri = readString(params, 'uri')
     if (uri === undefined || this.#subscriptions.has(uri) === subscribe) return false
-    if (subscribe && Buffer.byteLength(uri) > this.#room()) {
+    if (subscribe && sizeOf(uri) > this.#room()) {
       this.#bounds.onForget()
       return false
     }
@@ -115,7 +115,7 @@ export class ClientSetup {
 
   #subscribe (uri: string): void {
     this.#subscriptions.add(uri)
-    this.#subscribed += Buffer.byteLength(uri)
+    this.#subscribed += sizeOf(uri)
     const room = this.#room()
     for (const oldest of this.#subscriptions) {
       if (this.#subscribed <= room) break
@@ -126,13 +126,18 @@ export class ClientSetup {
 
   #unsubscribe (uri: string): void {
     this.#subscriptions.delete(uri)
-    this.#subscribed -= Buffer.byteLength(uri)
+    this.#subscribed -= sizeOf(uri)
   }
 
   // What initialize has left of it.
   #room (): number {
     return this.#bounds.maxBytes - Buffer.byteLength(JSON.stringify(this.#initialize ?? {}))
   }
+}
+
+// As it is kept: in a list, as JSON, where a character can take six bytes.
+function sizeOf (uri: string): number {
+  return Buffer.byteLength(JSON.stringify(uri)) + 1
 }
 
 function readString (params: Params, key: string): string | undefined {
