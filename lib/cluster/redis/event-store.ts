@@ -51,7 +51,7 @@ export class RedisEventStore implements EventLog {
   readonly #options: RedisEventStoreOptions
   // The events of each stream, for when it has reached its client.
   readonly #written = new Map<string, string[]>()
-  #delivered: string[] = []
+  readonly #delivered = new Set<string>()
   #retryAt = -Infinity
 
   constructor (options: RedisEventStoreOptions) {
@@ -90,21 +90,20 @@ export class RedisEventStore implements EventLog {
   }
 
   release (streamId: string): void {
-    const ids = this.#written.get(streamId)
-    if (ids === undefined) return
+    for (const redisId of this.#written.get(streamId) ?? []) this.#delivered.add(redisId)
     this.#written.delete(streamId)
-    this.#delivered = [...this.#delivered, ...ids].slice(-MOST_DELIVERED)
+    for (const oldest of first(this.#delivered, this.#delivered.size - MOST_DELIVERED)) this.#delivered.delete(oldest)
   }
 
   async #write (streamId: string, data: string, pending: readonly RequestId[]): Promise<string> {
     const { commands, id, bounds, epoch, ready } = this.#options
     await ready()
-    const delivered = this.#delivered.splice(0, DELIVERED_AT_ONCE)
+    const delivered = first(this.#delivered, DELIVERED_AT_ONCE)
     const reply = await commands.run('store', commands.sessionKeys(id), [
       await epoch(), bounds.maxEvents, bounds.maxBytes, streamId, JSON.stringify(pending), data, ...delivered
     ])
     if (!Array.isArray(reply)) throw new OwnerFailedError()
-    this.#delivered.unshift(...delivered.slice(Number(reply[1])))
+    for (const dealtWith of delivered.slice(0, Number(reply[1]))) this.#delivered.delete(dealtWith)
     return String(reply[0])
   }
 
@@ -159,6 +158,15 @@ class RedisResumption implements Resumption {
       yield page.events.filter(({ id, data }) => id !== this.#seen && data !== '')
     }
   }
+}
+
+function first (values: Iterable<string>, count: number): string[] {
+  const taken: string[] = []
+  for (const value of values) {
+    if (taken.length >= count) break
+    taken.push(value)
+  }
+  return taken
 }
 
 function readPage (streamId: string, reply: unknown): Page | undefined {

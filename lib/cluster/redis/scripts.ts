@@ -85,13 +85,15 @@ return record
  * epoch, most events, most bytes, stream, pending, data, then ids of events that have reached their client
  * -> the id of the event, and how many of those ids are dealt with; nil if the epoch is another.
  *
- * What is over the bounds goes: first what has reached its client, then what is oldest. `eventBytes` of the record counts.
+ * What is over the bounds goes: first what has reached its client, then what is oldest. `eventBytes` of the record counts;
+ * it begins again with the events, for Redis may have evicted them.
  */
 const store = `
 if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then return nil end
 local id = redis.call('XADD', KEYS[2], '*', 'stream', ARGV[4], 'pending', ARGV[5], 'data', ARGV[6])
 local length = redis.call('XLEN', KEYS[2])
-local bytes = redis.call('HINCRBY', KEYS[1], 'eventBytes', #ARGV[6])
+local bytes = #ARGV[6]
+if length > 1 then bytes = bytes + (redis.call('HGET', KEYS[1], 'eventBytes') or 0) end
 local function drop (event)
   if not event then return false end
   redis.call('XDEL', KEYS[2], event[1])
