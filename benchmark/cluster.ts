@@ -3,12 +3,14 @@ import { setTimeout as wait } from 'node:timers/promises'
 import { needsRedisServer, RedisServer } from '../test/helpers/redis-server.js'
 import { AddedCost } from './added-cost.js'
 import { CommandCounter } from './command-counter.js'
-import { callMany, disconnect, openMany, timeCalls } from './mcp-client.js'
+import { isInstalled } from './installed.js'
+import { McpLoad } from './mcp-load.js'
 import { ServerProcess, useCpu } from './server-process.js'
+import { choose, setting } from './settings.js'
 import { alternate, describe, median, quantile } from './statistics.js'
 
-const PAIRS = Number(process.env['PAIRS'] ?? 3)
-const ROUNDS = Number(process.env['ROUNDS'] ?? 20)
+const FLEETS = setting('FLEETS', 3, 1)
+const ROUNDS = setting('ROUNDS', 20, 5)
 const SESSIONS = 64
 const CALLS = 1000
 const CALLS_IN_TURN = 100
@@ -20,7 +22,7 @@ const PREFIX = 'mcp:'
 
 /** Somewhere to call, and sessions that can be called there. */
 interface Target {
-  url: string
+  load: McpLoad
   ids: string[]
 }
 
@@ -31,53 +33,56 @@ if (skip !== false) {
 }
 const redis = await RedisServer.start()
 const counter = await CommandCounter.start(redis.url)
-const wanted = process.argv.slice(2)
-const parts = { local: measureLocal, forwarding: measureForwarding, takeover: measureTakeover, background: countBackground }
-for (const [name, measure] of Object.entries(parts)) {
-  if (wanted.length === 0 || wanted.includes(name)) await measure()
-}
+for (const measure of choose({ local: measureLocal, forwarding: measureForwarding, takeover: measureTakeover, background: countBackground })) await measure()
 counter.stop()
 await redis.stop()
-await disconnect()
 
 async function measureLocal (): Promise<void> {
   const ratios: number[] = []
   let commands = 0
-  for (let pair = 0; pair < PAIRS; pair++) {
+  for (let fleet = 0; fleet < FLEETS; fleet++) {
     const servers = [await startNode(), await ServerProcess.start('cluster-server', 'alone')]
-    const targets = await Promise.all(servers.map(async ({ url }) => ({ url, ids: await openMany(url, SESSIONS) })))
-    for (const target of targets) await callMany(target.url, target.ids, WARM_UP)
+    const targets = await Promise.all(servers.map(async ({ url }) => {
+      const load = await McpLoad.open(url)
+      return { load, ids: await load.openMany(SESSIONS) }
+    }))
+    for (const { load, ids } of targets) await load.callMany(ids, WARM_UP)
     counter.reset()
     const rows = await alternate(ROUNDS, targets.map((target) => () => measureCpu(servers, target)))
     for (const [clustered = NaN, alone = NaN] of rows) ratios.push(clustered / alone)
     commands += counter.others(PREFIX)
-    await stop(servers)
+    await stop(servers, targets)
   }
   console.log('a tools/call for a session that lives on the node')
-  console.log(`  Redis commands:                ${commands} for ${PAIRS * ROUNDS * CALLS} calls, wanted 0 per call`)
+  console.log(`  Redis commands:                ${commands} for ${FLEETS * ROUNDS * CALLS} calls, wanted 0 per call`)
   console.log(`  CPU time, of that without a cluster: ${describe(ratios)}, wanted <= 1.05`)
 }
 
 async function measureForwarding (): Promise<void> {
+  if (!isInstalled('@fastify/reply-from')) {
+    console.log('\n@fastify/reply-from is not installed: see README.md')
+    return
+  }
   const cpu = new AddedCost()
   const latency = new AddedCost()
   let commands = 0
-  for (let pair = 0; pair < PAIRS; pair++) {
+  for (let fleet = 0; fleet < FLEETS; fleet++) {
     const owner = await startNode()
     const front = await startNode()
     const proxy = await ServerProcess.start('cluster-server', 'proxy', new URL(owner.url).origin)
     const servers = [owner, front, proxy]
-    const ids = await openMany(owner.url, SESSIONS)
-    const targets = servers.map(({ url }) => ({ url, ids }))
-    for (const target of targets) await callMany(target.url, target.ids, WARM_UP)
+    const loads = await Promise.all(servers.map(({ url }) => McpLoad.open(url)))
+    const ids = await loads[0]?.openMany(SESSIONS) ?? []
+    const targets = loads.map((load) => ({ load, ids }))
+    for (const { load } of targets) await load.callMany(ids, WARM_UP)
     counter.reset()
     cpu.add(await alternate(ROUNDS, targets.map((target) => () => measureCpu(servers, target))))
     commands += counter.others(PREFIX)
-    latency.add(await alternate(ROUNDS, targets.map((target) => async () => 1000 * median(await timeCalls(target.url, ids, CALLS_IN_TURN)))))
-    await stop(servers)
+    latency.add(await alternate(ROUNDS, targets.map(({ load }) => async () => 1000 * median(await load.timeCalls(ids, CALLS_IN_TURN)))))
+    await stop(servers, targets)
   }
   console.log('\na tools/call that is passed on to the node where its session lives')
-  console.log(`  Redis commands:                ${(commands / (PAIRS * ROUNDS * CALLS)).toFixed(3)} per call`)
+  console.log(`  Redis commands:                ${(commands / (FLEETS * ROUNDS * CALLS)).toFixed(3)} per call`)
   console.log(`  CPU time that it adds, of what a bare proxy adds: ${cpu.describeRatio()}, wanted <= 1.5`)
   console.log(`    ${cpu.describe()}`)
   console.log(`  time that it adds to a call, of what a bare proxy adds: ${latency.describeRatio()}`)
@@ -87,13 +92,14 @@ async function measureForwarding (): Promise<void> {
 async function measureTakeover (): Promise<void> {
   const times: number[] = []
   const successor = await startNode()
-  for (let round = 0; round < PAIRS; round++) {
+  const load = await McpLoad.open(successor.url)
+  for (let round = 0; round < FLEETS; round++) {
     const owner = await startNode()
-    const ids = await openMany(owner.url, TAKEN_OVER)
+    const ids = await openMany(owner, TAKEN_OVER)
     await owner.stop()
-    times.push(...await timeCalls(successor.url, ids, TAKEN_OVER))
+    times.push(...await load.timeCalls(ids, TAKEN_OVER))
   }
-  await successor.stop()
+  await stop([successor], [{ load }])
   console.log(`\nthe first call on a new node for a session that its owner has let go, ${times.length} sessions`)
   console.log(`  median:                        ${median(times).toFixed(1)} ms`)
   console.log(`  p99:                           ${quantile(times, 0.99).toFixed(1)} ms, wanted < 50 ms`)
@@ -102,14 +108,15 @@ async function measureTakeover (): Promise<void> {
 async function countBackground (): Promise<void> {
   const idle = await startNode('idle:')
   const active = await startNode('active:')
-  await openMany(idle.url, WATCHED)
-  const ids = await openMany(active.url, WATCHED)
+  await openMany(idle, WATCHED)
+  const ids = await openMany(active, WATCHED)
   // Opening a session is a use of it, which is written back within a minute.
   await wait(MINUTE)
   counter.reset()
+  const load = await McpLoad.open(active.url)
   const end = performance.now() + MINUTE
   while (performance.now() < end - MINUTE / 10) {
-    await callMany(active.url, ids, WATCHED)
+    await load.callMany(ids, WATCHED)
     await wait(MINUTE / 10)
   }
   await wait(end - performance.now())
@@ -117,18 +124,26 @@ async function countBackground (): Promise<void> {
   for (const prefix of ['active:', 'idle:']) {
     console.log(`  per ${prefix.padEnd(8)} session:          ${(counter.others(prefix) / WATCHED).toFixed(4)}, and for the node ${counter.heartbeats(prefix)}`)
   }
-  await stop([idle, active])
+  await stop([idle, active], [{ load }])
 }
 
 function startNode (prefix = PREFIX): Promise<ServerProcess> {
   return ServerProcess.start('cluster-server', 'node', redis.url, prefix)
 }
 
-async function stop (servers: readonly ServerProcess[]): Promise<void> {
+async function openMany ({ url }: ServerProcess, count: number): Promise<string[]> {
+  const load = await McpLoad.open(url)
+  const ids = await load.openMany(count)
+  load.close()
+  return ids
+}
+
+async function stop (servers: readonly ServerProcess[], targets: ReadonlyArray<Pick<Target, 'load'>>): Promise<void> {
+  for (const { load } of targets) load.close()
   await Promise.all(servers.map((server) => server.stop()))
 }
 
 /** Microseconds of CPU time of a call, in all servers that have part in it. */
-async function measureCpu (servers: readonly ServerProcess[], { url, ids }: Target): Promise<number> {
-  return await useCpu(servers, () => callMany(url, ids, CALLS)) / CALLS
+async function measureCpu (servers: readonly ServerProcess[], { load, ids }: Target): Promise<number> {
+  return await useCpu(servers, () => load.callMany(ids, CALLS)) / CALLS
 }

@@ -1,82 +1,72 @@
-// An app with the plugin against the same app without it. See README.md.
-import { fork, type ChildProcess } from 'node:child_process'
-import { once } from 'node:events'
-import { fileURLToPath } from 'node:url'
+// What the hook of the plugin adds to a request. See README.md.
 import { Load } from './load.js'
-import { describe, quantile } from './statistics.js'
+import { ServerProcess, useCpu } from './server-process.js'
+import { setting } from './settings.js'
+import { alternate, describe, median } from './statistics.js'
 
-const PAIRS = 8
-const ROUNDS = 60
-const REQUESTS = 1000
-const WARM_UP = 20_000
-
-interface Server {
-  readonly child: ChildProcess
-  readonly load: Load
-  readonly id: string
-}
+const PROCESSES = setting('FLEETS', 6, 2)
+const ROUNDS = setting('ROUNDS', 150, 40)
+const REQUESTS = 400
+const WARM_UP = 10_000
+const ORDERS = [['bare', 'twin', 'plugin'], ['plugin', 'twin', 'bare'], ['twin', 'plugin', 'bare']]
 
 const routes = [
   { path: '/plain', wanted: 0.99, name: 'a route without the header' },
   { path: '/session', wanted: 0.97, name: 'a route that validates and touches' }
 ] as const
-const ratios = routes.map((): number[] => [])
-const times = routes.map((): number[] => [])
-// Of each pair, what its quietest rounds say: what else the machine does can only add to a time.
-const quiet = routes.map((): number[] => [])
 
-for (let pair = 0; pair < PAIRS; pair++) await comparePair(pair)
-
-console.log(`requests per CPU second with the plugin, of the bare app's (${PAIRS} pairs of processes, ${ROUNDS} rounds each)`)
-for (const [index, { name, wanted }] of routes.entries()) {
-  console.log(`  ${name}: ${describe(ratios[index] ?? [])}, wanted >= ${wanted}`)
-  console.log(`    in the quietest quarter of the rounds: ${describe(quiet[index] ?? [])}`)
-  console.log(`    bare app: ${describe(times[index] ?? [], 1, ' µs')} per request`)
+/** Microseconds per request. */
+interface Figures {
+  bare: number[]
+  /** Of a second bare app, more than of the first: as far from 0 as this is, a figure means nothing. */
+  twin: number[]
+  plugin: number[]
 }
 
-// The processes of a pair are new ones, because no two of the same app are equally fast.
-async function comparePair (pair: number): Promise<void> {
-  const plugin = await start('plugin')
-  const bare = await start('bare')
-  for (const [index, { path }] of routes.entries()) {
-    for (const server of [plugin, bare]) await useCpu(server, path, WARM_UP)
-    const pluginTimes: number[] = []
-    const bareTimes: number[] = []
-    for (let round = 0; round < ROUNDS; round++) {
-      const pluginFirst = (round + pair) % 2 === 0
-      const before = pluginFirst ? await useCpu(plugin, path, REQUESTS) : 0
-      const bareTime = await useCpu(bare, path, REQUESTS)
-      const pluginTime = pluginFirst ? before : await useCpu(plugin, path, REQUESTS)
-      ratios[index]?.push(bareTime / pluginTime)
-      times[index]?.push(bareTime / REQUESTS)
-      pluginTimes.push(pluginTime)
-      bareTimes.push(bareTime)
+for (const { path, wanted, name } of routes) {
+  const all: Figures = { bare: [], twin: [], plugin: [] }
+  const ofProcesses: Figures = { bare: [], twin: [], plugin: [] }
+  for (let run = 0; run < PROCESSES; run++) {
+    const figures = await measureProcess(path, ORDERS[run % ORDERS.length] ?? [])
+    for (const kind of ['bare', 'twin', 'plugin'] as const) {
+      all[kind].push(...figures[kind])
+      ofProcesses[kind].push(median(figures[kind]))
     }
-    quiet[index]?.push(quantile(bareTimes, 0.25) / quantile(pluginTimes, 0.25))
   }
-  for (const { child, load } of [plugin, bare]) {
-    load.close()
-    child.kill()
-  }
+  const bare = median(all.bare)
+  console.log(`${name}, CPU time per request`)
+  console.log(`  bare app                ${describe(all.bare, 1, ' µs')}`)
+  console.log(`  a second bare app adds  ${describe(all.twin, 2, ' µs')}, in each process ${list(ofProcesses.twin)}`)
+  console.log(`  the plugin adds         ${describe(all.plugin, 2, ' µs')}, in each process ${list(ofProcesses.plugin)}`)
+  console.log(`  requests per CPU second, of the bare app's: ${(bare / (bare + median(all.plugin))).toFixed(3)}, wanted >= ${wanted}`)
 }
 
-async function start (kind: 'plugin' | 'bare'): Promise<Server> {
-  const file = fileURLToPath(new URL('measure/server.ts', import.meta.url))
-  const child = fork(file, [kind], { execArgv: ['--import', 'tsx'] })
-  const [{ port, id }] = await once(child, 'message')
-  return { child, id, load: await Load.open(port) }
+async function measureProcess (path: string, order: readonly string[]): Promise<Figures> {
+  const server = await ServerProcess.start('hook-server', ...order)
+  const loads = await Promise.all(server.urls.map((url) => Load.open(url)))
+  const bursts = await Promise.all(loads.map((load) => prepare(load, path)))
+  for (const burst of bursts) await burst(WARM_UP)
+  const rows = await alternate(ROUNDS, bursts.map((burst) => async () => await useCpu([server], () => burst(REQUESTS)) / REQUESTS))
+  for (const load of loads) load.close()
+  await server.stop()
+  const column = (kind: string): number[] => rows.map((row) => row[order.indexOf(kind)] ?? NaN)
+  const bare = column('bare')
+  const added = (kind: string): number[] => column(kind).map((time, index) => time - (bare[index] ?? NaN))
+  return { bare, twin: added('twin'), plugin: added('plugin') }
 }
 
-/** Microseconds of CPU time that the server needs for so many requests. */
-async function useCpu ({ child, load, id }: Server, path: string, requests: number): Promise<number> {
-  const before = await readCpu(child)
-  await load.send(path, path === '/session' ? `mcp-session-id: ${id}\r\n` : '', requests)
-  return await readCpu(child) - before
+/** Both kinds of apps get the same requests, so that what a header costs Node.js is in none of the differences. */
+async function prepare (load: Load, path: string): Promise<(count: number) => Promise<void>> {
+  let id = ''
+  await load.run(1, async (connection) => { id = (await connection.send('GET /open HTTP/1.1\r\nhost: localhost\r\n\r\n')).body })
+  const header = path === '/session' ? `mcp-session-id: ${id}\r\n` : ''
+  const request = `GET ${path} HTTP/1.1\r\nhost: localhost\r\n${header}\r\n`
+  return (count) => load.run(count, async (connection) => {
+    const { status, body } = await connection.send(request)
+    if (status !== 200 || body !== '{"hello":"world"}') throw new Error(`${status} ${body}`)
+  })
 }
 
-async function readCpu (child: ChildProcess): Promise<number> {
-  const message = once(child, 'message')
-  child.send('cpu')
-  const [{ cpu }] = await message
-  return cpu
+function list (values: readonly number[]): string {
+  return values.map((value) => value.toFixed(2)).join(', ')
 }

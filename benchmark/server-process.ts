@@ -18,14 +18,15 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(sign
 
 /** A server of `measure/` in a process of its own, which ends with this one. */
 export class ServerProcess {
-  readonly url: string
+  /** Where its apps listen, in the order in which it has made them. */
+  readonly urls: readonly string[]
   readonly #child: ChildProcess
   readonly #ended: Promise<never>
 
-  private constructor (child: ChildProcess, ended: Promise<never>, url: string) {
+  private constructor (child: ChildProcess, ended: Promise<never>, urls: readonly string[]) {
     this.#child = child
     this.#ended = ended
-    this.url = url
+    this.urls = urls
   }
 
   static async start (name: string, ...args: string[]): Promise<ServerProcess> {
@@ -37,8 +38,13 @@ export class ServerProcess {
       throw new Error(`measure/${name}.ts ${args.join(' ')} has ended`)
     })
     ended.catch(() => {})
-    const [{ url }] = await Promise.race([once(child, 'message'), ended])
-    return new ServerProcess(child, ended, url)
+    const [{ urls }] = await Promise.race([once(child, 'message'), ended])
+    return new ServerProcess(child, ended, urls)
+  }
+
+  /** Of the first app. */
+  get url (): string {
+    return this.urls[0] ?? ''
   }
 
   async ask (question: 'cpu' | 'heap'): Promise<Usage> {
@@ -56,7 +62,7 @@ export class ServerProcess {
 }
 
 /** Microseconds of CPU time that the servers need for some work, all together. */
-export async function useCpu (servers: readonly ServerProcess[], work: () => Promise<void>): Promise<number> {
+export async function useCpu (servers: readonly ServerProcess[], work: () => Promise<unknown>): Promise<number> {
   const before = await sumCpu(servers)
   await work()
   return await sumCpu(servers) - before

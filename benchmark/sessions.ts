@@ -1,15 +1,13 @@
 // SessionManager against a plain Map. See README.md.
 import { measure } from './child.js'
+import { choose, setting } from './settings.js'
 import { describe } from './statistics.js'
 
-const MANY = '1000000'
+const MANY = String(setting('SESSIONS', 1_000_000, 100_000))
 const BURST = '100000'
-const PROCESSES = 8
+const PROCESSES = setting('FLEETS', 8, 2)
 
-await compareTouch()
-await compareSweep()
-await compareBurst()
-await compareHeap()
+for (const compare of choose({ touch: compareTouch, sweep: compareSweep, burst: compareBurst, heap: compareHeap })) await compare()
 
 async function compareTouch (): Promise<void> {
   const ratios: number[] = []

@@ -1,17 +1,18 @@
 // A server process: a node of a cluster, the same endpoint without a cluster, or a bare proxy.
-import Fastify, { type FastifyInstance } from 'fastify'
+import type { FastifyInstance } from 'fastify'
 import { Redis } from 'ioredis'
 import { built } from '../built.js'
-import { createServer, serve } from './serve.js'
+import { createApp, serve } from './serve.js'
+import { createServer } from './tools.js'
 
 const [, , kind, ...args] = process.argv
-const app = Fastify()
+const app = createApp()
 
 if (kind === 'node') await mountNode(app, ...args)
 else if (kind === 'alone') await mountAlone(app)
 else await mountProxy(app, ...args)
 process.once('SIGTERM', () => { app.close().then(() => process.exit()) })
-await serve(app, '/mcp')
+await serve([app], '/mcp')
 
 async function mountNode (app: FastifyInstance, redisUrl = '', prefix = 'mcp:'): Promise<void> {
   const redis = new Redis(redisUrl)

@@ -1,49 +1,35 @@
-// A server process: the same tools behind one of the endpoints that are compared.
-import { StreamableHTTPServerTransport } from '@modelcontextprotocol/sdk/server/streamableHttp.js'
-import Fastify, { type FastifyInstance } from 'fastify'
-import { randomUUID } from 'node:crypto'
+// A server process: the same three tools behind one of the endpoints that are compared.
+import type { FastifyInstance } from 'fastify'
+import type { CreateServer } from '../../index.js'
 import { built } from '../built.js'
-import { createServer, serve } from './serve.js'
+import { mountBare, mountBareServer } from './bare.js'
+import { mountByHand, mountFastifyMcp, mountPlatformaticMcp } from './peers.js'
+import { createApp, serve } from './serve.js'
+import { StubServer } from './stub-server.js'
+import { createServer } from './tools.js'
 
 const [, , kind, mode] = process.argv
-const enableJsonResponse = mode === 'json'
-const app = Fastify()
+const app = createApp()
+await mount(app)
+await serve([app], '/mcp')
 
-if (kind === 'endpoint') await mountEndpoint(app)
-else if (kind === 'hand-wired') mountByHand(app)
-else await mountFastifyMcp(app)
-await serve(app, '/mcp')
-
-async function mountEndpoint (app: FastifyInstance): Promise<void> {
-  await app.register(built.mcpSessions, { maxSessions: 100_000 })
-  await app.register(built.mcpEndpoint, { createServer, responseMode: enableJsonResponse ? 'json' : 'sse' })
-}
-
-function mountByHand (app: FastifyInstance): void {
-  const transports = new Map<string, StreamableHTTPServerTransport>()
-  app.post('/mcp', async (request, reply) => {
-    const id = request.headers['mcp-session-id']
-    const transport = typeof id === 'string' ? transports.get(id) : await open()
-    reply.hijack()
-    await transport?.handleRequest(request.raw, reply.raw, request.body)
-  })
-
-  async function open (): Promise<StreamableHTTPServerTransport> {
-    const transport = new StreamableHTTPServerTransport({
-      sessionIdGenerator: randomUUID,
-      enableJsonResponse,
-      onsessioninitialized: (id) => { transports.set(id, transport) }
-    })
-    await createServer().connect(transport)
-    return transport
+async function mount (app: FastifyInstance): Promise<void> {
+  switch (kind) {
+    case 'endpoint': return mountEndpoint(app, createServer)
+    case 'stub': return mountEndpoint(app, () => new StubServer())
+    case 'by-hand': return mountByHand(app, mode)
+    case 'fastify-mcp': return mountFastifyMcp(app)
+    case 'platformatic-mcp': return mountPlatformaticMcp(app)
+    case 'bare': return mountBare(app)
+    case 'bare-server': return mountBareServer(app)
+    default: throw new Error(`There is no ${kind}`)
   }
 }
 
-async function mountFastifyMcp (app: FastifyInstance): Promise<void> {
-  // By a name that the compiler does not follow: only the benchmark folder has this package.
-  const name = 'fastify-mcp'
-  const { streamableHttp, Sessions } = await import(name)
-  await app.register(streamableHttp, {
-    stateful: true, mcpEndpoint: '/mcp', sessions: new Sessions(), createServer: () => createServer().server
-  })
+async function mountEndpoint (app: FastifyInstance, createServer: () => ReturnType<CreateServer>): Promise<void> {
+  if (mode !== 'sse' && mode !== 'auto') throw new Error(`There is no mode ${mode}`)
+  const responseMode: 'sse' | 'auto' = mode
+  const options = { createServer, responseMode }
+  await app.register(built.mcpSessions, { maxSessions: 100_000 })
+  await app.register(built.mcpEndpoint, options)
 }

@@ -1,0 +1,93 @@
+import { isInstalled } from './installed.js'
+import { McpLoad } from './mcp-load.js'
+import { ServerProcess, useCpu } from './server-process.js'
+import { setting } from './settings.js'
+import { alternate, describe } from './statistics.js'
+
+/** What serves `/mcp`: the arguments of measure/endpoint-server.ts. */
+const entrants = {
+  'mcpEndpoint sse': ['endpoint', 'sse'],
+  'mcpEndpoint auto': ['endpoint', 'auto'],
+  'by hand sse': ['by-hand', 'sse'],
+  'by hand json': ['by-hand', 'json'],
+  'fastify-mcp': ['fastify-mcp'],
+  '@platformatic/mcp': ['platformatic-mcp'],
+  'mcpEndpoint auto, stub': ['stub', 'auto'],
+  'bare Fastify, server': ['bare-server'],
+  'bare Fastify': ['bare']
+} as const
+
+export type Name = keyof typeof entrants
+
+/** A server, and its clients. */
+export interface Entrant {
+  readonly name: Name
+  readonly server: ServerProcess
+  readonly load: McpLoad
+}
+
+export interface Work {
+  /** How often it is done before anything is measured, and in each round. */
+  readonly warmUp: number
+  readonly count: number
+  /** Called once for each server; does the work so many times whenever it is asked. */
+  prepare (entrant: Entrant): Promise<(count: number) => Promise<unknown>>
+}
+
+export const FLEETS = setting('FLEETS', 3, 1)
+export const ROUNDS = setting('ROUNDS', 40, 10)
+
+/** What the same work costs several servers, in microseconds of CPU time each time. */
+export class Contest {
+  readonly #times = new Map<Name, number[]>()
+
+  /** Lets all that are installed do the work in turn, round by round. */
+  static async hold (names: readonly Name[], work: Work): Promise<Contest> {
+    const contest = new Contest()
+    const present = names.filter((name) => !(name === 'fastify-mcp' || name === '@platformatic/mcp') || isInstalled(name))
+    for (let fleet = 0; fleet < FLEETS; fleet++) {
+      // No two processes of the same server are equally fast.
+      const entrants = await Promise.all(present.map(start))
+      const measurements: Array<() => Promise<number>> = []
+      for (const entrant of entrants) {
+        const perform = await work.prepare(entrant)
+        await perform(work.warmUp)
+        measurements.push(async () => await useCpu([entrant.server], () => perform(work.count)) / work.count)
+      }
+      for (const row of await alternate(ROUNDS, measurements)) contest.#add(present, row)
+      await Promise.all(entrants.map(stop))
+    }
+    return contest
+  }
+
+  /** Prints what one costs. */
+  print (name: Name, note = ''): void {
+    const times = this.#times.get(name)
+    console.log(`  ${name.padEnd(24)} ${times === undefined ? 'is not installed: see README.md' : `${describe(times, 0, ' µs')}${note}`}`)
+  }
+
+  /** Prints what one costs, of what the other costs in the same round. */
+  compare (name: Name, other: Name, wanted?: number): void {
+    const [times, others] = [this.#times.get(name), this.#times.get(other)]
+    if (times === undefined || others === undefined) return
+    const ratios = times.map((time, index) => time / (others[index] ?? NaN))
+    const goal = wanted === undefined ? '' : `, wanted <= ${wanted}`
+    console.log(`  ${`${name} / ${other}`.padEnd(44)} ${describe(ratios)}${goal}`)
+  }
+
+  #add (names: readonly Name[], row: readonly number[]): void {
+    for (const [index, name] of names.entries()) {
+      this.#times.set(name, [...this.#times.get(name) ?? [], row[index] ?? NaN])
+    }
+  }
+}
+
+export async function start (name: Name): Promise<Entrant> {
+  const server = await ServerProcess.start('endpoint-server', ...entrants[name])
+  return { name, server, load: await McpLoad.open(server.url) }
+}
+
+export async function stop ({ server, load }: Entrant): Promise<void> {
+  load.close()
+  await server.stop()
+}

@@ -1,0 +1,94 @@
+import type { Answer, Connection } from './connection.js'
+import { Load } from './load.js'
+
+const VERSION = '2025-11-25'
+
+/**
+ * Clients of an MCP endpoint. Their requests have the headers that the SDK's client sends under Node.js, and every
+ * answer is looked at: a server that is fast because it does not do its work would end the benchmark.
+ */
+export class McpLoad {
+  readonly #load: Load
+  readonly #path: string
+  readonly #headers: string
+  #lastId = 0
+
+  private constructor (load: Load, { pathname, host }: URL) {
+    this.#load = load
+    this.#path = pathname
+    this.#headers = ` HTTP/1.1\r\nhost: ${host}\r\nconnection: keep-alive\r\naccept: application/json, text/event-stream\r\naccept-language: *\r\nsec-fetch-mode: cors\r\nuser-agent: node\r\naccept-encoding: gzip, deflate\r\n`
+  }
+
+  static async open (url: string): Promise<McpLoad> {
+    return new McpLoad(await Load.open(url), new URL(url))
+  }
+
+  /** Opens so many sessions, and returns their ids. */
+  async openMany (count: number): Promise<string[]> {
+    const ids: string[] = []
+    await this.#load.run(count, async (connection) => { ids.push(await this.#initialize(connection)) })
+    return ids
+  }
+
+  /** So many calls for these sessions in turn. Returns the content type of the last answer. */
+  async callMany (ids: readonly string[], count: number): Promise<string> {
+    let type = ''
+    await this.#load.run(count, async (connection, index) => { type = await this.#call(connection, pick(ids, index)) })
+    return type
+  }
+
+  /** So many calls, one after the other: the milliseconds that each has taken. */
+  timeCalls (ids: readonly string[], count: number): Promise<number[]> {
+    return this.#load.time(count, async (connection, index) => { await this.#call(connection, pick(ids, index)) })
+  }
+
+  /** So many sessions from beginning to end, with one call each. */
+  liveMany (count: number): Promise<void> {
+    return this.#load.run(count, async (connection) => {
+      const id = await this.#initialize(connection)
+      const initialized = await connection.send(this.#post(id, '{"jsonrpc":"2.0","method":"notifications/initialized"}'))
+      expect(initialized, 202)
+      await this.#call(connection, id)
+      const deleted = await connection.send(`DELETE ${this.#path}${this.#headers}${sessionHeaders(id)}\r\n`)
+      if (deleted.status !== 204) expect(deleted, 200)
+    })
+  }
+
+  close (): void {
+    this.#load.close()
+  }
+
+  async #initialize (connection: Connection): Promise<string> {
+    const id = ++this.#lastId
+    const answer = await connection.send(this.#post(undefined, `{"jsonrpc":"2.0","id":${id},"method":"initialize","params":{"protocolVersion":"${VERSION}","capabilities":{},"clientInfo":{"name":"benchmark","version":"1"}}}`))
+    expect(answer, 200, `"id":${id}`, `"protocolVersion":"${VERSION}"`)
+    const session = /\r\nmcp-session-id: (\S+)/i.exec(answer.head)?.[1]
+    if (session === undefined) throw new Error(`No session id in ${answer.head}`)
+    return session
+  }
+
+  async #call (connection: Connection, session: string): Promise<string> {
+    const id = ++this.#lastId
+    const answer = await connection.send(this.#post(session, `{"jsonrpc":"2.0","id":${id},"method":"tools/call","params":{"name":"greet","arguments":{"name":"number ${id}"}}}`))
+    expect(answer, 200, `"id":${id}`, `"text":"Hello, number ${id}"`)
+    return /\r\ncontent-type: ([^;\r]+)/i.exec(answer.head)?.[1] ?? 'nothing'
+  }
+
+  #post (session: string | undefined, body: string): string {
+    const headers = session === undefined ? '' : sessionHeaders(session)
+    return `POST ${this.#path}${this.#headers}${headers}content-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`
+  }
+}
+
+function sessionHeaders (id: string): string {
+  return `mcp-session-id: ${id}\r\nmcp-protocol-version: ${VERSION}\r\n`
+}
+
+function pick (ids: readonly string[], index: number): string {
+  return ids[index % ids.length] ?? ''
+}
+
+function expect (answer: Answer, status: number, ...parts: string[]): void {
+  if (answer.status === status && parts.every((part) => answer.body.includes(part))) return
+  throw new Error(`Not the answer that was expected:\n${answer.head}\n\n${answer.body}`)
+}
