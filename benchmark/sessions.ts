@@ -7,7 +7,7 @@ const MANY = String(setting('SESSIONS', 1_000_000, 100_000))
 const BURST = '100000'
 const PROCESSES = setting('FLEETS', 8, 2)
 
-for (const compare of choose({ touch: compareTouch, sweep: compareSweep, burst: compareBurst, heap: compareHeap })) await compare()
+for (const compare of choose({ touch: compareTouch, sweep: compareSweep, burst: compareBurst, eviction: measureEviction, heap: compareHeap })) await compare()
 
 async function compareTouch (): Promise<void> {
   const ratios: number[] = []
@@ -46,6 +46,15 @@ async function compareBurst (): Promise<void> {
   console.log(`  wall clock, full scan:         ${describe(column(plain, 'longest'), 1, ' ms')}`)
   console.log(`  wall clock, nothing to do:     ${describe(column(managed, 'longestIdle'), 1, ' ms')}`)
   console.log(`  until all are gone:            ${describe(column(managed, 'total'), 0, ' ms')}`)
+}
+
+async function measureEviction (): Promise<void> {
+  console.log(`\nopening a session that evicts another, ${BURST} that were opened together`)
+  for (const [limit, name] of [['total', 'maxSessions'], ['principal', 'maxSessionsPerPrincipal']] as const) {
+    const figures = await repeat(PROCESSES, () => measure('eviction', limit, BURST))
+    console.log(`  ${name}, CPU time:`.padEnd(40) + `${describe(column(figures, 'cpu'), 1, ' µs')}, wanted <= 50 µs`)
+    console.log(`  ${name}, the longest:`.padEnd(40) + describe(column(figures, 'longest'), 0, ' µs'))
+  }
 }
 
 async function compareHeap (): Promise<void> {
