@@ -13,7 +13,10 @@ const entrants = {
   'fastify-mcp': ['fastify-mcp'],
   '@platformatic/mcp': ['platformatic-mcp'],
   'mcpEndpoint auto, stub': ['stub', 'auto'],
-  'bare Fastify, server': ['bare-server'],
+  'bare Fastify, server': ['bare-server', 'json'],
+  'mcpEndpoint auto, shared validator': ['endpoint', 'auto', 'shared'],
+  'by hand sse, shared validator': ['by-hand', 'sse', 'shared'],
+  'bare Fastify, server, shared validator': ['bare-server', 'json', 'shared'],
   'bare Fastify': ['bare']
 } as const
 
@@ -63,7 +66,7 @@ export class Contest {
   /** Prints what one costs. */
   print (name: Name, note = ''): void {
     const times = this.#times.get(name)
-    console.log(`  ${name.padEnd(24)} ${times === undefined ? 'is not installed: see README.md' : `${describe(times, 0, ' µs')}${note}`}`)
+    console.log(`  ${name.padEnd(38)} ${times === undefined ? 'is not installed: see README.md' : `${describe(times, 0, ' µs')}${note}`}`)
   }
 
   /** Prints what one costs, of what the other costs in the same round. */
@@ -72,7 +75,7 @@ export class Contest {
     if (times === undefined || others === undefined) return
     const ratios = times.map((time, index) => time / (others[index] ?? NaN))
     const goal = wanted === undefined ? '' : `, wanted <= ${wanted}`
-    console.log(`  ${`${name} / ${other}`.padEnd(44)} ${describe(ratios)}${goal}`)
+    console.log(`  ${`${name} / ${other}`.padEnd(72)} ${describe(ratios)}${goal}`)
   }
 
   #add (names: readonly Name[], row: readonly number[]): void {

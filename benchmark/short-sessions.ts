@@ -2,7 +2,10 @@ import { Contest, type Name } from './contest.js'
 
 /** A session from `initialize` to DELETE, with one `tools/call`. */
 export async function measureShortSessions (): Promise<void> {
-  const names: Name[] = ['mcpEndpoint sse', 'by hand sse', 'mcpEndpoint auto', 'fastify-mcp', '@platformatic/mcp', 'bare Fastify, server']
+  const names: Name[] = [
+    'mcpEndpoint sse', 'by hand sse', 'mcpEndpoint auto', 'fastify-mcp', '@platformatic/mcp', 'bare Fastify, server',
+    'mcpEndpoint auto, shared validator', 'by hand sse, shared validator', 'bare Fastify, server, shared validator'
+  ]
   const contest = await Contest.hold(names, {
     warmUp: 1500,
     count: 150,
@@ -16,4 +19,6 @@ export async function measureShortSessions (): Promise<void> {
   contest.compare('mcpEndpoint auto', 'fastify-mcp')
   contest.compare('mcpEndpoint auto', '@platformatic/mcp')
   contest.compare('bare Fastify, server', 'by hand sse')
+  contest.compare('mcpEndpoint auto, shared validator', 'by hand sse, shared validator', 0.6)
+  contest.compare('bare Fastify, server, shared validator', 'by hand sse, shared validator')
 }

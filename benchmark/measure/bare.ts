@@ -1,10 +1,10 @@
 // What cannot be done without, to see how far a figure could sink at all. Neither is fit for use.
+import type { McpServer } from '@modelcontextprotocol/sdk/server/mcp.js'
 import type { Transport } from '@modelcontextprotocol/sdk/shared/transport.js'
 import type { JSONRPCMessage } from '@modelcontextprotocol/sdk/types.js'
 import type { FastifyInstance } from 'fastify'
 import { randomUUID } from 'node:crypto'
 import { answer } from './answer.js'
-import { createServer } from './tools.js'
 
 /** No MCP to speak of: what Fastify needs to read such a request and to write such an answer. */
 export function mountBare (app: FastifyInstance): void {
@@ -15,7 +15,7 @@ export function mountBare (app: FastifyInstance): void {
 }
 
 /** The same with a server of the SDK for each session. */
-export function mountBareServer (app: FastifyInstance): void {
+export function mountBareServer (app: FastifyInstance, createServer: () => McpServer): void {
   const transports = new Map<string, BareTransport>()
 
   app.post<{ Body: JSONRPCMessage }>('/mcp', async ({ headers, body }, reply) => {

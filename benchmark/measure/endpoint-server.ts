@@ -6,22 +6,23 @@ import { mountBare, mountBareServer } from './bare.js'
 import { mountByHand, mountFastifyMcp, mountPlatformaticMcp } from './peers.js'
 import { createApp, serve } from './serve.js'
 import { StubServer } from './stub-server.js'
-import { createServer } from './tools.js'
+import { createLeanServer, createServer } from './tools.js'
 
-const [, , kind, mode] = process.argv
+const [, , kind, mode, validator] = process.argv
+const create = validator === 'shared' ? createLeanServer : createServer
 const app = createApp()
 await mount(app)
 await serve([app], '/mcp')
 
 async function mount (app: FastifyInstance): Promise<void> {
   switch (kind) {
-    case 'endpoint': return mountEndpoint(app, createServer)
+    case 'endpoint': return mountEndpoint(app, create)
     case 'stub': return mountEndpoint(app, () => new StubServer())
-    case 'by-hand': return mountByHand(app, mode)
+    case 'by-hand': return mountByHand(app, mode, create)
     case 'fastify-mcp': return mountFastifyMcp(app)
     case 'platformatic-mcp': return mountPlatformaticMcp(app)
     case 'bare': return mountBare(app)
-    case 'bare-server': return mountBareServer(app)
+    case 'bare-server': return mountBareServer(app, create)
     default: throw new Error(`There is no ${kind}`)
   }
 }

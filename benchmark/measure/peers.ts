@@ -1,12 +1,13 @@
 // What else there is to serve MCP from a Fastify app. The packages go by names that the compiler does not
 // follow: only the benchmark folder has them.
 import { StreamableHTTPServerTransport } from '@modelcontextprotocol/sdk/server/streamableHttp.js'
+import type { McpServer } from '@modelcontextprotocol/sdk/server/mcp.js'
 import type { FastifyInstance } from 'fastify'
 import { randomUUID } from 'node:crypto'
 import { createServer, tools } from './tools.js'
 
 /** The SDK's transport, and a Map. */
-export function mountByHand (app: FastifyInstance, mode: string | undefined): void {
+export function mountByHand (app: FastifyInstance, mode: string | undefined, createServer: () => McpServer): void {
   const transports = new Map<string, StreamableHTTPServerTransport>()
   app.route({
     method: ['POST', 'DELETE'],
