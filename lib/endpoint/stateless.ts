@@ -15,9 +15,13 @@ import { SessionTransport, type Incoming } from './transport/session-transport.j
  * The handlers of an endpoint that keeps no sessions: each request gets a
  * server of its own, whose session is over with the request and is in no list.
  */
-export function createStatelessHandlers ({ identify }: PluginContext, options: ResolvedEndpointOptions): EndpointHandlers {
+export function createStatelessHandlers ({ identify, shutdown }: PluginContext, options: ResolvedEndpointOptions): EndpointHandlers {
   const makeServer = createServerFactory(options.createServer)
   const { responseMode, heartbeatInterval, maxBuffered, cancelOnDisconnect } = options
+
+  // Those whose requests are not over: a tool that never answers must not keep its server open past the app.
+  const open = new Map<SessionServer, Incoming>()
+  shutdown.add({ async settle () { for (const [server, incoming] of open) closeServer(incoming, server) } })
 
   return { POST: handleMessage }
 
@@ -29,7 +33,11 @@ export function createStatelessHandlers ({ identify }: PluginContext, options: R
     if (readMessages(body).some(isRequest)) requireAccepted(request.headers.accept)
     const session = new SessionRecord(randomUUID(), Date.now(), undefined, { principal: await identify(request) })
     const server = await makeServer({ session, request, restored: false })
-    record.onOver(() => closeServer(incoming, server))
+    open.set(server, incoming)
+    record.onOver(() => {
+      open.delete(server)
+      closeServer(incoming, server)
+    })
     if (record.isResponseOver || hasResponseEnded(request, reply)) throw new InvalidRequestError('the client has gone')
     const transport = new SessionTransport({ responseMode, heartbeatInterval, maxBuffered, cancelOnDisconnect, retryInterval: 0 })
     await server.connect(transport)

@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 // The official SDK client over a real port.
 import { Client } from '@modelcontextprotocol/sdk/client/index.js'
 import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js'
@@ -214,11 +215,12 @@ t.test('a session that ends while the body of a message is still coming answers 
   await until(() => activeRequests(app, id) === 0, 'the connection is made')
   const raw = await connectRaw(t, Number(url.port))
   const body = JSON.stringify({ jsonrpc: '2.0', id: 2, method: 'ping' })
+  const come = once(app.server, 'request')
   raw.send(
     'POST /mcp HTTP/1.1', 'host: a', `mcp-session-id: ${id}`, 'content-type: application/json',
     'accept: application/json, text/event-stream', `content-length: ${body.length}`
   )
-  await until(() => activeRequests(app, id) === 1, 'the request has come')
+  await come
   app.sessionManager.cleanup(id)
   raw.socket.write(body)
   await raw.see('Session not found')
