@@ -7,11 +7,16 @@ import t, { type Test } from 'tap'
 import mcpSessions, { mcpEndpoint } from '../../index.js'
 import { listen as listenOn } from '../helpers/app.js'
 import { createDeferred } from '../helpers/deferred.js'
-import { buildEndpoint, recordServers } from '../helpers/endpoint-app.js'
+import { buildEndpoint as buildAnyEndpoint, type EndpointApp, type EndpointSetup, recordServers } from '../helpers/endpoint-app.js'
 import { call, HttpClient, initialize, openSession } from '../helpers/http-client.js'
 import { connectRaw, openUnreadStream } from '../helpers/raw-client.js'
 import { ToolServer } from '../helpers/tool-server.js'
 import { until } from '../helpers/until.js'
+
+// With streams, whose head tells that a call has begun.
+function buildEndpoint (t: Test, setup: EndpointSetup = {}): Promise<EndpointApp> {
+  return buildAnyEndpoint(t, { ...setup, endpoint: { responseMode: 'sse', ...setup.endpoint } })
+}
 
 // What is called prompt here, with room for a slow machine.
 const PROMPT = 3_000
