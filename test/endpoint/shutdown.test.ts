@@ -298,7 +298,7 @@ t.test('a client that reads nothing does not hold close() up', async (t) => {
 })
 
 t.test('a request that waits in a pipeline whose connection goes does not hold close() up', async (t) => {
-  const { app, listen, server } = await buildEndpoint(t, { sessions: { drainTimeout: LONG } })
+  const { app, listen, server } = await buildEndpoint(t, { sessions: { drainTimeout: LONG }, endpoint: { cancelOnDisconnect: true } })
   const url = await listen()
   const client = await openSession(t, url)
   const raw = await connectRaw(t, Number(url.port))
