@@ -18,7 +18,8 @@ export {
   SessionLimitError,
   SessionNotFoundError,
   ShuttingDownError,
-  toJsonRpcError
+  toJsonRpcError,
+  UnsupportedRevisionError
 } from './lib/base/errors.js'
 export type { ClusterOptions } from './lib/cluster/options.js'
 export type { ClusterSession, SessionDirectory } from './lib/cluster/session-directory.js'

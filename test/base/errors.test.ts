@@ -14,6 +14,7 @@ const table = [
   [new surface.ParseError('x'), 'PARSE', 400, -32700, undefined],
   [new surface.InvalidRequestError('x'), 'INVALID_REQUEST', 400, -32600, undefined],
   [new surface.NotAcceptableError('application/json'), 'NOT_ACCEPTABLE', 406, -32000, undefined],
+  [new surface.UnsupportedRevisionError('x', 'y'), 'UNSUPPORTED_REVISION', 400, -32000, undefined],
   [new surface.MethodNotAllowedError(), 'METHOD_NOT_ALLOWED', 405, -32000, undefined],
   [new surface.RouteConfigError('GET', '/cart', "'x'"), 'ROUTE_CONFIG', 500, -32000, undefined],
   [new surface.PrincipalError('number'), 'PRINCIPAL', 500, -32000, undefined],
