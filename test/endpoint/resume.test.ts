@@ -5,6 +5,7 @@ import t from 'tap'
 import { activeRequests } from '../helpers/app.js'
 import { buildEndpoint } from '../helpers/endpoint-app.js'
 import { type Answer, call, openSession } from '../helpers/http-client.js'
+import { connectSdkClient } from '../helpers/sdk-clients.js'
 import { until } from '../helpers/until.js'
 
 const resumable = { endpoint: { resumable: { maxEvents: 100, retryInterval: 20 } } }
@@ -142,10 +143,9 @@ t.test('with an id of another session, of an older one, or of nobody the stream 
   const theirs = await other.get()
   await server().noteHasChanged()
   await theirs.see('updated')
-  const secret = await (await other.post(call(2, 'echo', { text: 'secret' }))).end()
   const client = await openSession(t, url)
   await server().mcp.sendLoggingMessage({ level: 'info', data: 'lost, for there was no stream' })
-  const foreign = [theirs.events.at(-1)?.id, theirs.events[0]?.id, secret.events[0]?.id, 'nonsense', '_GET_stream_1', '__proto___00000000_1', 'x'.repeat(5000)]
+  const foreign = [theirs.events.at(-1)?.id, theirs.events[0]?.id, 'nonsense', '_GET_stream_1', '__proto___00000000_1', 'x'.repeat(5000)]
   for (const id of foreign) {
     const fresh = await client.get({ 'last-event-id': String(id) })
     t.equal(fresh.status, 200, String(id))
@@ -159,15 +159,45 @@ t.test('with an id of another session, of an older one, or of nobody the stream 
   await until(() => activeRequests(app, client.sessionId) === 1, 'the last one is the GET stream')
 })
 
-t.test('an event that has been forgotten with its stream is as good as unknown', async (t) => {
-  const { listen, server } = await buildEndpoint(t, { endpoint: { resumable: { maxEvents: 2 } } })
-  const client = await openSession(t, await listen())
-  const first = await (await client.post(call(2, 'echo', { text: 'x' }))).end()
-  await (await client.post(call(3, 'echo', { text: 'x' }))).end()
-  const fresh = await client.get({ 'last-event-id': String(first.events[0]?.id) })
-  t.equal(fresh.status, 200)
+t.test('a call that has been forgotten, or was made in another session, is refused, and the GET stream left alone', async (t) => {
+  const { app, listen, server } = await buildEndpoint(t, { endpoint: { resumable: { maxEvents: 4 } } })
+  const url = await listen()
+  const other = await openSession(t, url)
+  const secret = await (await other.post(call(2, 'echo', { text: 'secret' }))).end()
+  const client = await openSession(t, url)
+  const stream = await client.get()
+  await stream.see('id: ')
+  const forgotten = await (await client.post(call(2, 'echo', { text: 'x' }))).end()
+  for (let id = 3; id < 6; id++) await (await client.post(call(id, 'echo', { text: 'x' }))).end()
+  for (const { events } of [secret, forgotten]) {
+    const refused = await (await client.get({ 'last-event-id': String(events[0]?.id) })).end()
+    t.equal(refused.status, 400)
+    t.match(JSON.parse(refused.text), { error: { code: -32600, message: /the call of this Last-Event-ID is over/ }, id: null })
+  }
   await server().noteHasChanged()
-  await fresh.see('updated')
+  await stream.see('updated')
+  await until(() => activeRequests(app, client.sessionId) === 1, 'it is the only one')
+})
+
+t.test('a client of the SDK gives up a call that has been forgotten, and keeps its GET stream', async (t) => {
+  let streams = 0
+  const { app, listen, server } = await buildEndpoint(t, {
+    endpoint: { resumable: { maxEvents: 2, retryInterval: 1 } },
+    before (app) { app.addHook('onRequest', async ({ method }) => { if (method === 'GET') streams++ }) }
+  })
+  const client = await connectSdkClient(t, 'SDK 1', await listen())
+  await until(() => activeRequests(app, client.sessionId) === 1, 'its GET stream is open')
+  client.callTool('steps').catch(() => {})
+  await until(() => client.heard.length === 2, 'the stream of the call is open')
+  app.server.closeAllConnections()
+  server().answer('too late')
+  for (const data of ['one', 'two', 'three']) await server().say(data)
+  await until(() => client.heard.includes('log three'), 'the GET stream has come back')
+  await until(() => activeRequests(app, client.sessionId) === 1, 'and is the only one')
+  await new Promise((resolve) => { setTimeout(resolve, 100) })
+  t.ok(streams < 8, `${streams} streams were asked for`)
+  await server().say('live')
+  await until(() => client.heard.includes('log live'), 'it is still open')
 })
 
 t.test('the answer of a call whose client went before the first byte is there for it', async (t) => {

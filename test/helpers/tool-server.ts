@@ -35,6 +35,17 @@ export class ToolServer {
     await this.mcp.server.sendResourceUpdated({ uri: NOTE_URI })
   }
 
+  /** Says something that is not part of a call. */
+  async say (data: string): Promise<void> {
+    await this.mcp.server.sendLoggingMessage({ level: 'info', data })
+  }
+
+  /** Asks the client for a sample, outside of any call. */
+  async sample (): Promise<string> {
+    const { content } = await this.mcp.server.createMessage({ messages: [{ role: 'user', content: { type: 'text', text: 'Say hello' } }], maxTokens: 10 })
+    return 'text' in content ? content.text : 'no text'
+  }
+
   #addQuickTools (): void {
     this.mcp.registerTool('echo', { inputSchema: { text: z.string() } }, async ({ text }) => toResult(text))
     this.mcp.registerTool('big', { inputSchema: { bytes: z.number() } }, async ({ bytes }) => toResult('x'.repeat(bytes)))
@@ -68,6 +79,11 @@ export class ToolServer {
       await sendNotification({ method: 'notifications/message', params: { level: 'info', data: told } })
       return toResult(await this.#wait())
     })
+    this.mcp.registerTool('steps', {}, async ({ _meta, sendNotification }) => {
+      await sendNotification({ method: 'notifications/progress', params: { progressToken: _meta?.progressToken ?? '', progress: 1, total: 2 } })
+      await sendNotification({ method: 'notifications/message', params: { level: 'info', data: 'working' } })
+      return toResult(await this.#wait())
+    })
     this.mcp.registerTool('poll', {}, async ({ closeSSEStream }) => {
       closeSSEStream?.()
       return toResult(await this.#wait())
@@ -82,13 +98,11 @@ export class ToolServer {
       }, { relatedRequestId: requestId })
       return toResult(`${action} ${content?.['name']}`)
     })
-    this.mcp.registerTool('sample', {}, async () => {
-      // Not of the call: it goes out on the GET stream.
-      const { content } = await this.mcp.server.createMessage({
-        messages: [{ role: 'user', content: { type: 'text', text: 'Say hello' } }],
-        maxTokens: 10
-      })
-      return toResult('text' in content ? content.text : 'no text')
+    // Not of the call: it goes out on the GET stream.
+    this.mcp.registerTool('sample', {}, async () => toResult(await this.sample()))
+    this.mcp.registerTool('roots', {}, async ({ requestId }) => {
+      const { roots } = await this.mcp.server.listRoots(undefined, { relatedRequestId: requestId })
+      return toResult(roots.map(({ uri }) => uri).join())
     })
   }
 

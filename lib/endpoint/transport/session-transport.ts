@@ -59,6 +59,8 @@ interface Question {
 }
 
 const GET_STREAM = 'get'
+// The id of an event of any stream but that.
+const CALL_EVENT = /\/(?!get$)[\w-]+$/
 const SESSION_CLOSED = 'Session closed'
 const PROCESS_DIED = 'The process that worked on this request has died'
 
@@ -344,7 +346,13 @@ export class SessionTransport implements Transport {
   async #findResumption ({ headers }: FastifyRequest): Promise<Resumption | undefined> {
     const lastEventId = headers['last-event-id']
     if (typeof lastEventId !== 'string' || lastEventId === '') return undefined
-    return this.#options.log?.after(lastEventId)
+    const { log } = this.#options
+    const resumption = await log?.after(lastEventId)
+    // A fresh stream in its place would be the GET stream: one that is open would end, come back, end this one, and so on.
+    if (log !== undefined && resumption === undefined && CALL_EVENT.test(lastEventId)) {
+      throw new InvalidRequestError('the call of this Last-Event-ID is over, and what it said is not kept any more')
+    }
+    return resumption
   }
 
   #createGetStream ({ request, reply, record }: Incoming): EventStream {
