@@ -18,10 +18,8 @@ import { SessionTransport, type Incoming } from './transport/session-transport.j
 export function createStatelessHandlers ({ identify, shutdown }: PluginContext, options: ResolvedEndpointOptions): EndpointHandlers {
   const makeServer = createServerFactory(options.createServer)
   const { responseMode, heartbeatInterval, maxBuffered, cancelOnDisconnect } = options
-
-  // Those whose requests are not over: a tool that never answers must not keep its server open past the app.
-  const open = new Map<SessionServer, Incoming>()
-  shutdown.add({ async settle () { for (const [server, incoming] of open) closeServer(incoming, server) } })
+  const running = new Set<SessionTransport>()
+  shutdown.add({ settle: closeRunning })
 
   return { POST: handleMessage }
 
@@ -33,15 +31,18 @@ export function createStatelessHandlers ({ identify, shutdown }: PluginContext, 
     if (readMessages(body).some(isRequest)) requireAccepted(request.headers.accept)
     const session = new SessionRecord(randomUUID(), Date.now(), undefined, { principal: await identify(request) })
     const server = await makeServer({ session, request, restored: false })
-    open.set(server, incoming)
-    record.onOver(() => {
-      open.delete(server)
-      closeServer(incoming, server)
-    })
+    record.onOver(() => closeServer(incoming, server))
     if (record.isResponseOver || hasResponseEnded(request, reply)) throw new InvalidRequestError('the client has gone')
     const transport = new SessionTransport({ responseMode, heartbeatInterval, maxBuffered, cancelOnDisconnect, retryInterval: 0 })
+    running.add(transport)
+    record.onOver(() => running.delete(transport))
     await server.connect(transport)
     transport.post(incoming)
+  }
+
+  // A tool that never answers must not keep its server open past the app: its request is answered, and so over.
+  async function closeRunning (): Promise<void> {
+    await Promise.all(Array.from(running, (transport) => transport.close()))
   }
 }
 

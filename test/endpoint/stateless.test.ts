@@ -135,6 +135,26 @@ for (const responseMode of ['auto', 'json', 'sse'] as const) {
   }
 }
 
+for (const isThere of [true, false]) {
+  t.test(`close() ends what is still running after drainTimeout, for a client that is ${isThere ? 'there' : 'gone'}`, async (t) => {
+    const called = createDeferred<AbortSignal>()
+    const stage = await stageStateless(t, {
+      sessions: { drainTimeout: 10 },
+      equip (server) {
+        server.registerTool('wait', {}, ({ signal }) => new Promise(() => called.resolve(signal)))
+      }
+    })
+    const client = await connectRaw(t, await listen(stage.app))
+    client.send(...lines(rpc('tools/call', { name: 'wait' })))
+    const signal = await called.promise
+    if (!isThere) client.vanish()
+    await stage.app.close()
+    if (isThere) await client.see('"Session closed"')
+    t.ok(signal.aborted)
+    await serversClose(t, stage)
+  })
+}
+
 t.test('what a tool says comes before its answer, and it cannot ask the client', async (t) => {
   for (const responseMode of ['auto', 'json', 'sse'] as const) {
     const stage = await stageStateless(t, {
