@@ -91,6 +91,25 @@ t.test('on one Redis', needsRedis(), async (t) => {
     await direct.see('updated')
   })
 
+  t.test('of more subscriptions than are kept, the newest are there on another node, and the log says so once', async (t) => {
+    const addNode = createNodes(t, redisUrl)
+    const [one, two] = [await addNode({ maxSetup: 2000 }), await addNode({ maxSetup: 2000 })]
+    const client = createClient(t, one)
+    await client.open()
+    for (let id = 2; id < 102; id++) {
+      const uri = `note://${id}/${'x'.repeat(90)}`
+      t.match((await (await client.post({ jsonrpc: '2.0', id, method: 'resources/subscribe', params: { uri } })).end()).messages, [{ id, result: {} }])
+    }
+    t.equal(one.log.filter((line) => line.includes('has too many subscriptions')).length, 1)
+    t.notOk(one.log.some((line) => line.includes(client.sessionId)), 'by the hash of the session')
+    client.agent.destroy()
+    await one.app.close()
+    t.match((await echo(createClient(t, two, client.sessionId))).messages, [{ id: 2, result: {} }])
+    const kept = two.servers[0]?.subscriptions ?? []
+    t.ok(kept.length > 10 && kept.length < 20, `${kept.length} are kept`)
+    t.match(kept.at(-1), /^note:\/\/101\//)
+  })
+
   t.test('a call goes on when the node that passed it on has lost its client', async (t) => {
     const addNode = createNodes(t, redisUrl)
     const [one, two] = [await addNode({ resumable: {} }), await addNode({ resumable: {} })]

@@ -151,6 +151,37 @@ t.test('a call that broke off before its first byte is there for a client that c
   await app.close()
 })
 
+for (const responseMode of ['auto', 'sse'] as const) {
+  for (const resumable of [false, {}] as const) {
+    t.test(`a tool that asks a client that has gone ${resumable ? 'waits for it to come back' : 'is told so at once'}, with responseMode ${responseMode}`, async (t) => {
+      const outcomes: string[] = []
+      const { client, server } = await open(t, { responseMode, resumable })
+      server().mcp.registerTool('wait and ask', {}, async ({ requestId, sendNotification }) => {
+        await sendNotification({ method: 'notifications/message', params: { level: 'info', data: 'begun' } })
+        await new Promise<string>((resolve) => { server().waiting.push({ promise: Promise.resolve(''), resolve }) })
+        const params = { message: 'Still there?', requestedSchema: { type: 'object' as const, properties: {} } }
+        const asked = server().mcp.server.elicitInput(params, { relatedRequestId: requestId })
+        outcomes.push(await asked.then(({ action }) => action, (error: Error) => error.message))
+        return { content: [] }
+      })
+      const stream = await client.post(call(2, 'wait and ask'))
+      await stream.see('begun')
+      stream.vanish()
+      await until(() => stream.broken, 'the connection has gone')
+      for (let round = 0; round < 2; round++) await (await client.post({ jsonrpc: '2.0', id: 3, method: 'ping' })).end()
+      server().answer('go on')
+      if (resumable) {
+        const rest = await client.get({ 'last-event-id': String(stream.events.at(-1)?.id) })
+        await rest.see('Still there?')
+        await client.post({ jsonrpc: '2.0', id: rest.messages[0]?.id, result: { action: 'decline' } })
+        await rest.end()
+      }
+      await until(() => outcomes.length > 0, 'the tool is told')
+      t.strictSame(outcomes, [resumable ? 'decline' : 'The client cannot be asked elicitation/create: it has disconnected, and its stream cannot be resumed'])
+    })
+  }
+}
+
 t.test('progress, questions and answers of calls with one id stay on the stream of each', async (t) => {
   const { client } = await open(t, { responseMode: 'sse' })
   const streams = [await client.post(call(1, 'ask')), await client.post(call(1, 'ask'))]

@@ -225,6 +225,19 @@ t.test('413 for a huge body that comes without a length', async (t) => {
   nothingWasMade(t, stage)
 })
 
+t.test('400 for an initialize that is larger than maxSetup, in bytes, with a cluster or without', async (t) => {
+  const clientInfo = (length: number): object => ({ name: 'é'.repeat(length), version: '1' })
+  const stage = await stageEndpoint(t, { endpoint: { maxSetup: 1000 } })
+  const response = await post(stage.app, rpc('initialize', { ...INITIALIZE_PARAMS, clientInfo: clientInfo(500) }))
+  t.equal(response.statusCode, 400)
+  t.strictSame(response.json(), rejection(-32600, 'Invalid Request: initialize must not be larger than 1000 bytes'))
+  nothingWasMade(t, stage)
+  t.equal((await post(stage.app, rpc('initialize', { ...INITIALIZE_PARAMS, clientInfo: clientInfo(400) }))).statusCode, 200)
+  const { app } = await stageEndpoint(t)
+  t.equal((await post(app, rpc('initialize', { ...INITIALIZE_PARAMS, clientInfo: clientInfo(33_000) }))).statusCode, 400, 'the default is 64 KiB')
+  t.equal((await post(app, rpc('initialize', { ...INITIALIZE_PARAMS, clientInfo: clientInfo(32_000) }))).statusCode, 200)
+})
+
 t.test('initialize with the id of a live session is refused, and the session lives on', async (t) => {
   const { app, servers } = await stageEndpoint(t)
   const id = await open(app)

@@ -15,6 +15,8 @@ export class ToolServer {
   readonly waiting: Deferred<string>[] = []
   /** Calls of `wait` that were cancelled, or whose session ended. */
   aborted = 0
+  /** The URIs of what was subscribed to, in their order. */
+  readonly subscriptions: string[] = []
   closed = 0
 
   constructor () {
@@ -108,7 +110,10 @@ export class ToolServer {
 
   #addResource (): void {
     this.mcp.registerResource('note', NOTE_URI, {}, async () => ({ contents: [{ uri: NOTE_URI, text: 'A note' }] }))
-    this.mcp.server.setRequestHandler(SubscribeRequestSchema, async () => ({}))
+    this.mcp.server.setRequestHandler(SubscribeRequestSchema, async ({ params }) => {
+      this.subscriptions.push(params.uri)
+      return {}
+    })
     this.mcp.server.setRequestHandler(UnsubscribeRequestSchema, async () => ({}))
   }
 
