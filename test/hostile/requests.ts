@@ -17,7 +17,7 @@ const HOSTS = ['127.0.0.1', 'localhost', 'evil.example', 'a:b@localhost', '[::1]
 const ORIGINS = ['http://localhost', 'https://evil.example', 'null', 'file://', '::']
 const EVENT_IDS = ['1', '-1', '__proto__', 'aaaaaaaa-1/get', '9'.repeat(400), '1-1/get', '%00']
 const METHOD_NAMES = ['initialize', 'tools/call', 'tools/list', 'ping', 'resources/subscribe', 'logging/setLevel', 'completion/complete', 'notifications/cancelled', 'notifications/initialized', 'notifications/progress', 'subscriptions/listen', 'server/discover', '__proto__', '', 'x'.repeat(1000)]
-const TOOLS = ['echo', 'big', 'report', 'end', 'wait', 'tell', 'poll', 'ask', 'sample', 'grow', 'constructor', '']
+const TOOLS = ['echo', 'big', 'report', 'end', 'wait', 'tell', 'ask', 'sample', 'grow', 'constructor', '']
 
 const OPENING = JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'initialize', params: { protocolVersion: '2025-11-25', capabilities: {}, clientInfo: { name: 'x', version: '1' } } })
 const GOOD = `POST /mcp HTTP/1.1\r\nhost: 127.0.0.1\r\naccept: */*\r\ncontent-type: application/json\r\ncontent-length: ${OPENING.length}\r\n\r\n${OPENING}`

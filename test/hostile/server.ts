@@ -24,9 +24,11 @@ await app.register(mcpEndpoint, {
   createServer: () => new ToolServer().mcp,
   resumable: { maxEvents: 50, maxBytes: 65_536 },
   heartbeatInterval: 500,
-  maxBuffered: 65_536
+  maxBuffered: 65_536,
+  // A tool that waits for somebody who has gone must not be counted for ever.
+  cancelOnDisconnect: true
 })
-await app.register(mcpEndpoint, { path: '/json', createServer: () => new ToolServer().mcp, responseMode: 'json' })
+await app.register(mcpEndpoint, { path: '/json', createServer: () => new ToolServer().mcp, responseMode: 'json', cancelOnDisconnect: true })
 app.get('/cart', { config: { mcpSession: 'required' } }, async ({ mcpSession }) => ({ id: mcpSession?.id }))
 
 process.on('message', async (what) => {
