@@ -242,6 +242,8 @@ export class SessionTransport implements Transport {
       const call = isRequest(message) ? calls[next++] : undefined
       this.#handle(call === undefined || call.serverId === call.clientId ? message : { ...message, id: call.serverId }, context)
     }
+    // It may have gone already: not before there is something to cancel.
+    incoming.record.onResponseEnd(() => this.#disconnect(exchange))
   }
 
   #handle (message: JSONRPCMessage, context: MessageContext): void {
@@ -283,7 +285,6 @@ export class SessionTransport implements Transport {
       }
     })
     if (log !== undefined) this.#exchanges.set(outlet.streamId, exchange)
-    record.onResponseEnd(() => this.#disconnect(exchange))
     return exchange
   }
 
@@ -319,7 +320,7 @@ export class SessionTransport implements Transport {
 
   // Of calls with one id, a client means the last.
   #findCancelled (message: JSONRPCMessage): OwnCall | undefined {
-    if (!('method' in message) || message.method !== CANCELLED) return undefined
+    if (!('method' in message) || message.method !== CANCELLED || isRequest(message)) return undefined
     const id = readParams(message)['requestId']
     let found: OwnCall | undefined
     for (const call of this.#calls.values()) {
