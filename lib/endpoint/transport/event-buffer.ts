@@ -51,9 +51,8 @@ export class EventBuffer implements EventLog {
   async after (lastEventId: string): Promise<Resumption | undefined> {
     const [, mark, digits, streamId = ''] = EVENT_ID.exec(lastEventId) ?? []
     const sequence = Number(digits)
-    const stream = this.#streams.get(streamId)
-    if (stream === undefined || mark !== this.#mark || sequence > this.#sequence) return undefined
-    return new BufferedResumption(stream, sequence)
+    if (!this.#streams.has(streamId) || mark !== this.#mark || sequence > this.#sequence) return undefined
+    return new BufferedResumption(streamId, sequence, this.#streams)
   }
 
   release (streamId: string): void {
@@ -86,20 +85,19 @@ export class EventBuffer implements EventLog {
 }
 
 class BufferedResumption implements Resumption {
-  readonly #stream: BufferedStream
+  readonly streamId: string
+  // A stream can be forgotten while its client is reading, and begin again.
+  readonly #streams: ReadonlyMap<string, BufferedStream>
   #sequence: number
 
-  constructor (stream: BufferedStream, sequence: number) {
-    this.#stream = stream
+  constructor (streamId: string, sequence: number, streams: ReadonlyMap<string, BufferedStream>) {
+    this.streamId = streamId
+    this.#streams = streams
     this.#sequence = sequence
   }
 
-  get streamId (): string {
-    return this.#stream.id
-  }
-
   get pending (): readonly RequestId[] {
-    return this.#stream.pending
+    return this.#streams.get(this.streamId)?.pending ?? []
   }
 
   async * pages (): AsyncGenerator<readonly KeptEvent[]> {
@@ -107,7 +105,7 @@ class BufferedResumption implements Resumption {
   }
 
   #next (): BufferedEvent[] {
-    const page = Array.from(this.#stream.events).filter(({ sequence }) => sequence > this.#sequence)
+    const page = Array.from(this.#streams.get(this.streamId)?.events ?? []).filter(({ sequence }) => sequence > this.#sequence)
     this.#sequence = page.at(-1)?.sequence ?? this.#sequence
     return page
   }

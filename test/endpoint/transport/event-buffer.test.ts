@@ -132,6 +132,23 @@ t.test('a call that is running can be resumed after its events have gone', async
   t.equal(await log.after(primed), undefined, 'it is forgotten with its last event')
 })
 
+t.test('a stream that is forgotten while its client reads goes on when it begins again', async (t) => {
+  const log = buffer({ maxEvents: 2 })
+  const resumption = await log.after(log.append(GET, '1', []))
+  const forget = (): void => { for (let i = 0; i < 2; i++) log.append('other', 'other', []) }
+  const read = async (): Promise<string[]> => {
+    const data: string[] = []
+    for await (const page of resumption?.pages() ?? []) data.push(...page.map(({ data }) => data))
+    return data
+  }
+  log.append(GET, '2', [])
+  t.strictSame(await read(), ['2'])
+  forget()
+  t.strictSame([await read(), resumption?.pending], [[], []])
+  log.append(GET, '3', [])
+  t.strictSame(await read(), ['3'])
+})
+
 /** The same, as simple as can be, and as slow. */
 class NaiveLog {
   readonly #bounds: EventLogBounds
