@@ -4,7 +4,7 @@ import { Writable } from 'node:stream'
 import { mock } from 'node:test'
 import { setImmediate as turn } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import { EventStream, sendEvents, type EventStreamOptions } from '../../../lib/endpoint/transport/event-stream.js'
+import { EventStream, removeEventHeaders, sendEvents, setEventHeaders, type EventStreamOptions } from '../../../lib/endpoint/transport/event-stream.js'
 import { listen } from '../../helpers/app.js'
 import { connectRaw } from '../../helpers/raw-client.js'
 
@@ -201,6 +201,40 @@ t.test('a client that takes something in every heartbeat is not given up', async
     t.notOk(stream.destroyed)
   }
   t.ok(reader.taken > 500_000 && stream.readableLength > 0)
+})
+
+t.test('can be filled at the pace of its reader', async (t) => {
+  const { stream } = open(t, { maxBuffered: 1_000_000 })
+  t.equal(stream.whenTaken(), undefined, 'there is room')
+  const reader = new SlowReader()
+  stream.pipe(reader)
+  for (let i = 0; i < 10; i++) stream.write(Buffer.alloc(50_000))
+  let isTaken = false
+  const taken = stream.whenTaken()?.then(() => { isTaken = true })
+  await reader.take()
+  t.equal(isTaken, false)
+  for (let i = 0; i < 9; i++) await reader.take()
+  await taken
+  t.ok(stream.readableLength < stream.readableHighWaterMark, 'until it has taken what there was')
+  t.equal(stream.whenTaken(), undefined)
+
+  stream.write(Buffer.alloc(500_000))
+  const gone = stream.whenTaken()
+  stream.destroy()
+  await gone
+  t.equal(stream.whenTaken(), undefined, 'or has gone')
+})
+
+t.test('an answer that is no stream after all has no headers of one, but keeps those of others', async (t) => {
+  const app = Fastify()
+  t.teardown(() => app.close())
+  app.get('/', async (_request, reply) => {
+    setEventHeaders(reply)
+    reply.header('cache-control', 'private')
+    removeEventHeaders(reply)
+    return reply.getHeaders()
+  })
+  t.strictSame((await app.inject('/')).json(), { 'cache-control': 'private' })
 })
 
 t.test('the head goes out at once, and not a byte of body', async (t) => {

@@ -319,6 +319,18 @@ t.test('a GET stream that can be resumed is primed, for clients that know of it'
   t.strictSame(log.released, [])
 })
 
+t.test('a call that is over and forgotten cannot be resumed, and is no GET stream', async (t) => {
+  const log = new Log()
+  const { client, take, answer } = await stageTransport(t, { log })
+  const answered = client.post(call(1, 'first'))
+  await answer((await take(CALL)).id, 'hello')
+  const id = lastId(await (await answered).end())
+  for (let i = 0; i < 1001; i++) log.append('get', '', [])
+  t.strictSame(await rejectionOf(client.get({ 'last-event-id': id })), [400, 'Invalid Request: the call of this Last-Event-ID is over, and what it said is not kept any more'])
+  const other = await stageTransport(t)
+  t.equal((await other.client.get({ 'last-event-id': id })).status, 200, 'where nothing is kept, it means nothing')
+})
+
 t.test('what is primed is what the client speaks', async (t) => {
   const cases: Array<[Record<string, string>, object, boolean]> = [
     [{}, call(1, 'a'), true],
