@@ -35,8 +35,10 @@ export interface SessionManagerOptions {
    */
   cleanupInterval?: number | undefined
   /**
-   * How many sessions there may be. Past it the longest-idle one is closed
-   * (`evicted`) to make room.
+   * How many sessions there may be. Past it one is closed (`evicted`) to make
+   * room: the longest-idle one; if none is idle, of those that hold nothing but
+   * open streams the one that was used longest ago. One with a request running
+   * stays.
    *
    * @default no limit
    */
@@ -132,7 +134,7 @@ export class SessionManager extends EventEmitter<SessionEvents> {
    * Opens a session under a new UUID v4.
    *
    * @throws TypeError when `metadata` is not an object
-   * @throws SessionLimitError when there are `maxSessions` and none of them is idle
+   * @throws SessionLimitError when a limit is reached and all sessions have a request running
    */
   create (metadata?: SessionMetadata, origin?: SessionOrigin): string {
     const id = flatten(randomUUID())
@@ -146,7 +148,7 @@ export class SessionManager extends EventEmitter<SessionEvents> {
    * closed with the reason `replaced`.
    *
    * @throws TypeError when `id` is not 1 to 256 visible ASCII characters, or `metadata` is not an object
-   * @throws SessionLimitError when there are `maxSessions` and none of them is idle
+   * @throws SessionLimitError when a limit is reached and all sessions have a request running
    */
   register (id: string, metadata?: SessionMetadata, origin?: RestoredOrigin): void {
     if (!isSessionId(id)) throw new TypeError('A session id must be a string of 1 to 256 visible ASCII characters')
@@ -214,18 +216,27 @@ export class SessionManager extends EventEmitter<SessionEvents> {
     if (tracked !== session || tracked.activeRequests === 0) return
     tracked.activeRequests--
     this.#restartIdleTime(tracked, Date.now())
-    if (!tracked.isLinked) this.#idle.add(tracked)
+    if (!tracked.isLinked) this.#requeue(tracked)
   }
 
   /**
    * Says that one of the requests that `acquire()` counted in is a stream with
-   * no end of its own. Call what it returns when the stream is over, before `release()`.
+   * no end of its own: a session that holds nothing else makes room when none
+   * is idle. Call what it returns when the stream is over, before `release()`.
    */
   holdStream (session: Session): () => void {
     const tracked = this.#sessions.get(session.id)
     if (tracked !== session) return () => {}
     tracked.openStreams++
-    return () => { tracked.openStreams-- }
+    if (!tracked.isLinked) this.#requeue(tracked)
+    let isOpen = true
+    return () => {
+      if (!isOpen) return
+      isOpen = false
+      tracked.openStreams--
+      // Out of the line of those that hold only streams, where an idle one would be overlooked.
+      if (this.#isTracked(tracked)) this.#requeue(tracked)
+    }
   }
 
   /** All sessions that are tracked, those included that have expired and were not found out yet. */
@@ -291,8 +302,8 @@ export class SessionManager extends EventEmitter<SessionEvents> {
   }
 
   #makeRoom (principal: string | undefined): void {
-    if (this.#ofPrincipal.isFull(principal)) this.#evict(this.#ofPrincipal.longestIdle(principal))
-    if (this.#sessions.size >= this.#maxSessions) this.#evict(this.#idle.longestIdle())
+    if (this.#ofPrincipal.isFull(principal)) this.#evict(this.#ofPrincipal.nextToEvict(principal))
+    if (this.#sessions.size >= this.#maxSessions) this.#evict(this.#idle.nextToEvict())
   }
 
   #evict (session: SessionRecord | undefined): void {
@@ -322,11 +333,14 @@ export class SessionManager extends EventEmitter<SessionEvents> {
   #restartIdleTime (session: SessionRecord, now: number): void {
     const clockWentBack = now < session.lastAccessedAt
     session.lastAccessedAt = now
-    // A sweep would find it only in its slot or an earlier one, not in the future.
-    if (clockWentBack) {
-      session.unlink()
-      this.#idle.add(session)
-    }
+    // It would be found only in its slot or an earlier one, not in the future.
+    if (clockWentBack) this.#requeue(session)
+  }
+
+  #requeue (session: SessionRecord): void {
+    session.unlink()
+    this.#idle.add(session)
+    this.#ofPrincipal.requeue(session)
   }
 
   #isTracked (session: SessionRecord): boolean {
@@ -410,7 +424,7 @@ export class SessionManager extends EventEmitter<SessionEvents> {
     if (this.#sweep === sweep && this.#isExpired(session, sweep.startedAt)) {
       if (this.#expire(session) && sweep.removed++ < IDS_PER_LOG_ENTRY) sweep.ids.push(session.id)
     } else if (!session.isLinked) {
-      this.#idle.add(session)
+      this.#requeue(session)
     }
   }
 

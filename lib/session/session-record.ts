@@ -1,11 +1,11 @@
+import { ListNode } from './list-node.js'
 import type { ClientInfo, RestoredOrigin, Session, SessionMetadata } from './session.js'
 
 /**
- * A session as the manager keeps it, and its place in a circular list of the
- * idle queue. The links are private so that a session can be logged, compared
- * and serialised, and two of them cost less than a list node of their own.
+ * A session as the manager keeps it, and its place in the queue of all
+ * sessions: two links cost less than a list node of their own.
  */
-export class SessionRecord implements Session {
+export class SessionRecord extends ListNode implements Session {
   // First, so that a touch finds it in the cache line that it has to load anyway. NaN, because
   // V8 writes in place only to a field that has never held anything but a number.
   lastAccessedAt = NaN
@@ -17,10 +17,9 @@ export class SessionRecord implements Session {
   readonly protocolVersion: string | undefined
   activeRequests = 0
   openStreams = 0
-  #previous: SessionRecord = this
-  #next: SessionRecord = this
 
   constructor (id: string, now: number, metadata?: Readonly<SessionMetadata>, origin?: RestoredOrigin) {
+    super()
     this.lastAccessedAt = now
     this.id = id
     this.createdAt = origin?.createdAt ?? now
@@ -30,27 +29,16 @@ export class SessionRecord implements Session {
     this.protocolVersion = origin?.protocolVersion
   }
 
-  get isLinked (): boolean {
-    return this.#next !== this
+  override get session (): SessionRecord {
+    return this
   }
 
-  get next (): SessionRecord {
-    return this.#next
+  get isIdle (): boolean {
+    return this.activeRequests === 0
   }
 
-  /** Puts this record, which must be in no list, in front of another one. */
-  linkBefore (other: SessionRecord): void {
-    const previous = other.#previous
-    this.#previous = previous
-    this.#next = other
-    previous.#next = this
-    other.#previous = this
-  }
-
-  unlink (): void {
-    this.#previous.#next = this.#next
-    this.#next.#previous = this.#previous
-    this.#previous = this
-    this.#next = this
+  /** In use, but by nothing that waits for an answer. */
+  get holdsOnlyStreams (): boolean {
+    return this.activeRequests > 0 && this.activeRequests === this.openStreams
   }
 }

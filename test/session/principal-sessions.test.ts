@@ -1,6 +1,7 @@
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import t from 'tap'
+import { ListNode } from '../../lib/session/list-node.js'
 import { PrincipalSessions } from '../../lib/session/principal-sessions.js'
 import { SessionRecord } from '../../lib/session/session-record.js'
 
@@ -20,7 +21,7 @@ t.test('a principal is full at the limit, and others are not', async (t) => {
   sessions.delete(first)
   t.notOk(sessions.isFull('ada'))
   sessions.delete(second)
-  t.equal(sessions.longestIdle('ada'), undefined)
+  t.equal(sessions.nextToEvict('ada'), undefined)
 })
 
 t.test('anonymous sessions do not count', async (t) => {
@@ -28,7 +29,7 @@ t.test('anonymous sessions do not count', async (t) => {
   const anonymous = record('1', undefined)
   sessions.add(anonymous)
   t.notOk(sessions.isFull(undefined))
-  t.equal(sessions.longestIdle(undefined), undefined)
+  t.equal(sessions.nextToEvict(undefined), undefined)
   sessions.delete(anonymous)
 })
 
@@ -52,10 +53,10 @@ t.test('the longest idle one goes by the last access, not by the order of arriva
   const sessions = new PrincipalSessions(3)
   const [first, second, third] = [record('1', 'ada', 30), record('2', 'ada', 10), record('3', 'ada', 20)]
   for (const session of [first, second, third]) sessions.add(session)
-  t.equal(sessions.longestIdle('ada'), second)
+  t.equal(sessions.nextToEvict('ada'), second)
   second.lastAccessedAt = 40
-  t.equal(sessions.longestIdle('ada'), third)
-  t.equal(sessions.longestIdle('bob'), undefined)
+  t.equal(sessions.nextToEvict('ada'), third)
+  t.equal(sessions.nextToEvict('bob'), undefined)
 })
 
 t.test('of those that are idle equally long, the first goes', async (t) => {
@@ -63,7 +64,7 @@ t.test('of those that are idle equally long, the first goes', async (t) => {
   const first = record('1', 'ada', 10)
   sessions.add(first)
   sessions.add(record('2', 'ada', 10))
-  t.equal(sessions.longestIdle('ada'), first)
+  t.equal(sessions.nextToEvict('ada'), first)
 })
 
 t.test('an active session is not idle, however long ago it began', async (t) => {
@@ -72,11 +73,97 @@ t.test('an active session is not idle, however long ago it began', async (t) => 
   sessions.add(active)
   sessions.add(idle)
   active.activeRequests = 1
-  t.equal(sessions.longestIdle('ada'), idle)
+  t.equal(sessions.nextToEvict('ada'), idle)
   idle.activeRequests = 1
-  t.equal(sessions.longestIdle('ada'), undefined)
+  t.equal(sessions.nextToEvict('ada'), undefined)
   active.activeRequests = 0
-  t.equal(sessions.longestIdle('ada'), active)
+  t.equal(sessions.nextToEvict('ada'), active)
+})
+
+t.test('one that holds nothing but streams is next when none is idle', async (t) => {
+  const sessions = new PrincipalSessions(3)
+  const [streaming, called, idle] = [record('1', 'ada', 1), record('2', 'ada', 0), record('3', 'ada', 2)]
+  for (const session of [streaming, called, idle]) sessions.add(session)
+  streaming.activeRequests = streaming.openStreams = 2
+  called.activeRequests = 1
+  t.equal(sessions.nextToEvict('ada'), idle)
+  sessions.delete(idle)
+  t.equal(sessions.nextToEvict('ada'), streaming)
+  sessions.delete(streaming)
+  t.equal(sessions.nextToEvict('ada'), undefined)
+})
+
+// More than are searched one by one.
+const MANY = 500
+
+/** Sessions of ada, with times in no order. */
+function addMany (sessions: PrincipalSessions): SessionRecord[] {
+  return Array.from({ length: MANY }, (_, index) => {
+    const session = record(`${index}`, 'ada', index * 7919 % MANY)
+    sessions.add(session)
+    return session
+  })
+}
+
+function drain (sessions: PrincipalSessions): SessionRecord[] {
+  const drained: SessionRecord[] = []
+  for (let next = sessions.nextToEvict('ada'); next !== undefined; next = sessions.nextToEvict('ada')) {
+    drained.push(next)
+    sessions.delete(next)
+  }
+  return drained
+}
+
+function byLastAccess (sessions: SessionRecord[]): SessionRecord[] {
+  return sessions.toSorted((one, other) => one.lastAccessedAt - other.lastAccessedAt)
+}
+
+t.test('many go by the last access', async (t) => {
+  const sessions = new PrincipalSessions(MANY)
+  const all = addMany(sessions)
+  t.ok(sessions.isFull('ada'))
+  t.strictSame(drain(sessions), byLastAccess(all))
+  t.notOk(sessions.isFull('ada'))
+})
+
+t.test('of many, those that were touched, closed or put into use since are not next', async (t) => {
+  const sessions = new PrincipalSessions(MANY)
+  const all = addMany(sessions)
+  const [touched, closed, called, streaming] = byLastAccess(all)
+  if (touched === undefined || closed === undefined || called === undefined || streaming === undefined) throw new Error('unreachable')
+  t.equal(sessions.nextToEvict('ada'), touched)
+  touched.lastAccessedAt = 1000
+  sessions.delete(closed)
+  called.activeRequests = 1
+  streaming.activeRequests = streaming.openStreams = 1
+  const drained = drain(sessions)
+  t.equal(drained.length, MANY - 2)
+  t.strictSame(drained.slice(-2), [touched, streaming])
+  t.ok(sessions.isFull('ada') === false && sessions.nextToEvict('ada') === undefined, 'the one that is called is left')
+})
+
+t.test('one of many that has left comes back with its place in the queue of all', async (t) => {
+  const sessions = new PrincipalSessions(MANY)
+  const all = addMany(sessions)
+  const [first, second] = byLastAccess(all)
+  const list = new ListNode()
+  first?.linkBefore(list)
+  if (first === undefined) throw new Error('unreachable')
+  first.activeRequests = 1
+  t.equal(sessions.nextToEvict('ada'), second)
+  t.notOk(first.isLinked, 'so that the end of the request brings both back')
+  first.activeRequests = 0
+  sessions.requeue(first)
+  t.equal(sessions.nextToEvict('ada'), first)
+})
+
+t.test('to come back changes nothing where there is no queue', async (t) => {
+  const sessions = new PrincipalSessions(2)
+  const [first, second, anonymous] = [record('1', 'ada', 1), record('2', 'ada', 2), record('3', undefined)]
+  for (const session of [first, second, anonymous]) sessions.add(session)
+  sessions.requeue(first)
+  sessions.requeue(anonymous)
+  t.strictSame(drain(sessions), [first, second])
 })
 
 t.test('without a limit nobody is full, and nothing is kept', async (t) => {
@@ -84,7 +171,7 @@ t.test('without a limit nobody is full, and nothing is kept', async (t) => {
   const session = record('1', 'ada')
   sessions.add(session)
   t.notOk(sessions.isFull('ada'))
-  t.equal(sessions.longestIdle('ada'), undefined)
+  t.equal(sessions.nextToEvict('ada'), undefined)
   sessions.delete(session)
 })
 
