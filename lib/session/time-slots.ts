@@ -151,7 +151,8 @@ export class TimeSlots {
 
   // A slot is made where no other is: as wide as all, but for what its neighbours have of that.
   #slotAt (time: number): Slot {
-    const index = this.#countUntil(time)
+    // From the end, where most of them come to.
+    const index = this.#slots.findLastIndex(({ start }) => start <= time) + 1
     const before = this.#slots[index - 1]
     if (before !== undefined && time < before.end) return before
     const start = time - time % this.#width
@@ -163,18 +164,6 @@ export class TimeSlots {
     this.#slots.splice(index, 0, added)
     if (this.#slots.length > this.#pruneAt) this.#prune(added)
     return added
-  }
-
-  // How many slots begin at that time or before.
-  #countUntil (time: number): number {
-    let low = 0
-    let high = this.#slots.length
-    while (low < high) {
-      const middle = (low + high) >> 1
-      if ((this.#slots[middle]?.start ?? Infinity) <= time) low = middle + 1
-      else high = middle
-    }
-    return low
   }
 
   // Sessions leave their slots without looking back, so empty ones are found here.

@@ -6,6 +6,7 @@ import { createCluster, type ClusterApp, type ClusterAppOptions } from '../helpe
 import { call, HttpClient, initialize, type Answer } from '../helpers/http-client.js'
 import { needsRedis, needsRedisServer, RedisServer, startRedis } from '../helpers/redis-server.js'
 import { ToolServer } from '../helpers/tool-server.js'
+import { until } from '../helpers/until.js'
 
 t.setTimeout(120_000)
 
@@ -108,6 +109,16 @@ t.test('on one Redis', needsRedis(), async (t) => {
     const kept = two.servers[0]?.subscriptions ?? []
     t.ok(kept.length > 10 && kept.length < 20, `${kept.length} are kept`)
     t.match(kept.at(-1), /^note:\/\/101\//)
+  })
+
+  t.test('a node that learns with an event that the session is not its own any more neither answers nor keeps it', async (t) => {
+    const one = await createNodes(t, redisUrl)({ resumable: {} })
+    const client = createClient(t, one)
+    await client.open()
+    for (const key of await one.redis.keys(`${one.prefix}session:*`)) await one.redis.hincrby(key, 'epoch', 1)
+    const answer = await client.post(call(2, 'echo', { text: 'hello' })).then((response) => response.end(), () => undefined)
+    t.notMatch(answer?.text ?? '', 'hello')
+    await until(() => one.app.sessionManager.get(client.sessionId) === undefined, 'the session is dropped')
   })
 
   t.test('a call goes on when the node that passed it on has lost its client', async (t) => {
