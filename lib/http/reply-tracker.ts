@@ -134,14 +134,18 @@ class TrackedReply implements ReplyRecord {
     this.kind = kind
     this.#sessions = sessions
     this.#running = running
-    running.add(this)
+    // Nobody asks for the app's own replies, but for those that a session is expected by.
+    if (kind !== 'request') running.add(this)
   }
 
   expect (session: Session): void {
-    if (this.#open > 0) this.expected = session
+    if (this.#open === 0) return
+    this.expected = session
+    if (this.kind === 'request') this.#running.add(this)
   }
 
   hold (session: Session): void {
+    if (this.kind === 'request' && this.expected !== undefined) this.#running.delete(this)
     this.expected = undefined
     this.session = session
     if (this.#open === 0) this.#sessions.release(session)
@@ -180,7 +184,7 @@ class TrackedReply implements ReplyRecord {
 
   endResponse (): void {
     this.isResponseOver = true
-    for (const callback of this.#onResponseEnd ?? []) callback()
+    this.#onResponseEnd?.forEach(call)
     this.#close()
   }
 
@@ -201,19 +205,23 @@ class TrackedReply implements ReplyRecord {
 
   // The client was gone before the work began.
   #resume (): void {
-    this.#running.add(this)
+    if (this.kind !== 'request') this.#running.add(this)
     if (this.session !== undefined) this.session = this.#sessions.acquire(this.session.id)
   }
 
   #close (): void {
     if (--this.#open > 0) return
-    this.#running.delete(this)
+    if (this.kind !== 'request' || this.expected !== undefined) this.#running.delete(this)
     this.expected = undefined
     this.#releaseStream?.()
     this.#releaseStream = undefined
     if (this.session !== undefined) this.#sessions.release(this.session)
-    for (const callback of this.#onOver ?? []) callback()
+    this.#onOver?.forEach(call)
   }
+}
+
+function call (callback: () => void): void {
+  callback()
 }
 
 /** The records that are not over, and how many of them are calls. */
