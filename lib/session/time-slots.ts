@@ -17,6 +17,9 @@ import type { SessionRecord } from './session-record.js'
 //       |        ->      |            |            |            |            |
 //   thousands        thousands      a few         one           e         f, g, h
 //
+// So that nobody has to wait for a split of all, a slot that many have come to ends before the next one who is younger
+// than all of them: that one opens another slot.
+//
 // In a slot of one millisecond all are equally old, so the first that still belongs there is the oldest: thousands
 // that were opened together are not looked at again. Four splits make milliseconds of an hour, and so often at most is
 // a session moved between its last touch and its end, however many there are.
@@ -25,7 +28,11 @@ interface Slot {
   /** The first millisecond that belongs to the slot. */
   readonly start: number
   /** The first millisecond after it. */
-  readonly end: number
+  end: number
+  /** How many sessions have come to it: no fewer than there are. */
+  arrivals: number
+  /** The latest time with which one has come. */
+  latest: number
   /** Head of the circular list of the sessions in the slot. */
   readonly head: ListNode
 }
@@ -40,6 +47,7 @@ interface Survey {
 const FEW_SLOTS = 128
 const FEW_SESSIONS = 64
 const PARTS = 64
+const FULL_SLOT = 1024
 
 /** Keeps sessions in the order of their last access, as far as somebody wants to know it. */
 export class TimeSlots {
@@ -66,7 +74,11 @@ export class TimeSlots {
 
   /** Adds a place that is in no list. */
   add (place: Place): void {
-    place.linkBefore(this.#slotAt(place.session.lastAccessedAt).head)
+    const { lastAccessedAt } = place.session
+    const slot = this.#slotAt(lastAccessedAt)
+    slot.arrivals++
+    slot.latest = Math.max(slot.latest, lastAccessedAt)
+    place.linkBefore(slot.head)
   }
 
   /** The place of the session that was accessed longest ago; of equally old ones that which came first. It stays. */
@@ -134,7 +146,7 @@ export class TimeSlots {
   #split (slot: Slot, oldest: number, newest: number): void {
     if (this.#markedSlot === slot) this.#removeMark()
     const isInstant = newest === oldest
-    const parts = isInstant ? [{ start: oldest, end: oldest + 1, head: slot.head }] : divide(slot, oldest, newest)
+    const parts = isInstant ? [{ start: oldest, end: oldest + 1, arrivals: slot.arrivals, latest: oldest, head: slot.head }] : divide(slot, oldest, newest)
     this.#slots.splice(0, 1, ...parts)
   }
 
@@ -154,11 +166,16 @@ export class TimeSlots {
     // From the end, where most of them come to.
     const index = this.#slots.findLastIndex(({ start }) => start <= time) + 1
     const before = this.#slots[index - 1]
-    if (before !== undefined && time < before.end) return before
+    if (before !== undefined && time < before.end) {
+      if (before.arrivals < FULL_SLOT || time <= before.latest) return before
+      before.end = time
+    }
     const start = time - time % this.#width
     const added: Slot = {
       start: Math.max(start, before?.end ?? start),
       end: Math.min(start + this.#width, this.#slots[index]?.start ?? Infinity),
+      arrivals: 0,
+      latest: -Infinity,
       head: new ListNode()
     }
     this.#slots.splice(index, 0, added)
@@ -180,7 +197,9 @@ function divide (slot: Slot, oldest: number, newest: number): Slot[] {
   for (let node = slot.head.next, next = node.next; isPlace(node); node = next, next = node.next) {
     const index = Math.floor((node.session.lastAccessedAt - oldest) / width)
     const start = oldest + index * width
-    const part = parts[index] ??= { start, end: Math.min(start + width, slot.end), head: new ListNode() }
+    const part = parts[index] ??= { start, end: Math.min(start + width, slot.end), arrivals: 0, latest: start, head: new ListNode() }
+    part.arrivals++
+    part.latest = Math.max(part.latest, node.session.lastAccessedAt)
     node.unlink()
     node.linkBefore(part.head)
   }
