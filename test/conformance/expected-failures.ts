@@ -1,5 +1,9 @@
+import { NOTHING_SHOWN } from './verdict.js'
+
 /** A check of the suite that may fail, because the suite or the SDK is at fault. */
 export interface ExpectedFailure {
+  /** How the endpoint answered, as `serve.ts` names it. */
+  mode: string
   revision: string
   scenario: string
   check: string
@@ -8,4 +12,10 @@ export interface ExpectedFailure {
 }
 
 /** Must stay as short as it is true: an entry whose check passes fails the run. */
-export const EXPECTED_FAILURES: readonly ExpectedFailure[] = []
+export const EXPECTED_FAILURES: readonly ExpectedFailure[] = ['auto', 'json'].map((mode) => ({
+  mode,
+  revision: '2025-11-25',
+  scenario: 'server-sse-polling',
+  check: NOTHING_SHOWN,
+  reason: 'the scenario is about streams that a client comes back to, and passes over what is answered with JSON'
+}))

@@ -1,5 +1,6 @@
-// Runs the official conformance suite against the fixture server, once per
-// protocol revision, and fails on anything that `expected-failures.ts` does not
+// npm run conformance -- [--mode auto]
+// Runs the official conformance suite against the fixture server, in each response mode and
+// once per protocol revision, and fails on anything that `expected-failures.ts` does not
 // list, as well as on anything in that list that has begun to pass.
 
 import { execFile } from 'node:child_process'
@@ -7,11 +8,11 @@ import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
-import { promisify } from 'node:util'
+import { parseArgs, promisify } from 'node:util'
 
 import { EXPECTED_FAILURES } from './expected-failures.js'
 import type { ExpectedFailure } from './expected-failures.js'
-import { serveConformance } from './serve.js'
+import { MODES, serveConformance } from './serve.js'
 import { judge } from './verdict.js'
 import type { Check } from './verdict.js'
 
@@ -59,12 +60,12 @@ async function runSuite (node: string, url: string, revision: string, signal: Ab
   }
 }
 
-function report (revision: string, { scenarios, stderr }: SuiteRun, excused: Set<ExpectedFailure>): number {
+function report (mode: string, revision: string, { scenarios, stderr }: SuiteRun, excused: Set<ExpectedFailure>): number {
   let failed = 0
   for (const [scenario, checks] of scenarios) {
-    const verdict = judge(revision, scenario, checks, EXPECTED_FAILURES)
+    const verdict = judge(mode, revision, scenario, checks, EXPECTED_FAILURES)
     const outcome = verdict.failures.length > 0 ? 'FAIL' : verdict.excused.length > 0 ? 'excused' : 'ok'
-    console.log(`${outcome.padEnd(8)}${revision}  ${scenario} (${verdict.passed} checks passed)`)
+    console.log(`${outcome.padEnd(8)}${mode}  ${revision}  ${scenario} (${verdict.passed} checks passed)`)
     for (const failure of verdict.failures) console.log(`          ${failure}`)
     for (const excuse of verdict.excused) {
       excused.add(excuse)
@@ -74,35 +75,39 @@ function report (revision: string, { scenarios, stderr }: SuiteRun, excused: Set
   }
   const expected = REVISIONS.get(revision)
   if (scenarios.size !== expected) {
-    console.log(`FAIL    ${revision}  ${scenarios.size} scenarios left a result, ${expected} should have\n${stderr}`)
+    console.log(`FAIL    ${mode}  ${revision}  ${scenarios.size} scenarios left a result, ${expected} should have\n${stderr}`)
     failed++
   }
   return failed
 }
 
-async function main (signal: AbortSignal): Promise<void> {
+async function main (modes: readonly string[], signal: AbortSignal): Promise<void> {
   const excused = new Set<ExpectedFailure>()
   let failed = 0
   let total = 0
   const node = await suiteNode(signal)
-  const server = await serveConformance()
-  try {
-    for (const revision of REVISIONS.keys()) {
-      const suite = await runSuite(node, server.url, revision, signal)
-      total += suite.scenarios.size
-      failed += report(revision, suite, excused)
+  for (const mode of modes) {
+    const server = await serveConformance(MODES.get(mode))
+    try {
+      for (const revision of REVISIONS.keys()) {
+        const suite = await runSuite(node, server.url, revision, signal)
+        total += suite.scenarios.size
+        failed += report(mode, revision, suite, excused)
+      }
+    } finally {
+      await server.close()
     }
-  } finally {
-    await server.close()
   }
-  for (const { revision, scenario, check } of EXPECTED_FAILURES.filter((entry) => !excused.has(entry))) {
-    console.log(`FAIL    ${revision}  ${scenario}: ${check} passes and is no longer to be expected to fail`)
+  for (const { mode, revision, scenario, check } of EXPECTED_FAILURES.filter((entry) => modes.includes(entry.mode) && !excused.has(entry))) {
+    console.log(`FAIL    ${mode}  ${revision}  ${scenario}: ${check} passes and is no longer to be expected to fail`)
     failed++
   }
-  console.log(`\n${total} scenarios run, ${failed} failed, ${excused.size} checks excused`)
+  console.log(`\n${total} scenarios run in ${modes.length} modes, ${failed} failed, ${excused.size} checks excused`)
   if (failed > 0) process.exitCode = 1
 }
 
+const { values: { mode } } = parseArgs({ options: { mode: { type: 'string' } } })
+if (mode !== undefined && !MODES.has(mode)) throw new Error(`There is no mode ${mode}, but ${[...MODES.keys()].join('; ')}`)
 const stop = new AbortController()
 for (const name of ['SIGINT', 'SIGTERM']) process.once(name, () => stop.abort())
-await main(stop.signal)
+await main(mode === undefined ? [...MODES.keys()] : [mode], stop.signal)
