@@ -6,20 +6,41 @@ import { setTimeout as wait } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
 import { createRoundRobinProxy } from '../../examples/round-robin-proxy.js'
+import type { McpSessionsOptions } from '../../index.js'
 import { cleanEnv } from './child.js'
+import type { IoredisMajor, RedisAddress } from './redis-client.js'
 import { freePort, killWithThisProcess } from './redis-server.js'
 
 // Longer than it takes a node to close, shorter than a hang, in milliseconds.
 const END_TIMEOUT = 25_000
 const NODE = fileURLToPath(new URL('../fixtures/cluster-node.ts', import.meta.url))
 
-export interface ClusterOptions {
-  /** One of a Redis on its own, more of a Redis Cluster. */
-  redisPorts: readonly number[]
+export interface ClusterOptions extends Omit<NodeSettings, 'port'> {
+  nodes?: number
+}
+
+/** How the node of test/fixtures/cluster-node.ts is set up. */
+export interface NodeSettings {
+  port: number
+  redis: RedisAddress
+  ioredis?: IoredisMajor
   /** Milliseconds. */
   lease: number
-  nodes?: number
+  /** Where the other nodes reach it. */
+  advertise?: string
   resumable?: boolean
+  plugin?: Pick<McpSessionsOptions, 'ttl' | 'cleanupInterval' | 'maxSessions' | 'drainTimeout'>
+  /** The level of its log. */
+  log?: string
+}
+
+/** What a node is told to do: answer with a report, or do nothing else for some milliseconds. */
+export type NodeOrder = { report: true } | { block: number }
+
+export interface NodeReport {
+  sessions: LocalSession[]
+  /** What keeps its event loop alive, by kind. */
+  resources: string[]
 }
 
 export interface LocalSession {
@@ -34,19 +55,23 @@ export class ClusterNode {
   readonly #env: NodeJS.ProcessEnv
   #child: ChildProcess | undefined
 
-  constructor (port: number, env: NodeJS.ProcessEnv) {
-    this.port = port
-    this.url = new URL(`http://127.0.0.1:${port}/mcp`)
-    this.#env = cleanEnv({ ...env, PORT: `${port}` })
+  constructor (...settings: [NodeSettings, ...NodeSettings[]]) {
+    this.port = settings[0].port
+    this.url = new URL(`http://127.0.0.1:${this.port}/mcp`)
+    this.#env = cleanEnv({ NODE_SETTINGS: JSON.stringify(settings) })
   }
 
   get pid (): number | undefined {
     return this.#child?.pid
   }
 
-  /** Resolves when it listens. After its end it can be started again, on the same port. */
-  async start (): Promise<void> {
-    const child = fork(NODE, { execArgv: ['--import', 'tsx'], env: this.#env })
+  /**
+   * Resolves when it listens. After its end it can be started again, on the same port.
+   *
+   * @param clockShift milliseconds by which its clock is wrong
+   */
+  async start (clockShift = 0): Promise<void> {
+    const child = fork(NODE, { execArgv: ['--import', 'tsx'], env: { ...this.#env, CLOCK_SHIFT: `${clockShift}` } })
     this.#child = child
     const guard = killWithThisProcess(child)
     child.once('exit', () => guard.kill('SIGKILL'))
@@ -72,14 +97,27 @@ export class ClusterNode {
     this.#child?.kill('SIGCONT')
   }
 
+  /** Its event loop stands still for that many milliseconds, and so does everything in it. */
+  block (ms: number): void {
+    this.#order({ block: ms })
+  }
+
   /** The sessions that live in this process; none when it has ended. */
   async sessions (): Promise<LocalSession[]> {
+    return (await this.report()).sessions
+  }
+
+  async report (): Promise<NodeReport> {
     const child = this.#child
-    if (child?.connected !== true) return []
+    if (child?.connected !== true) return { sessions: [], resources: [] }
     const answered = once(child, 'message')
-    child.send('sessions')
-    const [answer]: Array<{ sessions: LocalSession[] }> = await answered
-    return answer?.sessions ?? []
+    this.#order({ report: true })
+    const [answer]: NodeReport[] = await answered
+    return answer ?? { sessions: [], resources: [] }
+  }
+
+  #order (order: NodeOrder): void {
+    this.#child?.send(order)
   }
 }
 
@@ -123,10 +161,9 @@ export class TestCluster {
 }
 
 /** Nodes behind a proxy, all gone when the test is over. */
-export async function startCluster (t: Test, { redisPorts, lease, nodes: count = 3, resumable }: ClusterOptions): Promise<TestCluster> {
-  const env = { REDIS_PORTS: redisPorts.join(), LEASE: `${lease}`, ...(resumable && { RESUMABLE: 'yes' }) }
+export async function startCluster (t: Test, { nodes: count = 3, ...settings }: ClusterOptions): Promise<TestCluster> {
   const nodes: ClusterNode[] = []
-  for (let i = 0; i < count; i++) nodes.push(new ClusterNode(await freePort(), env))
+  for (let i = 0; i < count; i++) nodes.push(new ClusterNode({ ...settings, port: await freePort() }))
   t.teardown(() => Promise.all(nodes.map((node) => node.end('SIGKILL'))))
   await Promise.all(nodes.map((node) => node.start()))
 

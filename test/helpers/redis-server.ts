@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Cluster, Redis } from 'ioredis'
+import type { RedisAddress } from './redis-client.js'
 
 const children = new Set<ChildProcess>()
 const folders = new Set<string>()
@@ -14,8 +15,19 @@ process.on('exit', () => {
   for (const folder of folders) rmSync(folder, { recursive: true, force: true })
 })
 
-const installed = spawnSync('redis-server', ['--version']).status === 0
-const NOT_INSTALLED = 'redis-server is not installed: apt-get install redis-server, or brew install redis'
+export type RedisBinary = 'redis-server' | 'valkey-server'
+
+const HELP: Record<RedisBinary, string> = {
+  'redis-server': 'redis-server is not installed: apt-get install redis-server, or brew install redis',
+  'valkey-server': 'valkey-server is not installed: apt-get install valkey-server (of Debian 12: from bookworm-backports), or brew install valkey'
+}
+const found = new Map<RedisBinary, boolean>()
+
+function isInstalled (binary: RedisBinary): boolean {
+  const known = found.get(binary) ?? spawnSync(binary, ['--version']).status === 0
+  found.set(binary, known)
+  return known
+}
 
 export interface Skip { skip: string | false }
 
@@ -23,9 +35,9 @@ export interface Skip { skip: string | false }
  * Options for tap: tests that need a Redis of their own are skipped where there is none, and say so.
  * On CI a missing redis-server is a failure, at the first test that starts one.
  */
-export function needsRedisServer (): Skip {
-  const missing = !installed && process.env['CI'] !== 'true'
-  return { skip: missing && NOT_INSTALLED }
+export function needsRedisServer (binary: RedisBinary = 'redis-server'): Skip {
+  const missing = !isInstalled(binary) && process.env['CI'] !== 'true'
+  return { skip: missing && HELP[binary] }
 }
 
 /** The same, for tests that can also use the Redis at `REDIS_URL`. */
@@ -39,17 +51,20 @@ export interface RedisServerOptions {
   port?: number
   /** More arguments of redis-server. */
   args?: string[]
+  binary?: RedisBinary
 }
 
 /** A redis-server on 127.0.0.1, of this test alone. */
 export class RedisServer {
   readonly port: number
   readonly url: string
+  readonly #binary: RedisBinary
   readonly #args: string[]
   #child: ChildProcess | undefined
 
-  private constructor (port: number, { dir, args = [] }: RedisServerOptions) {
+  private constructor (port: number, { dir, args = [], binary = 'redis-server' }: RedisServerOptions) {
     this.port = port
+    this.#binary = binary
     this.url = `redis://127.0.0.1:${port}`
     const persistence = dir === undefined
       ? ['--appendonly', 'no']
@@ -67,18 +82,13 @@ export class RedisServer {
     return this.#child?.pid
   }
 
+  get address (): RedisAddress {
+    return { kind: 'alone', ports: [this.port] }
+  }
+
   /** Starts it again on the same port; its data are back if it has a `dir`. */
   async start (): Promise<void> {
-    if (!installed) throw new Error(NOT_INSTALLED)
-    const child = spawn('redis-server', this.#args, { stdio: ['ignore', 'pipe', 'inherit'] })
-    this.#child = child
-    children.add(child)
-    const guard = killWithThisProcess(child)
-    child.once('exit', () => {
-      children.delete(child)
-      guard.kill('SIGKILL')
-    })
-    await waitForAnswer(this.url, child)
+    this.#child = await launchRedis(this.#binary, this.#args, this.url)
   }
 
   stop (): Promise<void> {
@@ -99,13 +109,30 @@ export class RedisServer {
   }
 
   async #end (signal: NodeJS.Signals): Promise<void> {
-    const child = this.#child
-    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return
-    const exited = once(child, 'exit')
-    child.kill(signal)
-    child.kill('SIGCONT')
-    await exited
+    if (this.#child !== undefined) await endRedis(this.#child, signal)
   }
+}
+
+/** Starts a server that does not outlive this process, and resolves when it answers. */
+export async function launchRedis (binary: RedisBinary, args: readonly string[], url: string): Promise<ChildProcess> {
+  if (!isInstalled(binary)) throw new Error(HELP[binary])
+  const child = spawn(binary, args, { stdio: ['ignore', 'ignore', 'inherit'] })
+  children.add(child)
+  const guard = killWithThisProcess(child)
+  child.once('exit', () => {
+    children.delete(child)
+    guard.kill('SIGKILL')
+  })
+  await waitForAnswer(url, child)
+  return child
+}
+
+export async function endRedis (child: ChildProcess, signal: NodeJS.Signals): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return
+  const exited = once(child, 'exit')
+  child.kill(signal)
+  child.kill('SIGCONT')
+  await exited
 }
 
 /** A server of its own, or the one at `REDIS_URL`: give the keys a prefix that nobody else has. */
@@ -129,12 +156,13 @@ export class RedisClusterServers {
     this.nodes = servers.map(({ port }) => ({ host: '127.0.0.1', port }))
   }
 
-  static async start (): Promise<RedisClusterServers> {
+  static async start (binary?: RedisBinary): Promise<RedisClusterServers> {
     const ports = await freePorts(6)
     const folder = mkdtempSync(join(tmpdir(), 'redis-cluster-'))
     folders.add(folder)
     const servers = await Promise.all([0, 1, 2].map(i => RedisServer.start({
       port: Number(ports[i]),
+      ...(binary !== undefined && { binary }),
       args: [
         '--cluster-enabled', 'yes',
         '--cluster-port', `${ports[i + 3]}`,
@@ -145,6 +173,10 @@ export class RedisClusterServers {
     const cluster = new RedisClusterServers(servers, folder)
     await cluster.#join(ports)
     return cluster
+  }
+
+  get address (): RedisAddress {
+    return { kind: 'cluster', ports: this.servers.map(({ port }) => port) }
   }
 
   connect (options: ConstructorParameters<typeof Cluster>[1] = {}): Cluster {
@@ -167,7 +199,7 @@ export class RedisClusterServers {
         await client.call('CLUSTER', 'SET-CONFIG-EPOCH', i + 1)
         if (i > 0) await client.call('CLUSTER', 'MEET', '127.0.0.1', Number(ports[0]), Number(ports[3]))
       }
-      await until('the Redis Cluster', async () => {
+      await whenUp('the Redis Cluster', async () => {
         const infos = await Promise.all(clients.map(client => client.call('CLUSTER', 'INFO')))
         return infos.every(info => /cluster_state:ok[^]*cluster_known_nodes:3/.test(String(info)))
       })
@@ -196,7 +228,7 @@ async function waitForAnswer (url: string, child: ChildProcess): Promise<void> {
   }
 }
 
-async function until (what: string, check: () => Promise<boolean>): Promise<void> {
+export async function whenUp (what: string, check: () => Promise<boolean>): Promise<void> {
   const deadline = Date.now() + 20_000
   while (!await check()) {
     if (Date.now() > deadline) throw new Error(`${what} did not come up`)
@@ -208,7 +240,7 @@ export async function freePort (): Promise<number> {
   return Number((await freePorts(1))[0])
 }
 
-async function freePorts (count: number): Promise<number[]> {
+export async function freePorts (count: number): Promise<number[]> {
   const servers = Array.from({ length: count }, () => createServer().listen(0, '127.0.0.1'))
   const ports = await Promise.all(servers.map(async server => {
     await once(server, 'listening')

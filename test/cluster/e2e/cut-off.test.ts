@@ -17,7 +17,7 @@ interface Count {
 t.test('a node that was cut off drops what others have taken over, and two never serve one session', needsRedisServer(), async (t) => {
   const redis = await RedisServer.start()
   t.teardown(() => redis.stop())
-  const cluster = await startCluster(t, { redisPorts: [redis.port], lease: LEASE })
+  const cluster = await startCluster(t, { redis: redis.address, lease: LEASE })
   const [frozen, ...others] = [cluster.node(0), cluster.node(1), cluster.node(2)]
   const ids = await Promise.all(Array.from({ length: 4 }, () => openSession(frozen.url)))
   const counts = new Map(ids.map((id): [string, Count[]] => [id, []]))

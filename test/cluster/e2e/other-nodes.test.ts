@@ -12,7 +12,7 @@ t.setTimeout(120_000)
 t.test('events that one node has sent are resumed on another', needsRedisServer(), async (t) => {
   const redis = await RedisServer.start()
   t.teardown(() => redis.stop())
-  const cluster = await startCluster(t, { redisPorts: [redis.port], lease: LEASE, resumable: true })
+  const cluster = await startCluster(t, { redis: redis.address, lease: LEASE, resumable: true })
   const [owner, other, third] = [cluster.node(0), cluster.node(1), cluster.node(2)]
   const id = await openSession(owner.url)
   const log = async (node: ClusterNode, ...values: string[]): Promise<void> => {
@@ -61,7 +61,7 @@ t.test('events that one node has sent are resumed on another', needsRedisServer(
 t.test('a stranger gets the same answer everywhere', needsRedisServer(), async (t) => {
   const redis = await RedisServer.start()
   t.teardown(() => redis.stop())
-  const { nodes } = await startCluster(t, { redisPorts: [redis.port], lease: LEASE })
+  const { nodes } = await startCluster(t, { redis: redis.address, lease: LEASE })
   const [home] = nodes
   if (home === undefined) throw new Error('No node')
   const alice = { authorization: 'alice' }

@@ -32,7 +32,7 @@ for (const [what, outage] of Object.entries(outages)) {
 async function testOutage (t: Test, { begin, end, persistent = false }: Outage): Promise<void> {
   const redis = await RedisServer.start(persistent ? { dir: temporaryFolder(t) } : {})
   t.teardown(() => redis.kill())
-  const cluster = await startCluster(t, { redisPorts: [redis.port], lease: LEASE, nodes: 2 })
+  const cluster = await startCluster(t, { redis: redis.address, lease: LEASE, nodes: 2 })
   const id = await openSession(cluster.node(0).url)
   const changed = await openSession(cluster.node(0).url)
   for (const each of [id, changed]) t.equal(readAnswer((await call(cluster, 1, each, 'count')).body), 1, 'the other node passes requests on')

@@ -8,7 +8,7 @@ t.setTimeout(180_000)
 t.test('a rolling restart loses no session and fails no request', needsRedisServer(), async (t) => {
   const redis = await RedisServer.start()
   t.teardown(() => redis.stop())
-  const cluster = await startCluster(t, { redisPorts: [redis.port], lease: 3000 })
+  const cluster = await startCluster(t, { redis: redis.address, lease: 3000 })
   const clients = await connectClients(t, cluster.url, 20, cluster.nodes)
   const ids = idsOf(clients)
   const counts = clients.map(() => 0)

@@ -2,6 +2,7 @@
 import { ElicitRequestSchema, LoggingMessageNotificationSchema, ToolListChangedNotificationSchema } from '@modelcontextprotocol/sdk/types.js'
 import t, { type Test } from 'tap'
 import { connectClients, eventually, idsOf, readAnswer, send, startCluster, TestClient, toolCall, type TestCluster } from '../../helpers/cluster.js'
+import type { RedisAddress } from '../../helpers/redis-client.js'
 import { needsRedisServer, RedisClusterServers, RedisServer } from '../../helpers/redis-server.js'
 
 // A node waits for Redis for a third of it: long enough for 100 clients at once on a small machine.
@@ -15,17 +16,17 @@ t.setTimeout(200_000)
 t.test('on Redis', needsRedisServer(), async (t) => {
   const redis = await RedisServer.start()
   t.teardown(() => redis.stop())
-  await testCluster(t, [redis.port])
+  await testCluster(t, redis.address)
 })
 
 t.test('on Redis Cluster', needsRedisServer(), async (t) => {
   const redis = await RedisClusterServers.start()
   t.teardown(() => redis.stop())
-  await testCluster(t, redis.nodes.map(({ port }) => port))
+  await testCluster(t, redis.address)
 })
 
-async function testCluster (t: Test, redisPorts: number[]): Promise<void> {
-  const cluster = await startCluster(t, { redisPorts, lease: LEASE })
+async function testCluster (t: Test, redis: RedisAddress): Promise<void> {
+  const cluster = await startCluster(t, { redis, lease: LEASE })
   await t.test('each client sees one server', (t) => testOneServer(t, cluster))
   await t.test('messages of the server arrive wherever they were asked for', (t) => testMessages(t, cluster))
   await t.test('the sessions of a node that is killed live on', (t) => testKill(t, cluster))
