@@ -4,16 +4,18 @@ import neostandard, { resolveIgnoresFromGitignore } from 'neostandard'
 // do not know each other; they meet in contracts that `http` owns.
 const layers = {
   base: [],
-  session: ['base'],
-  http: ['base', 'session'],
-  endpoint: ['base', 'session', 'http'],
-  cluster: ['base', 'session', 'http'],
-  plugin: ['base', 'session', 'http', 'endpoint', 'cluster']
+  observe: ['base'],
+  session: ['base', 'observe'],
+  http: ['base', 'observe', 'session'],
+  endpoint: ['base', 'observe', 'session', 'http'],
+  cluster: ['base', 'observe', 'session', 'http'],
+  plugin: ['base', 'observe', 'session', 'http', 'endpoint', 'cluster']
 }
 
 // What a folder does not know of, beside the other folders.
 const strangers = {
   base: ['fastify', '@modelcontextprotocol/', 'ioredis'],
+  observe: ['fastify', '@modelcontextprotocol/', 'ioredis'],
   session: ['fastify', '@modelcontextprotocol/', 'ioredis'],
   http: ['@modelcontextprotocol/', 'ioredis'],
   endpoint: ['ioredis'],

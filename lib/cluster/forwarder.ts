@@ -4,6 +4,8 @@ import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import { Readable } from 'node:stream'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { Agent, type Dispatcher } from 'undici'
+import type { ForwardMessage } from '../observe/channels.js'
+import { traceForward, type Trace } from '../observe/trace.js'
 import type { Peer } from './directory.js'
 
 /** How a node shows the owner of a session that it, and not a client, has passed the request on: a signature. */
@@ -59,17 +61,22 @@ export class Forwarder {
     if (hop.signal?.aborted) return false
     const body = new RequestBody(request.raw)
     const hangUp = new HangUp(reply, hop.signal)
+    const headers = forwardHeaders(request, hop)
+    const trace = traceHop(request, hop, headers)
+    const send = (): Promise<Dispatcher.ResponseData> => this.#agent.request({
+      origin: hop.to.url,
+      path: request.originalUrl,
+      method: request.method,
+      headers,
+      body: body.isEmpty ? null : body,
+      signal: hangUp
+    })
     let answer: Dispatcher.ResponseData
     try {
-      answer = await this.#agent.request({
-        origin: hop.to.url,
-        path: request.originalUrl,
-        method: request.method,
-        headers: forwardHeaders(request, hop),
-        body: body.isEmpty ? null : body,
-        signal: hangUp
-      })
+      answer = await (trace === undefined ? send() : trace.run(send))
+      trace?.end({ statusCode: answer.statusCode })
     } catch (error) {
+      trace?.end({ error })
       hangUp.release()
       if (reply.raw.destroyed) throw new ForwardError('The client has gone away', error)
       if (body.wasRead) throw new ForwardError('The node that owns the session failed', error)
@@ -96,6 +103,10 @@ export function isForwarded (request: FastifyRequest, { node, secret }: { node: 
   const expected = Buffer.from(sign(request, node, secret))
   const given = Buffer.from(header)
   return given.length === expected.length && timingSafeEqual(given, expected)
+}
+
+function traceHop ({ method, server, headers: { 'mcp-session-id': id } }: FastifyRequest, { to: { url } }: Hop, headers: IncomingHttpHeaders): Trace<ForwardMessage> | undefined {
+  return traceForward(() => ({ sessions: server.sessionManager, sessionId: String(id), url, method, headers }))
 }
 
 /** Bound to the request and to the node it is for: of no use for any other. */

@@ -1,4 +1,5 @@
 import type { SessionState } from '../http/session-cluster.js'
+import { channels } from '../observe/channels.js'
 import type { SessionManager } from '../session/session-manager.js'
 import type { CloseReason, Session } from '../session/session.js'
 import { DirectoryUnavailableError, SessionLostError, type Changes, type Directory, type Liveness, type StoredSession } from './directory.js'
@@ -134,7 +135,10 @@ export class OwnedSessions {
     } finally {
       this.#adopting.delete(stored.id)
     }
-    return this.#sessions.get(stored.id)
+    const session = this.#sessions.get(stored.id)
+    const takenOver = channels['session.taken-over']
+    if (session !== undefined && takenOver.hasSubscribers) takenOver.publish({ sessions: this.#sessions, session })
+    return session
   }
 
   /** The epoch at which this node holds the session: 0 if it does not. A new session is written to the directory first. Rejects as `settle` does. */
@@ -219,8 +223,14 @@ export class OwnedSessions {
     await owned.settling?.catch(() => {})
     if (reason === 'shutdown') await this.#writeLast(owned)
     if (owned.epoch === 0) return
-    if (reason === 'shutdown') await this.#outbox.release(toLiveness(owned))
+    if (reason === 'shutdown') await this.#handOver(owned)
     else await this.#outbox.remove(owned.session.id, owned.epoch)
+  }
+
+  async #handOver (owned: OwnedSession): Promise<void> {
+    await this.#outbox.release(toLiveness(owned))
+    const handedOver = channels['session.handed-over']
+    if (handedOver.hasSubscribers) handedOver.publish({ sessions: this.#sessions, session: owned.session })
   }
 
   // The next owner has to find what this one has not written yet.

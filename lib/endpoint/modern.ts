@@ -1,9 +1,12 @@
 import type { FastifyRequest } from 'fastify'
+import type { CallMessage } from '../observe/channels.js'
+import { traceCall, type Trace } from '../observe/trace.js'
 import { ShuttingDownError } from '../base/errors.js'
 import { hasSessions, SESSION_REVISIONS } from '../http/protocol-revision.js'
 import type { PluginContext } from '../http/plugin-context.js'
 import { readAuthInfo } from './auth-info.js'
 import type { ModernFetch, ResolvedEndpointOptions } from './options.js'
+import { isObject } from './transport/json-rpc.js'
 import type { Incoming } from './transport/session-transport.js'
 import { toWebRequest } from './web-request.js'
 import { sendWebResponse } from './web-response.js'
@@ -46,10 +49,14 @@ export class ModernRequests {
     if (isStream) record.endWith(() => abort.abort())
     record.onResponseEnd(() => { if (!reply.raw.writableEnded) abort.abort() })
     const authInfo = readAuthInfo(request)
-    const response = await this.#fetch(toWebRequest(request, abort.signal), {
+    const fetch = this.#fetch
+    const serve = async (): Promise<Response> => await fetch(toWebRequest(request, abort.signal), {
       parsedBody: request.body,
       ...(authInfo !== undefined && { authInfo })
     })
+    const trace = traceModern(request)
+    record.onOver(() => trace?.end(describeOutcome(reply.raw.statusCode)))
+    const response = await (trace === undefined ? serve() : trace.run(serve))
     await sendWebResponse(reply, response, this.#stream)
   }
 }
@@ -68,6 +75,22 @@ function toUnsupportedRevision ({ body, headers }: FastifyRequest): object {
     },
     id: readId(body)
   }
+}
+
+// Undefined: nobody listens, or it asks for nothing.
+function traceModern ({ body, headers, server }: FastifyRequest): Trace<CallMessage> | undefined {
+  const id = readId(body)
+  const method = readKey(body, 'method')
+  if (id === null || typeof method !== 'string') return undefined
+  const params = readKey(body, 'params')
+  return traceCall(() => ({
+    sessions: server.sessionManager, session: undefined, method, id, params: isObject(params) ? params : undefined, headers
+  }))
+}
+
+// The answer is a stream of bytes here, and not looked into.
+function describeOutcome (statusCode: number): Partial<CallMessage> {
+  return statusCode < 400 ? {} : { error: { code: statusCode, message: `Answered with ${statusCode}` } }
 }
 
 function readClaim (body: unknown): unknown {

@@ -5,6 +5,7 @@ import type { EventLog } from '../http/event-log.js'
 import type { PluginContext } from '../http/plugin-context.js'
 import { negotiateRevision } from '../http/protocol-revision.js'
 import { hasResponseEnded } from '../http/response-end.js'
+import { channels } from '../observe/channels.js'
 import type { Session, SessionOrigin } from '../session/session.js'
 import { hashSessionId } from '../session/session-id.js'
 import { ClientSetup } from './client-setup.js'
@@ -128,6 +129,8 @@ export class SessionRuntimes {
       if (unanswered.length > 0) {
         this.#log.warn(`The new MCP server of session ${hashSessionId(session.id)} has not answered yet: ${[...new Set(unanswered)].join(', ')}`)
       }
+      const restored = channels['session.restored']
+      if (restored.hasSubscribers) restored.publish({ sessions: this.#context.sessions, session, unanswered })
       return runtime
     } catch (error) {
       this.#close(session)

@@ -1,6 +1,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
 import { retryAfterOf, toJsonRpcError, type SessionError } from '../base/errors.js'
 import { asError } from '../base/safe-call.js'
+import { channels } from '../observe/channels.js'
 import { hashSessionId, isSessionId, SESSION_HEADER } from '../session/session-id.js'
 
 /** The body of a rejection, or a promise of it. What it throws or rejects with is a fault of the app, and answers 500. */
@@ -73,6 +74,7 @@ export class Rejections {
     if (this.#rejected.get(reply) === error) return
     this.#rejected.set(reply, error)
     logRejection(request, error)
+    publishRejection(request, error)
     reply.code(error.statusCode)
     const seconds = retryAfterOf(error)
     if (seconds !== undefined) reply.header('retry-after', seconds)
@@ -117,6 +119,13 @@ function logRejection ({ headers, log }: FastifyRequest, { code, statusCode, mes
     get sessionId () { return isSessionId(id) ? hashSessionId(id) : undefined }
   }
   log.info(fields, `Request rejected: ${message}`)
+}
+
+function publishRejection ({ headers, server }: FastifyRequest, { code, statusCode, message }: SessionError): void {
+  const rejected = channels['request.rejected']
+  if (!rejected.hasSubscribers) return
+  const id = headers[SESSION_HEADER]
+  rejected.publish({ sessions: server.sessionManager, code, statusCode, message, sessionId: isSessionId(id) ? id : undefined })
 }
 
 function nameRoute (method: string | string[], url: string): string {

@@ -6,6 +6,7 @@ import type { ILogger, LogLevel } from '../base/logger.js'
 import { checkBoolean, checkCount, checkFunction, checkMethod, checkMilliseconds, checkNames, checkTimer, clampToTimer } from '../base/option-checks.js'
 import { fail, succeed, type Result } from '../base/result.js'
 import { asError, runGuarded } from '../base/safe-call.js'
+import { channels } from '../observe/channels.js'
 import { IdleQueue } from './idle-queue.js'
 import { copyMetadata, describeKeys } from './metadata.js'
 import { PrincipalSessions } from './principal-sessions.js'
@@ -285,7 +286,7 @@ export class SessionManager extends EventEmitter<SessionEvents> {
     this.#log('info', () => `All sessions cleared: ${removed} session(s) removed`)
   }
 
-  #open (verb: string, id: string, metadata: SessionMetadata | undefined, origin: RestoredOrigin | undefined): void {
+  #open (verb: 'created' | 'registered', id: string, metadata: SessionMetadata | undefined, origin: RestoredOrigin | undefined): void {
     const copy = metadata === undefined ? undefined : copyMetadata(metadata)
     const replaced = this.#sessions.get(id)
     // The new one takes the place of the one that had its id.
@@ -296,6 +297,10 @@ export class SessionManager extends EventEmitter<SessionEvents> {
     this.#ofPrincipal.add(session)
     this.#idle.add(session)
     this.#log('info', () => `Session ${verb}: ${this.#formatId(id)}${describeKeys(copy)}`)
+    // Before anybody can close it: each session is created once there, and then closed once.
+    if (replaced !== undefined) this.#publishEnd(replaced, 'replaced')
+    const created = channels['session.created']
+    if (created.hasSubscribers) created.publish({ sessions: this, session, how: origin?.createdAt === undefined ? verb : 'adopted' })
     if (replaced !== undefined) this.#emit('closed', replaced, 'replaced')
     // A listener of the one that was replaced may have closed it again.
     if (this.#isTracked(session)) this.#emit('created', session)
@@ -369,8 +374,14 @@ export class SessionManager extends EventEmitter<SessionEvents> {
   #close (session: SessionRecord, reason: CloseReason): boolean {
     if (!this.#isTracked(session)) return false
     this.#forget(session)
+    this.#publishEnd(session, reason)
     this.#emit('closed', session, reason)
     return true
+  }
+
+  #publishEnd (session: SessionRecord, reason: CloseReason): void {
+    const closed = channels['session.closed']
+    if (closed.hasSubscribers) closed.publish({ sessions: this, session, reason, age: Date.now() - session.createdAt })
   }
 
   #forget (session: SessionRecord): void {

@@ -2,9 +2,9 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { ROOT } from './child.js'
 
-/** A TypeScript block of the README. */
+/** A TypeScript block of the README, or of another document. */
 export interface ReadmeBlock {
-  /** The line of the README that it begins on. */
+  /** The line of the document that it begins on. */
   readonly line: number
   readonly code: string
   /** What its reader has already: `<!-- uses: app, session -->` stands above the block. */
@@ -12,7 +12,11 @@ export interface ReadmeBlock {
 }
 
 export function readReadme (): string {
-  return readFileSync(join(ROOT, 'README.md'), 'utf8')
+  return readDocument('README.md')
+}
+
+export function readDocument (path: string): string {
+  return readFileSync(join(ROOT, path), 'utf8')
 }
 
 export function findBlocks (markdown: string): ReadmeBlock[] {

@@ -1,4 +1,5 @@
 import type { FastifyReply } from 'fastify'
+import type { CallTrace } from './call-trace.js'
 import { toErrorAnswer, type Answer, type JSONRPCMessage, type RequestId } from './json-rpc.js'
 import type { Outlet } from './outlet.js'
 import { PostStream, type PostStreamOptions } from './post-stream.js'
@@ -9,6 +10,8 @@ export interface Call {
   readonly clientId: RequestId
   /** What the server calls it: another id, while the client's is taken by a call that is in flight. */
   readonly serverId: RequestId
+  /** Undefined: nobody listens. */
+  readonly trace?: CallTrace | undefined
 }
 
 /**
@@ -100,7 +103,9 @@ export class Exchange {
     const data = JSON.stringify(own)
     if (this.#stream !== undefined) this.#emitAnswer(call, data)
     else this.#answers.push(data)
-    return this.#finishIfOver()
+    const sent = this.#finishIfOver()
+    call.trace?.answer(answer)
+    return sent
   }
 
   /** A message on the way to the answer. */
@@ -117,6 +122,7 @@ export class Exchange {
     } else {
       this.outlet.note(this.#pending())
     }
+    call.trace?.cancel()
     return this.#finishIfOver()
   }
 

@@ -5,9 +5,11 @@ import { InvalidRequestError, NotAcceptableError, SessionNotFoundError, Unsuppor
 import type { EventLog, Resumption } from '../../http/event-log.js'
 import { DEFAULT_REVISION, SESSION_REVISIONS } from '../../http/protocol-revision.js'
 import type { ReplyRecord } from '../../http/reply-tracker.js'
+import { channels } from '../../observe/channels.js'
 import { readAuthInfo } from '../auth-info.js'
 import { EventStream, sendEvents } from './event-stream.js'
 import { formatEvent } from './event-format.js'
+import { traceRequest } from './call-trace.js'
 import { Exchange, type AnswerMode, type Call } from './exchange.js'
 import { isAnswer, isRequest, readMessages, toErrorAnswer, type Answer, type JSONRPCMessage, type JSONRPCRequest, type RequestId } from './json-rpc.js'
 import { readAccept, requireAccepted, type Accepted } from './media-types.js'
@@ -234,13 +236,15 @@ export class SessionTransport implements Transport {
       return
     }
     const exchange = this.#createExchange(incoming, accepted, options)
-    const calls = requests.map((request) => this.#createCall(request, exchange))
+    const calls = requests.map((request) => this.#createCall(request, exchange, incoming.request))
     const context = this.#createCallContext(incoming.request, exchange)
     exchange.begin()
     let next = 0
     for (const message of messages) {
       const call = isRequest(message) ? calls[next++] : undefined
-      this.#handle(call === undefined || call.serverId === call.clientId ? message : { ...message, id: call.serverId }, context)
+      const own = call === undefined || call.serverId === call.clientId ? message : { ...message, id: call.serverId }
+      if (call?.trace === undefined) this.#handle(own, context)
+      else call.trace.run(() => this.#handle(own, context))
     }
     // It may have gone already: not before there is something to cancel.
     incoming.record.onResponseEnd(() => this.#disconnect(exchange))
@@ -295,10 +299,10 @@ export class SessionTransport implements Transport {
     return !json || responseMode === 'sse' || log !== undefined ? 'events' : 'auto'
   }
 
-  #createCall (request: JSONRPCRequest, exchange: Exchange): OwnCall {
+  #createCall (request: JSONRPCRequest, exchange: Exchange, carrier: FastifyRequest): OwnCall {
     let serverId = request.id
     for (let alias = 1; this.#calls.has(serverId); alias++) serverId = `${this.#mark}/${alias}/${request.id}`
-    const call = { clientId: request.id, serverId, exchange }
+    const call = { clientId: request.id, serverId, exchange, trace: traceRequest(request, carrier) }
     this.#calls.set(serverId, call)
     exchange.add(call)
     return call
@@ -433,5 +437,7 @@ function endUnless (mayListen: Promise<boolean>, stream: EventStream): void {
 }
 
 function logCut (request: FastifyRequest, waiting: number): void {
+  const cut = channels['stream.cut']
+  if (cut.hasSubscribers) cut.publish({ sessions: request.server.sessionManager, session: request.mcpSession ?? undefined, bytes: waiting })
   request.log.warn({ waiting }, 'A stream was cut off: its client reads too slowly or not at all, see the option maxBuffered')
 }
