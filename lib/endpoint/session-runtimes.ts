@@ -125,9 +125,9 @@ export class SessionRuntimes {
   async #revive (session: Session, request: FastifyRequest, setup: ClientSetup): Promise<SessionRuntime> {
     try {
       const runtime = await this.#start({ session, request, restored: true }, setup)
-      const unanswered = await runtime.replay(request, setup)
+      const unanswered = Array.from(new Set(await runtime.replay(request, setup)))
       if (unanswered.length > 0) {
-        this.#log.warn(`The new MCP server of session ${hashSessionId(session.id)} has not answered yet: ${[...new Set(unanswered)].join(', ')}`)
+        this.#log.warn({ sessionId: hashSessionId(session.id), unanswered }, 'The new MCP server of a session has not answered all yet')
       }
       const restored = channels['session.restored']
       if (restored.hasSubscribers) restored.publish({ sessions: this.#context.sessions, session, unanswered })
@@ -193,7 +193,7 @@ export class SessionRuntimes {
     return {
       maxBytes: this.#options.maxSetup,
       onForget: () => {
-        if (!isLogged) this.#log.warn(`Session ${hashSessionId(id)} has too many subscriptions. The oldest will not be there on another node`)
+        if (!isLogged) this.#log.warn({ sessionId: hashSessionId(id) }, 'A session has too many subscriptions. The oldest will not be there on another node')
         isLogged = true
       }
     }
@@ -214,7 +214,7 @@ export class SessionRuntimes {
   }
 
   #logCloseFailure (error: Error, session: Session): void {
-    this.#log.error(error, `Closing the MCP server of session ${hashSessionId(session.id)} failed`)
+    this.#log.error({ err: error, sessionId: hashSessionId(session.id) }, 'Closing the MCP server of a session failed')
   }
 }
 

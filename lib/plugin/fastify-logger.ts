@@ -12,11 +12,11 @@ const pinoLevels = {
   emergency: 'fatal'
 } as const satisfies Record<LogLevel, keyof FastifyBaseLogger>
 
-/** An `ILogger` over the logger of a Fastify instance. */
-export function createFastifyLogger (log: FastifyBaseLogger): ILogger {
+/** An `ILogger` over the logger of a Fastify instance, for what goes wrong: what happens to sessions, `logSessions` says with fields. */
+export function createFailureLogger (log: FastifyBaseLogger): ILogger {
   return {
     sendLog ({ level, data, logger }) {
-      log[pinoLevels[level]]({ logger }, String(data))
+      if (level !== 'info') log[pinoLevels[level]]({ logger }, String(data))
     }
   }
 }

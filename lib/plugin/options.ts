@@ -19,7 +19,7 @@ export interface McpSessionsOptions {
   maxSessionsPerPrincipal?: number | undefined
   /** Who is calling; a session answers only to the principal that opened it. Default: all are anonymous. */
   identify?: Identify | undefined
-  /** Where the life of sessions is logged. Default: the app's log. Session ids come to it hashed. */
+  /** Where the life of sessions is logged, as lines of text. Default: the app's log, with fields. Session ids come to it hashed. */
   logger?: ILogger | undefined
   /** Builds the body of a rejection, sync or async. Default: a JSON-RPC error, or what the app's own error handler sends. */
   errorResponseBuilder?: ErrorResponseBuilder | undefined

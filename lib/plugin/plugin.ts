@@ -4,7 +4,8 @@ import './augmentation.js'
 import { findOwnUrl } from '../cluster/advertise.js'
 import type { ClusterNode } from '../cluster/cluster-node.js'
 import type { ClusterOptions } from '../cluster/options.js'
-import { createFastifyLogger } from './fastify-logger.js'
+import { createFailureLogger } from './fastify-logger.js'
+import { logSessions } from './session-log.js'
 import { resolveOptions, type McpSessionsOptions } from './options.js'
 import { createWriteBarrier } from '../http/write-barrier.js'
 import { Connections } from '../http/connections.js'
@@ -18,11 +19,12 @@ import { Shutdown } from '../http/shutdown.js'
 
 async function mcpSessionsPlugin (fastify: FastifyInstance, options: McpSessionsOptions): Promise<void> {
   const resolved = resolveOptions(options)
-  const { cleanupInterval, maxSessionsPerPrincipal, logger = createFastifyLogger(fastify.log) } = options
+  const { cleanupInterval, maxSessionsPerPrincipal, logger = createFailureLogger(fastify.log) } = options
   const { enabled, ttl, maxSessions, drainTimeout, rejections } = resolved
   const sessions = new SessionManager({
     ttl, cleanupInterval, maxSessions, maxSessionsPerPrincipal, logger, formatId: hashSessionId
   })
+  const endLog = options.logger === undefined ? logSessions(sessions, fastify.log) : undefined
   const replies = new ReplyTracker(sessions)
   const node = options.cluster === undefined ? undefined : await joinCluster(fastify, sessions, ttl, options.cluster)
   const shutdown = new Shutdown({ sessions, replies, connections: new Connections(fastify.server), drainTimeout, successor: node })
@@ -44,6 +46,7 @@ async function mcpSessionsPlugin (fastify: FastifyInstance, options: McpSessions
   fastify.addHook('onClose', async function closeSessions () {
     await shutdown.finish()
     await node?.leave()
+    endLog?.()
   })
   if (!enabled) return
 

@@ -178,7 +178,7 @@ t.test('on one Redis', needsRedis(), async (t) => {
       t.match(await count(two, id), /^1 /)
       t.ok(performance.now() - sent < 3000, `after ${performance.now() - sent} ms`)
       t.match(two.built, [{ heard: ['initialized', 'warning', '+a:2'] }], 'and it has heard all')
-      t.equal(two.log.filter((line) => line.includes('has not answered yet: logging/setLevel')).length, 1)
+      t.equal(two.log.filter((line) => line.includes('"unanswered":["logging/setLevel"')).length, 1)
     })
   }
 

@@ -54,18 +54,43 @@ t.test("the app's log has a hash of every id, and no id", async (t) => {
   for (const id of ids.slice(0, -1)) t.ok(text.includes(hashOf(id)), `${id} is there as its hash`)
   t.notMatch(text, '"value"', 'and no value of the metadata is')
 
-  const entries = log.lines.map((line) => JSON.parse(line)).filter(({ logger }) => logger === 'SessionManager')
-  const [deleted = '', swept = '', , kept = ''] = ids.map(hashOf)
-  t.match(entries, [
-    { level: 30, msg: `Starting TTL cleanup (interval: ${TTL}ms, TTL: ${TTL}ms)` },
-    { level: 30, msg: `Session registered: ${deleted} (metadata: secret)` }
-  ])
+  const entries = log.lines.map((line) => JSON.parse(line))
+  const [deleted, swept = '', expired, kept = '', replaced, created] = ids.map(hashOf)
+  const opened = entries.filter(({ msg }) => msg === 'Session registered' || msg === 'Session created')
+  t.match(opened.map(({ sessionId }) => sessionId), [deleted, swept, expired, kept, replaced, created, replaced], 'each opening is a line')
+  const closed = entries.filter(({ reason }) => reason !== undefined)
+  t.strictSame(closed.map(({ sessionId, msg, reason, age }) => [sessionId, msg, reason, age]).sort(), [
+    [deleted, 'Session deleted', 'deleted', 0],
+    [replaced, 'Session replaced by another of the same id', 'replaced', 0],
+    [swept, 'Session expired', 'expired', 2 * TTL],
+    [expired, 'Session expired', 'expired', TTL + 1],
+    [replaced, 'Session expired', 'expired', 2 * TTL],
+    [created, 'Session expired', 'expired', 2 * TTL],
+    [kept, 'Session closed by the shutdown', 'shutdown', 2 * TTL]
+  ].sort(), 'each end is a line, with its reason and its age')
   const messages: string[] = entries.map(({ msg }) => msg)
-  t.ok(messages.includes(`Session cleaned up: ${deleted}`))
-  t.ok(messages.some((msg) => msg.startsWith('Cleanup completed: removed ') && msg.includes(swept)))
   t.ok(messages.includes(`Expiration handler failed for session ${swept}: Nothing is known of ${swept}, or of ${swept}`))
   t.ok(messages.includes(`A listener of "closed" failed: Cannot close ${kept}`))
-  t.ok(messages.includes('Stopped TTL cleanup'))
+})
+
+t.test('two apps in one process each log their own sessions, and none when they have closed', async (t) => {
+  const logs = [captureLog(), captureLog()]
+  const apps = await Promise.all(logs.map(async ({ stream }) => {
+    const app = Fastify({ logger: { stream } })
+    await app.register(mcpSessions)
+    return app
+  }))
+  for (const app of apps) app.sessionManager.create()
+  await Promise.all(apps.map((app) => app.close()))
+  for (const app of apps) app.sessionManager.create()
+  for (const { lines } of logs) t.equal(lines.filter((line) => line.includes('Session created')).length, 1)
+})
+
+t.test("an app's log that throws changes nothing", async (t) => {
+  const app = Fastify({ logger: { stream: { write () { throw new Error('full') } } } })
+  await app.register(mcpSessions)
+  app.sessionManager.create()
+  t.equal(app.sessionManager.getActiveSessionCount(), 1)
 })
 
 t.test('a logger of the user gets the same', async (t) => {

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { DirectoryUnavailableError } from '../directory.js'
 import { startPatience } from '../../base/patience.js'
+import { withoutArguments } from './redis-error.js'
 import { scripts, type ScriptName } from './scripts.js'
 
 interface ScanningNode {
@@ -113,7 +114,7 @@ export class RedisCommands {
           if (expired) late?.(reply)
           else resolve(reply)
         } catch (error) {
-          reject(new DirectoryUnavailableError('Redis failed', error))
+          reject(new DirectoryUnavailableError('Redis failed', withoutArguments(error)))
         } finally {
           endPatience()
         }

@@ -1,0 +1,34 @@
+// What is in an error of ioredis comes to logs with the error, whatever writes them.
+import Fastify from 'fastify'
+import { Redis } from 'ioredis'
+import { inspect } from 'node:util'
+import t from 'tap'
+import { RedisDirectory } from '../../../lib/cluster/redis/directory.js'
+import { withoutArguments } from '../../../lib/cluster/redis/redis-error.js'
+import { captureLog } from '../../helpers/log-lines.js'
+import { needsRedis, startRedis } from '../../helpers/redis-server.js'
+
+t.test('the arguments of a command that failed are nowhere in the error', needsRedis(), async (t) => {
+  const { url, stop } = await startRedis()
+  t.teardown(stop)
+  const redis = new Redis(url)
+  t.teardown(() => { redis.disconnect() })
+  const prefix = `test-${Date.now()}:`
+  const directory = new RedisDirectory({ redis, prefix, ttl: 1000, timeout: 1000 })
+  const [key] = directory.commands.sessionKeys('secret-id')
+  await redis.set(key, 'of a wrong type')
+  const error: unknown = await directory.update('secret-id', 1, { metadata: { key: 'secret-value' } }).catch((error: unknown) => error)
+  t.match(error, { name: 'DirectoryUnavailableError', cause: /WRONGTYPE/ })
+  const log = captureLog()
+  const app = Fastify({ logger: { stream: log.stream, serializers: { err: (error) => ({ all: inspect(error, { depth: 10, showHidden: true }), message: '', stack: '', type: '' }) } } })
+  app.log.error(error, 'with a serializer that writes all there is')
+  t.match(log.lines.join(''), 'WRONGTYPE')
+  t.notMatch(log.lines.join('') + inspect(error, { depth: 10, showHidden: true }).replaceAll(key, ''), /secret-/)
+})
+
+t.test('nor what Redis quotes of a command that it does not know', async (t) => {
+  const error = withoutArguments(new Error("ERR unknown command 'EVALSHA', with args beginning with: 'a' 'secret' \n'b' "))
+  t.equal(error.message, "ERR unknown command 'EVALSHA'")
+  t.notMatch(inspect(error, { showHidden: true }), 'secret')
+  t.match(withoutArguments('a string'), { name: 'Error', message: /a string/ })
+})
