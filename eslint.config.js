@@ -9,7 +9,8 @@ const layers = {
   http: ['base', 'observe', 'session'],
   endpoint: ['base', 'observe', 'session', 'http'],
   cluster: ['base', 'observe', 'session', 'http'],
-  plugin: ['base', 'observe', 'session', 'http', 'endpoint', 'cluster']
+  plugin: ['base', 'observe', 'session', 'http', 'endpoint', 'cluster'],
+  testing: ['base', 'session', 'http']
 }
 
 // What a folder does not know of, beside the other folders.
@@ -20,7 +21,8 @@ const strangers = {
   http: ['@modelcontextprotocol/', 'ioredis'],
   endpoint: ['ioredis'],
   cluster: ['@modelcontextprotocol/'],
-  plugin: ['@modelcontextprotocol/', 'ioredis']
+  plugin: ['@modelcontextprotocol/', 'ioredis'],
+  testing: ['ioredis']
 }
 
 function keepLayer (folder) {

@@ -40,7 +40,7 @@ symlinkSync(join(ROOT, 'node_modules'), join(project, 'node_modules'))
 const files = documents.flatMap(({ name, blocks }) => blocks.map((block) => write(project, name, block)))
 
 function check (module: string, moduleResolution: string): string[] {
-  const paths = { 'fastify-mcp-sessions': [join(ROOT, 'index.ts')] }
+  const paths = { 'fastify-mcp-sessions': [join(ROOT, 'index.ts')], 'fastify-mcp-sessions/testing': [join(ROOT, 'lib/testing/index.ts')] }
   return findTypeErrors(project, files, { module, moduleResolution, skipLibCheck: true, paths }, (file) => files.includes(basename(file)))
 }
 

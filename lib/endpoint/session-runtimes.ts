@@ -2,6 +2,7 @@ import type { FastifyBaseLogger, FastifyRequest } from 'fastify'
 import { InvalidRequestError, SessionNotFoundError } from '../base/errors.js'
 import { asError, runGuarded } from '../base/safe-call.js'
 import type { EventLog } from '../http/event-log.js'
+import { readMadeState } from '../http/made-sessions.js'
 import type { PluginContext } from '../http/plugin-context.js'
 import { negotiateRevision } from '../http/protocol-revision.js'
 import { hasResponseEnded } from '../http/response-end.js'
@@ -114,23 +115,27 @@ export class SessionRuntimes {
   }
 
   #restore (session: Session, request: FastifyRequest): Promise<SessionRuntime | undefined> | undefined {
-    const setup = ClientSetup.restore(this.#context.cluster?.readState(session), readPath(request), this.#setupBounds(session))
+    const { cluster } = this.#context
+    const stored = cluster?.readState(session)
+    const setup = ClientSetup.restore(stored ?? readMadeState(session), readPath(request), this.#setupBounds(session))
     if (setup === undefined) return undefined
-    const restoring = this.#revive(session, request, setup).finally(() => this.#restoring.delete(session))
+    if (stored === undefined) cluster?.saveState(session, setup.toState())
+    const restoring = this.#revive({ session, request, restored: stored !== undefined }, setup).finally(() => this.#restoring.delete(session))
     this.#restoring.set(session, restoring)
     return restoring
   }
 
   // A failure leaves the session as it was, for the next request to try again.
-  async #revive (session: Session, request: FastifyRequest, setup: ClientSetup): Promise<SessionRuntime> {
+  async #revive (context: CreateServerContext, setup: ClientSetup): Promise<SessionRuntime> {
+    const { session, request } = context
     try {
-      const runtime = await this.#start({ session, request, restored: true }, setup)
+      const runtime = await this.#start(context, setup)
       const unanswered = Array.from(new Set(await runtime.replay(request, setup)))
       if (unanswered.length > 0) {
         this.#log.warn({ sessionId: hashSessionId(session.id), unanswered }, 'The new MCP server of a session has not answered all yet')
       }
       const restored = channels['session.restored']
-      if (restored.hasSubscribers) restored.publish({ sessions: this.#context.sessions, session, unanswered })
+      if (context.restored && restored.hasSubscribers) restored.publish({ sessions: this.#context.sessions, session, unanswered })
       return runtime
     } catch (error) {
       this.#close(session)

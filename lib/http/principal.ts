@@ -1,6 +1,7 @@
 import type { FastifyRequest } from 'fastify'
 import { PrincipalError } from '../base/errors.js'
 import { asError } from '../base/safe-call.js'
+import { standInPrincipal } from './stand-in.js'
 
 /**
  * Says who is calling: something that stays the same when a token is refreshed,
@@ -11,17 +12,15 @@ export type Identify = (request: FastifyRequest) => string | undefined | Promise
 
 /** `identify` as the app gave it, with its results checked: a wrong one must not open somebody else's session. */
 export function createIdentify (identify: Identify | undefined): Identify {
-  if (identify === undefined) return anonymous
+  if (identify === undefined) return standInPrincipal
 
   return function checkedIdentify (request) {
-    const principal = call(identify, request)
+    const principal = standInPrincipal(request) ?? call(identify, request)
     return typeof principal === 'object' && principal !== null
       ? Promise.resolve(principal).then(checkPrincipal, rethrow)
       : checkPrincipal(principal)
   }
 }
-
-function anonymous (): undefined {}
 
 // To Fastify, a hook that throws undefined has not failed.
 function call (identify: Identify, request: FastifyRequest): unknown {

@@ -89,6 +89,11 @@ const DEFAULT_CLEANUP_INTERVAL = 300_000
 const VISITS_PER_SLICE = 256
 const IDS_PER_LOG_ENTRY = 10
 
+/** Moves the clock of a manager on and closes what has expired by then: for tests. */
+export let moveClock: (sessions: SessionManager, milliseconds: number) => void
+/** The time of a manager, in milliseconds since the epoch: for tests. */
+export let readClock: (sessions: SessionManager) => number
+
 /**
  * Keeps the sessions of one process: creates, finds, touches, expires and
  * closes them. Every method is synchronous, and none throws but those that say so.
@@ -110,6 +115,16 @@ export class SessionManager extends EventEmitter<SessionEvents> {
   #sweep: Sweep | undefined
   // The next slice of the sweep; none while one runs.
   #slice: NodeJS.Immediate | undefined
+  // Milliseconds by which a test has moved the clock on.
+  #ahead = 0
+
+  static {
+    moveClock = (sessions, milliseconds) => {
+      sessions.#ahead += milliseconds
+      for (const id of Array.from(sessions.#sessions.keys())) sessions.#find(id)
+    }
+    readClock = (sessions) => sessions.#now()
+  }
 
   /**
    * @param logger where log entries go; goes before `options.logger`
@@ -163,7 +178,7 @@ export class SessionManager extends EventEmitter<SessionEvents> {
 
   /** Restarts the idle time of the session. */
   touch (id: string): Result<void> {
-    const now = Date.now()
+    const now = this.#now()
     const session = this.#find(id, now)
     if (session === undefined) return fail(new Error(`Session not found: ${describeValue(id)}`))
     this.#restartIdleTime(session, now)
@@ -197,13 +212,13 @@ export class SessionManager extends EventEmitter<SessionEvents> {
    * `undefined` for a session that is unknown or past its ttl.
    */
   acquire (id: string): Session | undefined {
-    const now = Date.now()
+    const now = this.#now()
     return this.#hold(this.#find(id, now), now)
   }
 
   /** The same for a request of `principal`: to anyone else the session does not exist. */
   acquireFor (id: string, principal: string | undefined): Session | undefined {
-    const now = Date.now()
+    const now = this.#now()
     const session = this.#find(id, now)
     return session?.principal === principal ? this.#hold(session, now) : undefined
   }
@@ -216,7 +231,7 @@ export class SessionManager extends EventEmitter<SessionEvents> {
     const tracked = this.#sessions.get(session.id)
     if (tracked !== session || tracked.activeRequests === 0) return
     tracked.activeRequests--
-    this.#restartIdleTime(tracked, Date.now())
+    this.#restartIdleTime(tracked, this.#now())
     if (!tracked.isLinked) this.#requeue(tracked)
   }
 
@@ -292,7 +307,7 @@ export class SessionManager extends EventEmitter<SessionEvents> {
     // The new one takes the place of the one that had its id.
     if (replaced === undefined) this.#makeRoom(origin?.principal)
     else this.#forget(replaced)
-    const session = new SessionRecord(id, Date.now(), copy, origin)
+    const session = new SessionRecord(id, this.#now(), copy, origin)
     this.#sessions.set(id, session)
     this.#ofPrincipal.add(session)
     this.#idle.add(session)
@@ -313,7 +328,7 @@ export class SessionManager extends EventEmitter<SessionEvents> {
 
   #evict (session: SessionRecord | undefined): void {
     if (session === undefined) throw new SessionLimitError()
-    if (this.#isExpired(session, Date.now())) {
+    if (this.#isExpired(session, this.#now())) {
       if (this.#expire(session)) this.#logExpired([session.id])
       return
     }
@@ -321,7 +336,7 @@ export class SessionManager extends EventEmitter<SessionEvents> {
     this.#log('info', () => `Session evicted: ${this.#formatId(session.id)}`)
   }
 
-  #find (id: string, now = Date.now()): SessionRecord | undefined {
+  #find (id: string, now = this.#now()): SessionRecord | undefined {
     const session = this.#sessions.get(id)
     if (session === undefined || !this.#isExpired(session, now)) return session
     if (this.#expire(session)) this.#logExpired([id])
@@ -346,6 +361,10 @@ export class SessionManager extends EventEmitter<SessionEvents> {
     session.unlink()
     this.#idle.add(session)
     this.#ofPrincipal.requeue(session)
+  }
+
+  #now (): number {
+    return Date.now() + this.#ahead
   }
 
   #isTracked (session: SessionRecord): boolean {
@@ -381,7 +400,7 @@ export class SessionManager extends EventEmitter<SessionEvents> {
 
   #publishEnd (session: SessionRecord, reason: CloseReason): void {
     const closed = channels['session.closed']
-    if (closed.hasSubscribers) closed.publish({ sessions: this, session, reason, age: Date.now() - session.createdAt })
+    if (closed.hasSubscribers) closed.publish({ sessions: this, session, reason, age: this.#now() - session.createdAt })
   }
 
   #forget (session: SessionRecord): void {
@@ -403,7 +422,7 @@ export class SessionManager extends EventEmitter<SessionEvents> {
     // One that takes longer than the interval goes on instead.
     if (this.#sweep !== undefined) return
     this.#guardSweep(() => {
-      this.#sweep = { startedAt: Date.now(), ids: [], removed: 0 }
+      this.#sweep = { startedAt: this.#now(), ids: [], removed: 0 }
       this.#runSlice(this.#sweep)
     })
   }

@@ -1,0 +1,38 @@
+import type { FastifyInstance } from 'fastify'
+import { SessionNotFoundError } from '../base/errors.js'
+import { keepMadeState } from '../http/made-sessions.js'
+import { requirePluginContext } from '../http/plugin-context.js'
+
+export interface ServeSessionOptions {
+  /**
+   * The path of the endpoint.
+   *
+   * @default '/mcp'
+   */
+  path?: string | undefined
+  /**
+   * What the client can do, as it would say in `initialize`: `{ elicitation: {} }`.
+   *
+   * @default {}
+   */
+  capabilities?: Readonly<Record<string, unknown>> | undefined
+}
+
+/**
+ * Has an endpoint serve a session that `app.sessionManager.create()` or `register()` has made, as any other: it gets its
+ * MCP server with its first request, from `createServer`. A session that a client has opened stays as it is.
+ *
+ * @throws SessionNotFoundError when there is no such session
+ * @example
+ * ```ts
+ * const id = app.sessionManager.create({ cart: ['tea'] }, { principal: 'ann' })
+ * serveSession(app, id)
+ * ```
+ */
+export function serveSession (app: FastifyInstance, id: string, { path = '/mcp', capabilities = {} }: ServeSessionOptions = {}): void {
+  const { sessions } = requirePluginContext(app)
+  const session = sessions.get(id)
+  if (session === undefined) throw new SessionNotFoundError()
+  const { clientInfo = { name: 'fastify-mcp-sessions/testing', version: '1.0.0' }, protocolVersion = '2025-11-25' } = session
+  keepMadeState(session, { path, initialize: { protocolVersion, capabilities, clientInfo }, initialized: true })
+}
