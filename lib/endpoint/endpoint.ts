@@ -4,6 +4,7 @@ import type { ReplyKind } from '../http/reply-tracker.js'
 import { createSessionHook } from '../http/session-hook.js'
 import { requirePluginContext } from '../http/plugin-context.js'
 import { limitTime } from './call-timeout.js'
+import { warnOfTimes } from './endpoint-warnings.js'
 import { createErrorHandler } from './error-handler.js'
 import { createJsonParser } from './json-parser.js'
 import { isListening, isModern, ModernRequests } from './modern.js'
@@ -32,6 +33,7 @@ export async function mcpEndpoint (fastify: FastifyInstance, options: McpEndpoin
   const runtimes = new SessionRuntimes(context, resolved, fastify.log)
   const modern = new ModernRequests(context, resolved)
   shutdown.add(runtimes)
+  if (enabled) warnOfTimes(fastify, context.warnings, context.ttl, resolved)
 
   fastify.setErrorHandler(createErrorHandler(rejections))
   fastify.removeAllContentTypeParsers()

@@ -10,6 +10,7 @@ import { channels } from '../observe/channels.js'
 import type { Session, SessionOrigin } from '../session/session.js'
 import { hashSessionId } from '../session/session-id.js'
 import { ClientSetup } from './client-setup.js'
+import { warnOfHiddenId } from './endpoint-warnings.js'
 import type { InitializeParams } from './initialize.js'
 import type { CreateServerContext, ResolvedEndpointOptions } from './options.js'
 import { createServerFactory, type ServerFactory } from './server-factory.js'
@@ -76,8 +77,12 @@ export class SessionRuntimes {
       const runtime = await this.#start({ session, request, restored: false }, setup)
       runtime.transport.post(incoming, {
         onOpened: (answer) => {
-          if ('result' in answer) reply.header('mcp-session-id', session.id)
-          else this.#discard(session)
+          if (!('result' in answer)) {
+            this.#discard(session)
+            return
+          }
+          reply.header('mcp-session-id', session.id)
+          warnOfHiddenId(reply, this.#context.warnings)
         }
       })
     } catch (error) {

@@ -6,10 +6,13 @@ import type { ReplyTracker } from './reply-tracker.js'
 import type { SessionCluster } from './session-cluster.js'
 import type { SessionManager } from '../session/session-manager.js'
 import type { Shutdown } from './shutdown.js'
+import type { Warnings } from './warnings.js'
 
 /** What the plugin leaves on the instance for the endpoints that are mounted on it. */
 export interface PluginContext {
   readonly enabled: boolean
+  /** Milliseconds; 0: sessions never expire. */
+  readonly ttl: number
   readonly identify: Identify
   readonly reject: Reject
   /** For error handlers. */
@@ -19,6 +22,7 @@ export interface PluginContext {
   readonly sessions: SessionManager
   readonly replies: ReplyTracker
   readonly shutdown: Shutdown
+  readonly warnings: Warnings
   /** Undefined: all sessions live in this process. */
   readonly cluster: SessionCluster | undefined
 }

@@ -1,8 +1,9 @@
 import type { ClusterOptions } from '../cluster/options.js'
 import type { ILogger } from '../base/logger.js'
-import { checkBoolean, checkFunction, checkNames, checkTimer } from '../base/option-checks.js'
+import { checkBoolean, checkFunction, checkList, checkNames, checkTimer, refuse } from '../base/option-checks.js'
 import { createIdentify, type Identify } from '../http/principal.js'
 import { REGISTER_OPTIONS } from '../http/register-options.js'
+import { warningCodes, type WarningCode } from '../http/warnings.js'
 import { Rejections, type ErrorResponseBuilder } from '../http/rejection.js'
 
 /** Options of the plugin. All times are milliseconds. */
@@ -27,6 +28,13 @@ export interface McpSessionsOptions {
   drainTimeout?: number | undefined
   /** Lets sessions live on many machines, over Redis. Default: they live in this process. */
   cluster?: ClusterOptions | undefined
+  /**
+   * Warnings that you have read and do not want to see, by their codes.
+   *
+   * @default []
+   * @example ['FST_WARN_MCP_SESSION_TRUST_PROXY']
+   */
+  ignoreWarnings?: readonly WarningCode[] | undefined
 }
 
 export interface ResolvedOptions {
@@ -40,7 +48,7 @@ export interface ResolvedOptions {
 
 const NAMES = [
   'enabled', 'ttl', 'cleanupInterval', 'maxSessions', 'maxSessionsPerPrincipal', 'identify', 'logger',
-  'errorResponseBuilder', 'drainTimeout', 'cluster', ...REGISTER_OPTIONS
+  'errorResponseBuilder', 'drainTimeout', 'cluster', 'ignoreWarnings', ...REGISTER_OPTIONS
 ]
 
 /**
@@ -50,6 +58,7 @@ const NAMES = [
  */
 export function resolveOptions (options: McpSessionsOptions): ResolvedOptions {
   checkNames(options, NAMES)
+  checkWarningCodes(options.ignoreWarnings)
   const { enabled = true, ttl = 3_600_000, maxSessions = 10_000, drainTimeout = 10_000 } = options
   const buildBody = checkFunction('errorResponseBuilder', options.errorResponseBuilder, '(request, error) => body')
   const identify = checkFunction('identify', options.identify, '(request) => string | undefined')
@@ -61,4 +70,9 @@ export function resolveOptions (options: McpSessionsOptions): ResolvedOptions {
     rejections: new Rejections(buildBody),
     drainTimeout: checkTimer('drainTimeout', drainTimeout, 'do not wait')
   }
+}
+
+function checkWarningCodes (codes: readonly string[] | undefined): void {
+  const unknown = checkList('ignoreWarnings', codes)?.find((code) => !warningCodes.includes(code))
+  if (unknown !== undefined) refuse('ignoreWarnings', `a list of codes of warnings: ${warningCodes.join(', ')}`, unknown)
 }

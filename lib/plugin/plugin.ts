@@ -1,5 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
+import nodeCluster from 'node:cluster'
 import './augmentation.js'
 import { findOwnUrl } from '../cluster/advertise.js'
 import type { ClusterNode } from '../cluster/cluster-node.js'
@@ -10,12 +11,14 @@ import { resolveOptions, type McpSessionsOptions } from './options.js'
 import { createWriteBarrier } from '../http/write-barrier.js'
 import { Connections } from '../http/connections.js'
 import { decorateWithRecord, ReplyTracker } from '../http/reply-tracker.js'
+import { warnOfMistakes } from './boot-warnings.js'
 import { createBodyHook } from '../http/body-hook.js'
 import { checkRouteConfig, createSessionHook } from '../http/session-hook.js'
 import { hashSessionId } from '../session/session-id.js'
 import { providePluginContext, type PluginContext } from '../http/plugin-context.js'
 import { SessionManager } from '../session/session-manager.js'
 import { Shutdown } from '../http/shutdown.js'
+import { Warnings } from '../http/warnings.js'
 
 async function mcpSessionsPlugin (fastify: FastifyInstance, options: McpSessionsOptions): Promise<void> {
   const resolved = resolveOptions(options)
@@ -28,7 +31,15 @@ async function mcpSessionsPlugin (fastify: FastifyInstance, options: McpSessions
   const replies = new ReplyTracker(sessions)
   const node = options.cluster === undefined ? undefined : await joinCluster(fastify, sessions, ttl, options.cluster)
   const shutdown = new Shutdown({ sessions, replies, connections: new Connections(fastify.server), drainTimeout, successor: node })
-  const context: PluginContext = { ...resolved, reject: rejections.reject, sessions, replies, shutdown, cluster: node }
+  const warnings = new Warnings(fastify.log, options.ignoreWarnings)
+  const identify = warnOfMistakes(fastify, warnings, {
+    isEnabled: enabled,
+    identify: resolved.identify,
+    isIdentifyGiven: options.identify !== undefined,
+    isClustered: node !== undefined,
+    isWorker: nodeCluster.isWorker
+  })
+  const context: PluginContext = { ...resolved, identify, reject: rejections.reject, sessions, replies, shutdown, warnings, cluster: node }
 
   fastify.decorate('sessionManager', sessions)
   fastify.decorateRequest('mcpSession', null)
