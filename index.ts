@@ -35,6 +35,7 @@ export type {
   SessionClosedMessage, SessionCreatedMessage, SessionHandedOverMessage, SessionRestoredMessage, SessionTakenOverMessage, StreamCutMessage,
   TypedChannel
 } from './lib/observe/channels.js'
+export type { WithSession } from './lib/plugin/augmentation.js'
 export type { McpSessionsOptions } from './lib/plugin/options.js'
 export type { Result } from './lib/base/result.js'
 export type { Identify } from './lib/http/principal.js'

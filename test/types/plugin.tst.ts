@@ -1,4 +1,4 @@
-import Fastify, { type FastifyRequest } from 'fastify'
+import Fastify, { type FastifyRequest, type FastifyTypeProviderDefault } from 'fastify'
 import { describe, expect, test } from 'tstyche'
 import mcpSessions, {
   mcpSessions as named,
@@ -6,7 +6,8 @@ import mcpSessions, {
   type Session,
   type SessionError,
   type SessionManager,
-  type SessionMode
+  type SessionMode,
+  type WithSession
 } from '../../index.js'
 
 const app = Fastify()
@@ -67,5 +68,86 @@ describe('the config of a route', () => {
     expect(app.get).type.not.toBeCallableWith('/', { config: { mcpSession: 'sometimes' as const } }, handler)
     expect(app.get).type.not.toBeCallableWith('/', { config: { mcpSession: true } }, handler)
     expect<SessionMode>().type.toBe<'required' | 'optional' | 'ignore'>()
+  })
+})
+
+describe('a handler of a route that requires a session', () => {
+  const config = { mcpSession: 'required' } as const
+
+  test('has one', () => {
+    app.get('/', { config: { mcpSession: 'required' } }, async (request, reply) => {
+      expect(request.mcpSession).type.toBe<Session>()
+      return reply.send(request.mcpSession.id)
+    })
+    app.post('/', { config }, function (request, reply) {
+      expect(request.mcpSession).type.toBe<Session>()
+      expect(this.sessionManager).type.toBe<SessionManager>()
+      reply.send('')
+    })
+    app.route({
+      method: ['GET', 'DELETE'],
+      url: '/',
+      config,
+      handler: async (request) => {
+        expect(request.mcpSession).type.toBe<Session>()
+        return request.mcpSession.id
+      }
+    })
+  })
+
+  test('keeps its other types', () => {
+    app.get<{ Params: { id: number }, Reply: string }>('/:id', { config }, async (request) => {
+      expect(request.params).type.toBe<{ id: number }>()
+      expect(request.mcpSession).type.toBe<Session>()
+      return request.mcpSession.id
+    })
+    app.route<{ Body: { text: string } }>({
+      method: 'POST',
+      url: '/',
+      config,
+      handler: async (request) => {
+        expect(request.body).type.toBe<{ text: string }>()
+        expect(request.mcpSession).type.toBe<Session>()
+      }
+    })
+    app.withTypeProvider<FastifyTypeProviderDefault>().get('/', { config, onRequest: async () => {} }, async (request) => {
+      expect(request.mcpSession).type.toBe<Session>()
+    })
+  })
+
+  test('is not what others are', () => {
+    app.get('/', { config: { mcpSession: 'optional' } }, async (request) => {
+      expect(request.mcpSession).type.toBe<Session | null>()
+    })
+    app.get('/', { config: {} }, async (request) => {
+      expect(request.mcpSession).type.toBe<Session | null>()
+    })
+    app.route({
+      method: 'GET',
+      url: '/',
+      config: { mcpSession: 'optional' },
+      handler: async (request) => {
+        expect(request.mcpSession).type.toBe<Session | null>()
+      }
+    })
+    app.route({
+      method: 'GET',
+      url: '/',
+      handler: async (request) => {
+        expect(request.mcpSession).type.toBe<Session | null>()
+      }
+    })
+    app.get('/', async (request) => {
+      expect(request.mcpSession).type.toBe<Session | null>()
+    })
+  })
+
+  test('can be written elsewhere', () => {
+    async function handle (request: FastifyRequest & WithSession): Promise<string> {
+      return request.mcpSession.id
+    }
+    expect(app.get).type.toBeCallableWith('/', { config }, handle)
+    expect(app.get).type.not.toBeCallableWith('/', { config: { mcpSession: 'optional' as const } }, handle)
+    expect(app.get).type.not.toBeCallableWith('/', handle)
   })
 })
