@@ -55,6 +55,11 @@ export class Rejections {
     route.errorHandler = this.#createRouteHandler(route.errorHandler)
   }
 
+  /** Whether the route of the request has passed by `watchRoute`, and was not left out there. */
+  isWatched ({ routeOptions: { method, url = '' } }: FastifyRequest): boolean {
+    return this.#watched.has(nameRoute(method, url))
+  }
+
   #createRouteHandler (own: RouteErrorHandler | undefined): RouteErrorHandler {
     const rejections = this
     return function handleError (error, request, reply) {
@@ -81,10 +86,10 @@ export class Rejections {
   }
 
   // Whether the error handler that Fastify calls next knows what to do.
-  #isHandled ({ routeOptions: { config, method, url = '' }, server }: FastifyRequest, reply: FastifyReply): boolean {
+  #isHandled (request: FastifyRequest, reply: FastifyReply): boolean {
     if (this.#passedOn.has(reply)) return false
-    if (config.mcpSession === 'ignore' || this.#watched.has(nameRoute(method, url))) return true
-    return this.#buildBody === undefined && hasErrorHandler(server)
+    if (request.routeOptions.config.mcpSession === 'ignore' || this.isWatched(request)) return true
+    return this.#buildBody === undefined && hasErrorHandler(request.server)
   }
 }
 

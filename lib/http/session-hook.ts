@@ -24,10 +24,37 @@ export interface SessionHookOptions {
 }
 
 export interface SessionHookRoutes {
-  /** For every request. Default: the config of its route says it. */
-  readonly mode?: SessionMode
+  /** For every request. Default: the config of its route says it, which has to be looked up each time. */
+  readonly mode?: Exclude<SessionMode, 'ignore'>
   /** What kind of reply a request with a session gets. Default: that of a route of the app. */
   readonly kindOf?: (request: FastifyRequest) => ReplyKind
+}
+
+/**
+ * The `onRoute` hook: gives each route a session hook of its own. There it runs after the `onRequest` hooks of the scope,
+ * and after those of the route, so that `identify` finds whom they have let in; and it need not ask what the route wants.
+ *
+ * @throws RouteConfigError for a route whose `config.mcpSession` means nothing
+ */
+export function createRouteHook (options: SessionHookOptions): (route: RouteOptions) => void {
+  const hooks = {
+    required: createSessionHook(options, { mode: 'required' }),
+    optional: createSessionHook(options, { mode: 'optional' })
+  }
+  return function addSessionHook (route) {
+    const mode = checkMode(route.config?.mcpSession, String(route.method), route.url)
+    if (mode === 'ignore') return
+    route.onRequest = [route.onRequest ?? [], hooks[mode]].flat()
+  }
+}
+
+/** The `onRequest` hook for routes that were declared before the plugin was registered. */
+export function createEarlierHook (options: SessionHookOptions, hasOwnHook: (request: FastifyRequest) => boolean): onRequestHookHandler {
+  const checkSession = createSessionHook(options)
+  return function checkEarlier (request, reply, done) {
+    if (hasOwnHook(request)) done()
+    else checkSession.call(this, request, reply, done)
+  }
 }
 
 /**
@@ -108,19 +135,10 @@ export function createSessionHook ({ sessions, replies, identify, reject, cluste
   }
 }
 
-/**
- * The `onRoute` hook.
- *
- * @throws RouteConfigError for a route whose `config.mcpSession` means nothing
- */
-export function checkRouteConfig (route: RouteOptions): void {
-  checkMode(route.config?.mcpSession, String(route.method), route.url)
-}
-
 function readSessionId (request: FastifyRequest, fixedMode: SessionMode | undefined): string | SessionError | undefined {
   const id = request.headers[SESSION_HEADER]
   const mode = fixedMode ?? readMode(request)
-  if (mode === 'ignore' || request.is404) return undefined
+  if (mode === 'ignore') return undefined
   if (id === undefined || !hasSessions(request.headers['mcp-protocol-version'])) {
     return mode === 'required' ? new MissingSessionIdError() : undefined
   }
@@ -129,6 +147,7 @@ function readSessionId (request: FastifyRequest, fixedMode: SessionMode | undefi
 }
 
 function readMode (request: FastifyRequest): SessionMode {
+  if (request.is404) return 'ignore'
   const { config, url = '' } = request.routeOptions
   return checkMode(config.mcpSession, request.method, url)
 }

@@ -13,7 +13,7 @@ import { Connections } from '../http/connections.js'
 import { decorateWithRecord, ReplyTracker } from '../http/reply-tracker.js'
 import { warnOfMistakes } from './boot-warnings.js'
 import { createBodyHook } from '../http/body-hook.js'
-import { checkRouteConfig, createSessionHook } from '../http/session-hook.js'
+import { createEarlierHook, createRouteHook } from '../http/session-hook.js'
 import { hashSessionId } from '../session/session-id.js'
 import { providePluginContext, type PluginContext } from '../http/plugin-context.js'
 import { SessionManager } from '../session/session-manager.js'
@@ -61,11 +61,16 @@ async function mcpSessionsPlugin (fastify: FastifyInstance, options: McpSessions
   })
   if (!enabled) return
 
-  fastify.addHook('onRoute', checkRouteConfig)
+  fastify.addHook('onRoute', createRouteHook(context))
   fastify.addHook('onRoute', rejections.watchRoute)
-  fastify.addHook('onRequest', createSessionHook(context))
+  if (hasRoutes(fastify)) fastify.addHook('onRequest', createEarlierHook(context, (request) => rejections.isWatched(request)))
   fastify.addHook('preValidation', createBodyHook(context))
   if (node !== undefined) fastify.addHook('onSend', createWriteBarrier({ ...context, cluster: node }))
+}
+
+// They do not come by onRoute any more.
+function hasRoutes (fastify: FastifyInstance): boolean {
+  return fastify.printRoutes() !== '(empty tree)'
 }
 
 // Loaded on demand: an app on one machine does not need any of it.

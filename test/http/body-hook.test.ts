@@ -79,7 +79,7 @@ t.test('the handler finds the session held, whatever way the body is announced',
 t.test('a request without a body holds its session before the hooks that follow', async (t) => {
   const app = await buildApp(t)
   const held: Array<number | undefined> = []
-  app.addHook('onRequest', async ({ mcpSession }) => { held.push(mcpSession?.activeRequests) })
+  app.addHook('preParsing', async ({ mcpSession }) => { held.push(mcpSession?.activeRequests) })
   app.route({ method: ['GET', 'POST'], url: '/', handler: async () => 'done' })
   const headers = { 'mcp-session-id': app.sessionManager.create() }
   await app.inject({ url: '/', headers })

@@ -1,5 +1,5 @@
 // What the hook answers, and where it looks.
-import Fastify, { type FastifyInstance } from 'fastify'
+import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
 import t, { type Test } from 'tap'
 import mcpSessions, { MalformedSessionIdError, SessionNotFoundError, type McpSessionsOptions, type SessionError } from '../../index.js'
 import { activeRequests, buildApp, listen } from '../helpers/app.js'
@@ -196,6 +196,57 @@ t.test('routes are reached wherever they are', async (t) => {
   }
 })
 
+t.test('who is calling is asked after all that may find it out', async (t) => {
+  const users = new WeakMap<FastifyRequest, string>()
+  const authenticate = async (request: FastifyRequest): Promise<void> => { users.set(request, String(request.headers.authorization)) }
+  const app = Fastify()
+  t.teardown(() => app.close())
+  let asked = 0
+  await app.register(mcpSessions, {
+    identify (request) {
+      asked++
+      return users.get(request)
+    }
+  })
+  const config = { mcpSession: 'required' } as const
+  app.get('/open', { config }, async () => 'opened')
+  app.get('/route', { config, onRequest: authenticate }, async () => 'opened')
+  app.get('/routes', { config, onRequest: [authenticate] }, async () => 'opened')
+  app.register(async (scope) => {
+    scope.addHook('onRequest', authenticate)
+    scope.get('/scope', { config }, async () => 'opened')
+    scope.register(async (inner) => { inner.get('/inner', { config }, async () => 'opened') })
+  })
+  const headers = { 'mcp-session-id': app.sessionManager.create({}, { principal: 'ann' }) }
+  for (const url of ['/route', '/routes', '/scope', '/inner']) {
+    asked = 0
+    t.equal((await app.inject({ url, headers: { ...headers, authorization: 'ann' } })).statusCode, 200, url)
+    t.equal(asked, 1, 'once')
+    t.equal((await app.inject({ url, headers: { ...headers, authorization: 'bob' } })).statusCode, 404, url)
+    asked = 0
+    t.equal((await app.inject({ method: 'HEAD', url, headers: { ...headers, authorization: 'ann' } })).statusCode, 200, url)
+    t.equal(asked, 1, 'once')
+  }
+  t.equal((await app.inject({ url: '/open', headers: { ...headers, authorization: 'ann' } })).statusCode, 404, 'nobody has found it out')
+})
+
+t.test('a route declared before the plugin is checked once, and so is one after it', async (t) => {
+  const app = Fastify()
+  t.teardown(() => app.close())
+  let asked = 0
+  app.get('/before', async ({ mcpSession }) => mcpSession?.activeRequests)
+  await app.register(mcpSessions, { identify: () => { asked++; return undefined } })
+  app.get('/after', async ({ mcpSession }) => mcpSession?.activeRequests)
+  const headers = { 'mcp-session-id': app.sessionManager.create() }
+  for (const url of ['/before', '/after']) {
+    asked = 0
+    t.equal((await app.inject({ url, headers })).body, '1')
+    t.equal(asked, 1, url)
+    t.equal((await app.inject({ url, ...withSession(UNKNOWN) })).statusCode, 404)
+  }
+  t.equal((await app.inject({ url: '/nowhere', headers })).statusCode, 404)
+})
+
 t.test('a plugin in a scope leaves the routes outside alone', async (t) => {
   const app = Fastify()
   t.teardown(() => app.close())
@@ -278,7 +329,7 @@ t.test('a wrong route config', async (t) => {
 })
 
 t.test('a rejection', async (t) => {
-  t.test('runs neither the handler nor later hooks, is sent once, and is logged as a response', async (t) => {
+  t.test('runs neither the handler nor the hooks before it, is sent once, and is logged as a response', async (t) => {
     const log = captureLog()
     const calls: string[] = []
     const app = Fastify({ logger: { level: 'trace', stream: log.stream } })
@@ -296,7 +347,7 @@ t.test('a rejection', async (t) => {
     const response = await app.inject({ method: 'POST', url: '/', payload: { a: 1 }, ...withSession(UNKNOWN) })
     t.equal(response.statusCode, 404)
     t.equal(response.headers['access-control-allow-origin'], '*')
-    t.strictSame(calls, ['onError', 'onSend', 'onResponse'])
+    t.strictSame(calls, ['onRequest', 'onError', 'onSend', 'onResponse'], 'onRequest first: it may say who is calling')
     t.strictSame(log.lines.filter((line) => JSON.parse(line).level >= 40), [], 'nothing to warn of')
   })
 
