@@ -36,6 +36,10 @@ export type {
   TypedChannel
 } from './lib/observe/channels.js'
 export type { WithSession } from './lib/plugin/augmentation.js'
+export type { Announcement, Audience, ServerChange } from './lib/http/announcements.js'
+export type { EventBus } from './lib/http/event-bus.js'
+export type { Notifier } from './lib/http/notifier.js'
+export type { Mcp } from './lib/plugin/mcp.js'
 export type { McpSessionsOptions } from './lib/plugin/options.js'
 export type { Result } from './lib/base/result.js'
 export type { Identify } from './lib/http/principal.js'

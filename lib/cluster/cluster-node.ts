@@ -1,4 +1,5 @@
 import type { FastifyBaseLogger, FastifyReply, FastifyRequest } from 'fastify'
+import { hkdfSync } from 'node:crypto'
 import { ClusterUnavailableError, OwnerFailedError, type SessionError } from '../base/errors.js'
 import type { EventLog, EventLogBounds } from '../http/event-log.js'
 import type { SessionCluster, SessionState } from '../http/session-cluster.js'
@@ -12,6 +13,7 @@ import { Forwarder, isForwarded } from './forwarder.js'
 import { OwnedSessions } from './owned-sessions.js'
 import { NodeLease } from './lease.js'
 import { resolveClusterOptions, type ClusterOptions } from './options.js'
+import { RedisAnnouncements } from './redis/announcements.js'
 import type { RedisCommands } from './redis/commands.js'
 import { RedisDirectory } from './redis/directory.js'
 import { RedisEventStore } from './redis/event-store.js'
@@ -47,12 +49,14 @@ export function createClusterNode ({ sessions, ttl, options, findOwnUrl, log }: 
 /** This process as a node of the cluster. */
 export class ClusterNode implements SessionCluster, SessionFollower {
   readonly directory: SessionDirectory
+  readonly announcements: RedisAnnouncements
   readonly #nodeLease: NodeLease
   readonly #outbox: Outbox
   readonly #ownedSessions: OwnedSessions
   readonly #locator: SessionRouter
   readonly #forwarder = new Forwarder()
   readonly #commands: RedisCommands
+  readonly #readSecret: () => Promise<string>
   readonly #onError: (message: string, error: unknown) => void
   readonly #liveness: NodeJS.Timeout | undefined
 
@@ -62,10 +66,12 @@ export class ClusterNode implements SessionCluster, SessionFollower {
     const find = (id: string): Session | undefined => sessions.get(id)
     this.#nodeLease = nodeLease
     this.#commands = directory.commands
+    this.#readSecret = () => directory.secret()
     this.#onError = onError
     this.#outbox = new Outbox({ directory, onError })
     this.#ownedSessions = new OwnedSessions({ sessions, directory, nodeLease, outbox: this.#outbox, patience: PATIENCE, onError })
     this.#locator = new SessionRouter({ directory, nodeLease, ownedSessions: this.#ownedSessions, forwarder: this.#forwarder, patience: PATIENCE, find })
+    this.announcements = new RedisAnnouncements({ commands: directory.commands, onError })
     this.directory = new SessionDirectory(directory, this.#outbox, (id) => sessions.cleanup(id).success)
 
     nodeLease.on('renewed', () => this.#catchUp())
@@ -76,6 +82,7 @@ export class ClusterNode implements SessionCluster, SessionFollower {
 
   /** Asks for a lease. Never rejects. */
   async join (): Promise<void> {
+    this.announcements.start()
     await this.#nodeLease.join()
   }
 
@@ -91,6 +98,7 @@ export class ClusterNode implements SessionCluster, SessionFollower {
     await this.#ownedSessions.whenAllLeft()
     // What has failed a moment ago would only fail again.
     if (!this.#outbox.isFailing) await this.#outbox.flush()
+    await this.announcements.close()
     await this.#nodeLease.leave()
     await this.#forwarder.close()
   }
@@ -125,6 +133,12 @@ export class ClusterNode implements SessionCluster, SessionFollower {
       onUnavailable: (error) => this.#onError('Events of a session cannot be replayed later', error),
       onLost: () => this.#ownedSessions.doubt(session)
     })
+  }
+
+  /** 32 bytes that all nodes of the cluster know, and nobody else. Rejects with a `ClusterUnavailableError`. */
+  async requestStateKey (): Promise<Uint8Array> {
+    const secret = this.#nodeLease.secret || await this.#readSecret().catch(() => { throw new ClusterUnavailableError() })
+    return new Uint8Array(hkdfSync('sha256', secret, '', 'fastify-mcp-sessions requestState', 32))
   }
 
   saveState (session: Session, state: SessionState): void {

@@ -48,6 +48,10 @@ export class ClientSetup {
     return new ClientSetup(path, bounds, state)
   }
 
+  hasSubscribed (uri: string): boolean {
+    return this.#subscriptions.has(uri)
+  }
+
   /** Takes note of a message from the client, and returns whether it changed anything. */
   observe (message: JSONRPCMessage): boolean {
     if (!('method' in message)) return false

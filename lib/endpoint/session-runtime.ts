@@ -1,7 +1,10 @@
 import type { FastifyRequest } from 'fastify'
 import type { Session } from '../session/session.js'
+import type { ServerChange } from '../http/announcements.js'
+import { isDeclared, toNotification } from './change-notification.js'
 import type { ClientSetup } from './client-setup.js'
 import type { SessionServer } from './options.js'
+import type { Answer } from './transport/json-rpc.js'
 import { SessionTransport, type SessionTransportOptions } from './transport/session-transport.js'
 
 // How long the request that brings a session back waits for its new server, in milliseconds.
@@ -12,6 +15,7 @@ export interface SessionRuntimeOptions {
   /** The path at which it was opened, as the client wrote it; at any other, the session is unknown. */
   readonly path: string
   readonly transport: SessionTransportOptions
+  readonly setup: ClientSetup
   /** Called when the session ends from within, by its own server. */
   readonly onClosed: () => void
 }
@@ -21,11 +25,15 @@ export class SessionRuntime {
   readonly session: Session
   readonly transport: SessionTransport
   readonly #path: string
+  readonly #setup: ClientSetup
   #server: SessionServer | undefined
+  // As the server has declared them.
+  #capabilities: unknown
 
-  constructor ({ session, path, transport, onClosed }: SessionRuntimeOptions) {
+  constructor ({ session, path, transport, setup, onClosed }: SessionRuntimeOptions) {
     this.session = session
     this.#path = path
+    this.#setup = setup
     this.transport = new SessionTransport(transport)
     this.transport.onclose = onClosed
   }
@@ -45,20 +53,35 @@ export class SessionRuntime {
    * answered. A server that has not answered all in time hears the rest at once, as it may from a client.
    * Resolves to the methods of what is not answered yet.
    */
-  async replay (request: FastifyRequest, setup: ClientSetup): Promise<string[]> {
+  async replay (request: FastifyRequest): Promise<string[]> {
     const unanswered = new Set<{ readonly method: string }>()
     let timer: NodeJS.Timeout | undefined
     const late = new Promise<void>((resolve) => { timer = setTimeout(resolve, REPLAY_PATIENCE) })
     try {
-      for (const message of setup.messages()) {
+      for (const message of this.#setup.messages()) {
         unanswered.add(message)
-        const answered = this.transport.ask(message, request).then(() => unanswered.delete(message))
+        const answered = this.transport.ask(message, request).then((answer) => {
+          unanswered.delete(message)
+          if (message.method === 'initialize' && answer !== undefined) this.noteOpening(answer)
+        })
         await Promise.race([answered, late])
       }
     } finally {
       clearTimeout(timer)
     }
     return Array.from(unanswered, ({ method }) => method)
+  }
+
+  /** Takes note of what the server has answered to `initialize`. */
+  noteOpening (answer: Answer): void {
+    if ('result' in answer) this.#capabilities = answer.result['capabilities']
+  }
+
+  /** Tells the client of a change, if its server has declared that it does so and the client, where it has to, has subscribed. */
+  async announce (change: ServerChange): Promise<void> {
+    if (!isDeclared(change, this.#capabilities)) return
+    if (change.kind === 'resource_updated' && !this.#setup.hasSubscribed(change.uri)) return
+    await this.transport.send(toNotification(change))
   }
 
   /** Answers what the client still waits for, ends all streams and closes the server. */

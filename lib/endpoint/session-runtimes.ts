@@ -1,6 +1,7 @@
 import type { FastifyBaseLogger, FastifyRequest } from 'fastify'
 import { InvalidRequestError, SessionNotFoundError } from '../base/errors.js'
 import { asError, runGuarded } from '../base/safe-call.js'
+import { isAddressed, type Announcement } from '../http/announcements.js'
 import type { EventLog } from '../http/event-log.js'
 import { readMadeState } from '../http/made-sessions.js'
 import type { PluginContext } from '../http/plugin-context.js'
@@ -37,6 +38,7 @@ export class SessionRuntimes {
     // Whatever ends a session ends its transport and its server.
     context.sessions.setMaxListeners(context.sessions.getMaxListeners() + 1)
     context.sessions.on('closed', (session) => this.#close(session))
+    context.announcements.subscribe((announcement) => this.#announce(announcement))
   }
 
   /**
@@ -73,10 +75,11 @@ export class SessionRuntimes {
     record.hold(session)
     this.#discardUnlessSent(incoming, session)
     try {
-      const setup = this.#context.cluster && this.#createSetup(session, request)
+      const setup = this.#createSetup(session, request)
       const runtime = await this.#start({ session, request, restored: false }, setup)
       runtime.transport.post(incoming, {
         onOpened: (answer) => {
+          runtime.noteOpening(answer)
           if (!('result' in answer)) {
             this.#discard(session)
             return
@@ -135,7 +138,7 @@ export class SessionRuntimes {
     const { session, request } = context
     try {
       const runtime = await this.#start(context, setup)
-      const unanswered = Array.from(new Set(await runtime.replay(request, setup)))
+      const unanswered = Array.from(new Set(await runtime.replay(request)))
       if (unanswered.length > 0) {
         this.#log.warn({ sessionId: hashSessionId(session.id), unanswered }, 'The new MCP server of a session has not answered all yet')
       }
@@ -150,12 +153,13 @@ export class SessionRuntimes {
     }
   }
 
-  async #start (context: CreateServerContext, setup: ClientSetup | undefined): Promise<SessionRuntime> {
+  async #start (context: CreateServerContext, setup: ClientSetup): Promise<SessionRuntime> {
     const { session, request } = context
     const runtime = new SessionRuntime({
       session,
       path: readPath(request),
       transport: this.#transportOptions(session, setup),
+      setup,
       onClosed: () => this.#discard(session)
     })
     this.#live.set(session, runtime)
@@ -169,7 +173,7 @@ export class SessionRuntimes {
     return runtime
   }
 
-  #transportOptions (session: Session, setup: ClientSetup | undefined): SessionTransportOptions {
+  #transportOptions (session: Session, setup: ClientSetup): SessionTransportOptions {
     const { cluster, identify } = this.#context
     const { responseMode, heartbeatInterval, maxBuffered, cancelOnDisconnect, resumable, recheckOwner } = this.#options
     return {
@@ -181,9 +185,9 @@ export class SessionRuntimes {
       log: this.#createLog(session),
       retryInterval: resumable?.retryInterval ?? 0,
       barrier: cluster && (() => cluster.barrier(session)),
-      onClientMessage: setup && ((message) => {
+      onClientMessage: (message) => {
         if (setup.observe(message)) cluster?.saveState(session, setup.toState())
-      }),
+      },
       mayListen: recheckOwner ? async (request) => await identify(request) === session.principal : undefined
     }
   }
@@ -206,6 +210,15 @@ export class SessionRuntimes {
         if (!isLogged) this.#log.warn({ sessionId: hashSessionId(id) }, 'A session has too many subscriptions. The oldest will not be there on another node')
         isLogged = true
       }
+    }
+  }
+
+  #announce ({ change, audience }: Announcement): void {
+    for (const [session, runtime] of this.#live) {
+      if (!isAddressed(audience, { session: session.id, principal: session.principal })) continue
+      runtime.announce(change).catch((error: unknown) => {
+        this.#log.warn({ err: error, sessionId: hashSessionId(session.id) }, 'A session could not be told of a change')
+      })
     }
   }
 

@@ -1,5 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import { MissingPluginError } from '../base/errors.js'
+import type { Announcements } from './announcements.js'
+import type { EventBus } from './event-bus.js'
 import type { Identify } from './principal.js'
 import type { Reject, Rejections } from './rejection.js'
 import type { ReplyTracker } from './reply-tracker.js'
@@ -23,6 +25,9 @@ export interface PluginContext {
   readonly replies: ReplyTracker
   readonly shutdown: Shutdown
   readonly warnings: Warnings
+  readonly announcements: Announcements
+  /** The announcements, for handlers of clients without sessions. */
+  readonly bus: EventBus
   /** Undefined: all sessions live in this process. */
   readonly cluster: SessionCluster | undefined
 }

@@ -6,6 +6,7 @@ import type {
 import type { SessionDirectory } from '../cluster/session-directory.js'
 import type { SessionManager } from '../session/session-manager.js'
 import type { SessionMode } from '../http/session-hook.js'
+import type { Mcp } from './mcp.js'
 import type { Session } from '../session/session.js'
 
 /** What a request is on a route that says `config: { mcpSession: 'required' }`. */
@@ -35,6 +36,8 @@ declare module 'fastify' {
   > {
     /** The sessions of this process. */
     sessionManager: SessionManager
+    /** What goes out to MCP clients of its own accord. */
+    mcp: Mcp
     /** The sessions of the whole cluster. There with the option `cluster` only. */
     sessionDirectory: SessionDirectory
 

@@ -7,11 +7,13 @@ import type { ClusterNode } from '../cluster/cluster-node.js'
 import type { ClusterOptions } from '../cluster/options.js'
 import { createFailureLogger } from './fastify-logger.js'
 import { logSessions } from './session-log.js'
+import { createMcp } from './mcp.js'
 import { resolveOptions, type McpSessionsOptions } from './options.js'
 import { createWriteBarrier } from '../http/write-barrier.js'
 import { Connections } from '../http/connections.js'
 import { decorateWithRecord, ReplyTracker } from '../http/reply-tracker.js'
 import { warnOfMistakes } from './boot-warnings.js'
+import { LocalAnnouncements } from '../http/announcements.js'
 import { createBodyHook } from '../http/body-hook.js'
 import { createEarlierHook, createRouteHook } from '../http/session-hook.js'
 import { hashSessionId } from '../session/session-id.js'
@@ -31,6 +33,8 @@ async function mcpSessionsPlugin (fastify: FastifyInstance, options: McpSessions
   const replies = new ReplyTracker(sessions)
   const node = options.cluster === undefined ? undefined : await joinCluster(fastify, sessions, ttl, options.cluster)
   const shutdown = new Shutdown({ sessions, replies, connections: new Connections(fastify.server), drainTimeout, successor: node })
+  const announcements = node?.announcements ?? new LocalAnnouncements((error) => fastify.log.error(error, 'Somebody who listens to announcements has failed'))
+  const mcp = createMcp(announcements, node && (() => node.requestStateKey()))
   const warnings = new Warnings(fastify.log, options.ignoreWarnings)
   const identify = warnOfMistakes(fastify, warnings, {
     isEnabled: enabled,
@@ -39,9 +43,10 @@ async function mcpSessionsPlugin (fastify: FastifyInstance, options: McpSessions
     isClustered: node !== undefined,
     isWorker: nodeCluster.isWorker
   })
-  const context: PluginContext = { ...resolved, identify, reject: rejections.reject, sessions, replies, shutdown, warnings, cluster: node }
+  const context: PluginContext = { ...resolved, identify, reject: rejections.reject, sessions, replies, shutdown, warnings, announcements, bus: mcp.bus, cluster: node }
 
   fastify.decorate('sessionManager', sessions)
+  fastify.decorate('mcp', mcp)
   fastify.decorateRequest('mcpSession', null)
   decorateWithRecord(fastify)
   providePluginContext(fastify, context)

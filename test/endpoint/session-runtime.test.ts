@@ -39,11 +39,12 @@ class Server {
   }
 }
 
-function createRuntime (path = '/mcp', onClosed = (): void => {}): SessionRuntime {
+function createRuntime (path = '/mcp', onClosed = (): void => {}, setup = createSetup()): SessionRuntime {
   return new SessionRuntime({
     session: new SessionRecord('one', 0, undefined, {}),
     path,
     transport: { sessionId: 'one', responseMode: 'auto', heartbeatInterval: 0, maxBuffered: 1000, cancelOnDisconnect: false, retryInterval: 0 },
+    setup,
     onClosed
   })
 }
@@ -101,7 +102,7 @@ t.test('says again what the client had said, in its order', async (t) => {
   const { request } = await serve(t)
   const [runtime, server] = [createRuntime(), new Server()]
   await runtime.connect(server)
-  t.strictSame(await runtime.replay(request, createSetup()), [])
+  t.strictSame(await runtime.replay(request), [])
   t.strictSame(server.heard, SAID)
 })
 
@@ -111,7 +112,7 @@ t.test('each when the one before is answered, and the rest when the time is over
   t.teardown(() => mock.timers.reset())
   const [runtime, server] = [createRuntime(), new Server([], ['logging/setLevel', 'resources/subscribe'])]
   await runtime.connect(server)
-  const replayed = runtime.replay(request, createSetup())
+  const replayed = runtime.replay(request)
   for (let i = 0; i < 10; i++) await turn()
   t.strictSame(server.heard, SAID.slice(0, 3))
   mock.timers.tick(999)
@@ -126,5 +127,5 @@ t.test('a server that fails at what it hears fails the replay', async (t) => {
   const { request } = await serve(t)
   const runtime = createRuntime()
   runtime.transport.onmessage = () => { throw new Error('cannot hear') }
-  await t.rejects(runtime.replay(request, createSetup()), { message: 'cannot hear' })
+  await t.rejects(runtime.replay(request), { message: 'cannot hear' })
 })

@@ -8,11 +8,20 @@ interface ScanningNode {
   scan (cursor: string, match: 'MATCH', pattern: string, count: 'COUNT', n: number): Promise<[string, string[]]>
 }
 
+/** A connection that is only listened on. */
+interface RedisSubscriber {
+  subscribe (channel: string): Promise<unknown>
+  on (event: 'message' | 'ready', listener: () => void): unknown
+  on (event: 'error', listener: (error: unknown) => void): unknown
+  disconnect (): void
+}
+
 interface RedisClientBase {
   status: string
   options: { keyPrefix?: string | undefined }
   defineCommand (name: string, definition: { lua: string }): void
   ping (): Promise<string>
+  duplicate (): RedisSubscriber
   once (event: 'ready', listener: () => void): unknown
 }
 
@@ -62,6 +71,33 @@ export class RedisCommands {
 
   nodeKeys (node: string): [lease: string, mailbox: string] {
     return [`${this.#prefix}node:{${node}}`, `${this.#prefix}mail:{${node}}`]
+  }
+
+  announcementsKey (): string {
+    return `${this.#prefix}announcements`
+  }
+
+  // ioredis puts its own prefix before keys, and not before channels in a script.
+  announcementsChannel (): string {
+    return `${this.#redis.options.keyPrefix ?? ''}${this.#prefix}announcements`
+  }
+
+  /**
+   * Listens to the channel on a connection of its own, which it makes again when it breaks. `wake` is called for
+   * each message, and when some may have been missed.
+   */
+  createSubscriber (wake: () => void): { close (): void } {
+    const connection = this.#redis.duplicate()
+    const { keyPrefix = '' } = this.#redis.options
+    // To that of a subscription it does.
+    const channel = this.announcementsChannel().slice(keyPrefix.length)
+    const listen = (): void => { connection.subscribe(channel).then(wake, () => {}) }
+    // The injected client has the same to tell, and tells it to its maker.
+    connection.on('error', () => {})
+    connection.on('ready', listen)
+    connection.on('message', wake)
+    listen()
+    return { close: () => connection.disconnect() }
   }
 
   secretKey (): string {

@@ -178,6 +178,26 @@ redis.call('PEXPIRE', KEYS[2], life + 60000)
 return 1
 `
 
+/** KEYS: the log. ARGV: message, channel. Writes to the log, and wakes those who read it. A client may be away for half of its life. */
+const publish = `
+redis.call('XADD', KEYS[1], 'MAXLEN', '~', 1000, '*', 'message', ARGV[1])
+redis.call('PEXPIRE', KEYS[1], 60000)
+redis.call('PUBLISH', ARGV[2], '')
+return 1
+`
+
+/** KEYS: the log. ARGV: last id that was read -> [now in milliseconds, last id, [[id, message], …]]. A log that was emptied begins anew. */
+const published = `
+local now = redis.call('TIME')
+local last, entries = ARGV[1], {}
+local newest = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
+for _, entry in ipairs(redis.call('XRANGE', KEYS[1], '(' .. last, '+')) do
+  entries[#entries + 1] = { entry[1], entry[2][2] }
+end
+if newest then last = newest[1] end
+return { tonumber(now[1]) * 1000 + math.floor(tonumber(now[2]) / 1000), last, entries }
+`
+
 /** proposal -> the secret */
 const secret = `
 redis.call('SET', KEYS[1], ARGV[1], 'NX')
@@ -204,6 +224,8 @@ export const scripts = {
   withdraw: defineScript('withdraw', withdraw),
   peer: defineScript('peer', peer),
   send: defineScript('send', send),
+  publish: defineScript('publish', publish),
+  published: defineScript('published', published),
   secret: defineScript('secret', secret)
 }
 

@@ -57,7 +57,8 @@ interface OwnCall extends Call {
 
 /** What somebody else than the client waits for: see `ask()`. */
 interface Question {
-  readonly onAnswer: () => void
+  /** Undefined: it will not be answered any more. */
+  readonly onAnswer: (answer?: Answer) => void
 }
 
 const GET_STREAM = 'get'
@@ -171,11 +172,11 @@ export class SessionTransport implements Transport {
     this.#standalone.end()
   }
 
-  /** Says something to the server that is not from its client now; resolves when it is answered. */
-  ask (message: JSONRPCMessage, request: FastifyRequest): Promise<void> {
+  /** Says something to the server that is not from its client now; resolves with its answer, where it has one. */
+  ask (message: JSONRPCMessage, request: FastifyRequest): Promise<Answer | undefined> {
     return new Promise((resolve) => {
       if (isRequest(message)) this.#calls.set(message.id, { onAnswer: resolve })
-      else resolve()
+      else resolve(undefined)
       this.#isInitialized ||= isInitialize(message)
       this.onmessage?.(message, createContext(request, this.#sdk))
     })
@@ -207,7 +208,7 @@ export class SessionTransport implements Transport {
     const call = this.#calls.get(answer.id)
     this.#calls.delete(answer.id)
     if (call === undefined) return
-    return 'exchange' in call ? call.exchange.answer(call, answer) : call.onAnswer()
+    return 'exchange' in call ? call.exchange.answer(call, answer) : call.onAnswer(answer)
   }
 
   #checkOpening (messages: readonly JSONRPCMessage[], opens: boolean): void {
