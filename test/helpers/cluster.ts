@@ -24,12 +24,16 @@ export interface NodeSettings {
   port: number
   redis: RedisAddress
   ioredis?: IoredisMajor
+  /** What its keys begin with. */
+  prefix?: string
   /** Milliseconds. */
   lease: number
   /** Where the other nodes reach it. */
   advertise?: string
   resumable?: boolean
   plugin?: Pick<McpSessionsOptions, 'ttl' | 'cleanupInterval' | 'maxSessions' | 'drainTimeout'>
+  /** Milliseconds for which it keeps a connection on which nothing is said. Default: that of Fastify. */
+  keepAliveTimeout?: number
   /** The level of its log. */
   log?: string
 }

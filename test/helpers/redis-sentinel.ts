@@ -25,7 +25,7 @@ export class RedisSentinelServers {
     this.address = { kind: 'sentinel', ports: [port] }
   }
 
-  static async start (binary: RedisBinary = 'redis-server'): Promise<RedisSentinelServers> {
+  static async start (this: void, binary: RedisBinary = 'redis-server'): Promise<RedisSentinelServers> {
     const folder = mkdtempSync(join(tmpdir(), 'redis-sentinel-'))
     // A replica writes what it copies to a file.
     const [first, second] = ['first', 'second'].map((name) => join(folder, name))
