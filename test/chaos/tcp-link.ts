@@ -1,0 +1,90 @@
+import { once } from 'node:events'
+import { connect, createServer, type Server, type Socket } from 'node:net'
+import { setTimeout as wait } from 'node:timers/promises'
+
+// How long what waits for the link to be open again sleeps, in milliseconds.
+const POLL = 10
+
+/** A way to a TCP port of this machine that can be cut, fall silent, or become slow. */
+export class TcpLink {
+  readonly port: number
+  readonly #server: Server
+  readonly #sockets = new Set<Socket>()
+  #mode: 'open' | 'cut' | 'silent' = 'open'
+  #delay = 0
+
+  private constructor (server: Server, port: number) {
+    this.#server = server
+    this.port = port
+  }
+
+  static async to (target: number): Promise<TcpLink> {
+    const server = createServer({ allowHalfOpen: true }).listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    const address = server.address()
+    const link = new TcpLink(server, typeof address === 'object' && address !== null ? address.port : 0)
+    server.on('connection', (socket) => link.#join(socket, connect({ port: target, host: '127.0.0.1', allowHalfOpen: true })))
+    return link
+  }
+
+  /** Every connection breaks, and no other is taken. */
+  cut (): void {
+    this.#mode = 'cut'
+    for (const socket of this.#sockets) socket.destroy()
+  }
+
+  /** Connections are there and new ones are taken, but nothing gets through; it comes when the link is open again. */
+  silence (): void {
+    this.#mode = 'silent'
+  }
+
+  /** What is sent comes that many milliseconds late, one piece after the other. */
+  slowDown (delay: number): void {
+    this.#delay = delay
+  }
+
+  open (): void {
+    this.#mode = 'open'
+    this.#delay = 0
+  }
+
+  async close (): Promise<void> {
+    this.cut()
+    this.#server.close()
+    await once(this.#server, 'close')
+  }
+
+  #join (near: Socket, far: Socket): void {
+    if (this.#mode === 'cut') {
+      near.destroy()
+      far.destroy()
+      return
+    }
+    for (const socket of [near, far]) {
+      this.#sockets.add(socket)
+      socket.on('error', () => {})
+      socket.on('close', () => {
+        this.#sockets.delete(socket)
+        near.destroy()
+        far.destroy()
+      })
+    }
+    this.#carry(near, far).catch(() => far.destroy())
+    this.#carry(far, near).catch(() => near.destroy())
+  }
+
+  async #carry (from: Socket, to: Socket): Promise<void> {
+    // An iterator would destroy the socket at its end, while the other direction still runs.
+    for await (const chunk of from.iterator({ destroyOnReturn: false })) {
+      if (this.#delay > 0) await wait(this.#delay)
+      await this.#whenLoud()
+      if (!to.write(chunk)) await once(to, 'drain')
+    }
+    await this.#whenLoud()
+    to.end()
+  }
+
+  async #whenLoud (): Promise<void> {
+    while (this.#mode === 'silent') await wait(POLL)
+  }
+}
