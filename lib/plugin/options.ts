@@ -14,7 +14,7 @@ export interface McpSessionsOptions {
   ttl?: number | undefined
   /** How often expired sessions are removed; 0: every ttl / 2. Default 300000. */
   cleanupInterval?: number | undefined
-  /** Past it the longest-idle session is evicted; if none is idle, 503 with `Retry-After`. Default 10000. */
+  /** Past it a session makes room: an anonymous one, or one of the principal with the most; 503 with `Retry-After` if none can. Default 10000. */
   maxSessions?: number | undefined
   /** The same, counted within one principal. Default: no limit. */
   maxSessionsPerPrincipal?: number | undefined

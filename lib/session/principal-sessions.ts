@@ -1,50 +1,94 @@
 import { IdleQueue } from './idle-queue.js'
 import { ListNode } from './list-node.js'
+import { PrincipalWeights } from './principal-weights.js'
 import type { SessionRecord } from './session-record.js'
 
-/** The sessions of each principal, for the limit within one principal. */
+// Of so many principals the longest-idle sessions are compared: more would keep whoever waits for room.
+const MOST_COMPARED = 32
+
+/** The sessions of each principal: who has too many, and which of them goes first. */
 export class PrincipalSessions {
   readonly #max: number
-  readonly #sessions = new Map<string, OwnSessions>()
+  // One session is kept as it is: most principals have no more.
+  readonly #sessions = new Map<string, SessionRecord | OwnSessions>()
+  readonly #weights = new PrincipalWeights<OwnSessions>()
 
-  /** @param max sessions of one principal; Infinity: no limit, and nothing is kept */
+  /** @param max sessions of one principal; Infinity: no limit */
   constructor (max: number) {
     this.#max = max
   }
 
   add (session: SessionRecord): void {
     const { principal } = session
-    if (principal === undefined || this.#max === Infinity) return
-    const own = this.#of(principal) ?? new OwnSessions()
-    own.add(session)
-    this.#sessions.set(principal, own)
+    if (principal === undefined) return
+    const own = this.#sessions.get(principal)
+    if (own === undefined) {
+      this.#sessions.set(principal, session)
+    } else if (own instanceof OwnSessions) {
+      own.add(session)
+      this.#weights.update(own, own.count - 1)
+    } else {
+      const several = new OwnSessions([own, session])
+      this.#sessions.set(principal, several)
+      this.#weights.update(several, 1)
+    }
   }
 
   delete (session: SessionRecord): void {
     const { principal } = session
     const own = this.#of(principal)
     if (principal === undefined || own === undefined) return
-    own.delete(session)
-    if (own.count === 0) this.#sessions.delete(principal)
+    if (own instanceof OwnSessions) {
+      if (!own.delete(session)) return
+      this.#weights.update(own, own.count + 1)
+      if (own.count === 0) this.#sessions.delete(principal)
+    } else if (own === session) {
+      this.#sessions.delete(principal)
+    }
   }
 
   /** Says that the session, which is among these, has got a new place in the queue of all sessions. */
   requeue (session: SessionRecord): void {
-    this.#of(session.principal)?.requeue(session)
+    const own = this.#of(session.principal)
+    if (own instanceof OwnSessions) own.requeue(session)
   }
 
   isFull (principal: string | undefined): boolean {
-    return (this.#of(principal)?.count ?? 0) >= this.#max
+    const own = this.#of(principal)
+    return (own instanceof OwnSessions ? own.count : Number(own !== undefined)) >= this.#max
   }
 
   /** Of the principal's sessions the one that `IdleQueue` would evict. */
   nextToEvict (principal: string | undefined): SessionRecord | undefined {
-    return this.#of(principal)?.nextToEvict()
+    const own = this.#of(principal)
+    if (own instanceof OwnSessions) return own.nextToEvict()
+    return own?.isIdle === true || own?.holdsOnlyStreams === true ? own : undefined
   }
 
-  #of (principal: string | undefined): OwnSessions | undefined {
+  /** The same, of the principal with the most sessions; undefined: none that has several has one that can go. */
+  heaviestToEvict (): SessionRecord | undefined {
+    let compared = 0
+    for (const principals of this.#weights.heaviestFirst()) {
+      let next: SessionRecord | undefined
+      for (const own of principals) {
+        if (compared++ === MOST_COMPARED) return next
+        next = earlier(next, own.nextToEvict())
+      }
+      if (next !== undefined) return next
+    }
+    return undefined
+  }
+
+  #of (principal: string | undefined): SessionRecord | OwnSessions | undefined {
     return principal === undefined ? undefined : this.#sessions.get(principal)
   }
+}
+
+// Idle ones go before those that hold streams.
+function earlier (one: SessionRecord | undefined, other: SessionRecord | undefined): SessionRecord | undefined {
+  if (one === undefined || other === undefined) return one ?? other
+  if (one.isIdle !== other.isIdle) return one.isIdle ? one : other
+  return other.lastAccessedAt < one.lastAccessedAt ? other : one
 }
 
 // So many are searched faster than they are kept in order, and do without the memory for it.
@@ -54,6 +98,10 @@ const FEW = 64
 class OwnSessions {
   readonly #places = new Map<SessionRecord, OwnPlace | undefined>()
   #queue: IdleQueue | undefined
+
+  constructor (sessions: readonly SessionRecord[]) {
+    for (const session of sessions) this.add(session)
+  }
 
   get count (): number {
     return this.#places.size
@@ -66,9 +114,10 @@ class OwnSessions {
     for (const session of this.#places.keys()) this.#places.set(session, this.#enqueue(session))
   }
 
-  delete (session: SessionRecord): void {
+  /** False: it is not there. */
+  delete (session: SessionRecord): boolean {
     this.#places.get(session)?.unlink()
-    this.#places.delete(session)
+    return this.#places.delete(session)
   }
 
   requeue (session: SessionRecord): void {

@@ -7,9 +7,8 @@ import { checkBoolean, checkCount, checkFunction, checkMethod, checkMilliseconds
 import { fail, succeed, type Result } from '../base/result.js'
 import { asError, runGuarded } from '../base/safe-call.js'
 import { channels } from '../observe/channels.js'
-import { IdleQueue } from './idle-queue.js'
+import { EvictionPolicy } from './eviction-policy.js'
 import { copyMetadata, describeKeys } from './metadata.js'
-import { PrincipalSessions } from './principal-sessions.js'
 import { isSessionId } from './session-id.js'
 import { SessionRecord } from './session-record.js'
 import type { CloseReason, RestoredOrigin, Session, SessionMetadata, SessionOrigin } from './session.js'
@@ -105,9 +104,8 @@ export class SessionManager extends EventEmitter<SessionEvents> {
   readonly #logger: ILogger | undefined
   readonly #formatId: (id: string) => string
   readonly #sessions = new Map<string, SessionRecord>()
-  readonly #idle: IdleQueue
   readonly #maxSessions: number
-  readonly #ofPrincipal: PrincipalSessions
+  readonly #eviction: EvictionPolicy
   // Sessions whose expiration handler is running: they are not found, and expire only once.
   readonly #expiring = new Set<SessionRecord>()
   #expirationHandler: ExpirationHandler | undefined
@@ -140,10 +138,8 @@ export class SessionManager extends EventEmitter<SessionEvents> {
     this.#cleanupInterval = interval === 0 ? clampToTimer(this.#ttl / 2) : interval
     this.#logger = checkMethod('logger', logger, 'sendLog', '({ level, data, logger })')
     this.#formatId = checkFunction('formatId', options.formatId, '(id) => string') ?? String
-    this.#idle = new IdleQueue(this.#ttl)
     this.#maxSessions = checkCount('maxSessions', options.maxSessions) ?? Infinity
-    this.#ofPrincipal = new PrincipalSessions(
-      checkCount('maxSessionsPerPrincipal', options.maxSessionsPerPrincipal) ?? Infinity)
+    this.#eviction = new EvictionPolicy(this.#ttl, checkCount('maxSessionsPerPrincipal', options.maxSessionsPerPrincipal) ?? Infinity)
   }
 
   /**
@@ -309,8 +305,7 @@ export class SessionManager extends EventEmitter<SessionEvents> {
     else this.#forget(replaced)
     const session = new SessionRecord(id, this.#now(), copy, origin)
     this.#sessions.set(id, session)
-    this.#ofPrincipal.add(session)
-    this.#idle.add(session)
+    this.#eviction.add(session)
     this.#log('info', () => `Session ${verb}: ${this.#formatId(id)}${describeKeys(copy)}`)
     // Before anybody can close it: each session is created once there, and then closed once.
     if (replaced !== undefined) this.#publishEnd(replaced, 'replaced')
@@ -322,8 +317,10 @@ export class SessionManager extends EventEmitter<SessionEvents> {
   }
 
   #makeRoom (principal: string | undefined): void {
-    if (this.#ofPrincipal.isFull(principal)) this.#evict(this.#ofPrincipal.nextToEvict(principal))
-    if (this.#sessions.size >= this.#maxSessions) this.#evict(this.#idle.nextToEvict())
+    if (this.#eviction.isFull(principal)) this.#evict(this.#eviction.nextOf(principal))
+    if (this.#sessions.size < this.#maxSessions) return
+    const now = this.#now()
+    this.#evict(this.#eviction.next((session) => this.#isExpired(session, now)))
   }
 
   #evict (session: SessionRecord | undefined): void {
@@ -358,9 +355,7 @@ export class SessionManager extends EventEmitter<SessionEvents> {
   }
 
   #requeue (session: SessionRecord): void {
-    session.unlink()
-    this.#idle.add(session)
-    this.#ofPrincipal.requeue(session)
+    this.#eviction.requeue(session)
   }
 
   #now (): number {
@@ -405,8 +400,7 @@ export class SessionManager extends EventEmitter<SessionEvents> {
 
   #forget (session: SessionRecord): void {
     this.#sessions.delete(session.id)
-    this.#ofPrincipal.delete(session)
-    session.unlink()
+    this.#eviction.delete(session)
   }
 
   // Each listener on its own: one that throws must not keep the next from freeing its memory.
@@ -437,7 +431,7 @@ export class SessionManager extends EventEmitter<SessionEvents> {
   // In slices, so that many sessions that expire together do not hold up the event loop.
   #runSlice (sweep: Sweep): void {
     this.#slice = undefined
-    const { sessions, more } = this.#idle.takeIdleBefore(sweep.startedAt - this.#ttl, VISITS_PER_SLICE)
+    const { sessions, more } = this.#eviction.takeIdleBefore(sweep.startedAt - this.#ttl, VISITS_PER_SLICE)
     for (const session of sessions) this.#sweepSession(session, sweep)
     if (more && this.#sweep === sweep) {
       this.#slice = setImmediate(() => this.#guardSweep(() => this.#runSlice(sweep)))

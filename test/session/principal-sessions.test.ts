@@ -166,13 +166,79 @@ t.test('to come back changes nothing where there is no queue', async (t) => {
   t.strictSame(drain(sessions), [first, second])
 })
 
-t.test('without a limit nobody is full, and nothing is kept', async (t) => {
+t.test('without a limit nobody is full', async (t) => {
+  const sessions = new PrincipalSessions(Infinity)
+  for (const id of ['1', '2', '3']) sessions.add(record(id, 'ada'))
+  t.notOk(sessions.isFull('ada'))
+})
+
+t.test('a session alone goes if it can', async (t) => {
   const sessions = new PrincipalSessions(Infinity)
   const session = record('1', 'ada')
   sessions.add(session)
-  t.notOk(sessions.isFull('ada'))
+  t.equal(sessions.nextToEvict('ada'), session)
+  session.activeRequests = 2
+  session.openStreams = 1
   t.equal(sessions.nextToEvict('ada'), undefined)
-  sessions.delete(session)
+  session.openStreams = 2
+  t.equal(sessions.nextToEvict('ada'), session)
+})
+
+t.test('the principal with the most sessions goes first, its longest-idle one first', async (t) => {
+  const sessions = new PrincipalSessions(Infinity)
+  t.equal(sessions.heaviestToEvict(), undefined)
+  const add = (id: string, principal: string, time: number): SessionRecord => {
+    const session = record(id, principal, time)
+    sessions.add(session)
+    return session
+  }
+  add('old', 'bob', 1)
+  t.equal(sessions.heaviestToEvict(), undefined, 'nobody has several')
+  const ada = [add('1', 'ada', 30), add('2', 'ada', 20), add('3', 'ada', 40)]
+  const cyd = [add('4', 'cyd', 5), add('5', 'cyd', 6)]
+  t.equal(sessions.heaviestToEvict(), ada[1])
+  if (ada[1] !== undefined) sessions.delete(ada[1])
+  t.equal(sessions.heaviestToEvict(), cyd[0], 'of those with equally many, the longest idle')
+  if (cyd[0] !== undefined) cyd[0].activeRequests = cyd[0].openStreams = 1
+  t.equal(sessions.heaviestToEvict(), cyd[1], 'an idle one before one that streams')
+  if (cyd[1] !== undefined) cyd[1].activeRequests = cyd[1].openStreams = 1
+  t.equal(sessions.heaviestToEvict(), ada[0])
+  for (const session of cyd) session.activeRequests = 2
+  t.equal(sessions.heaviestToEvict(), ada[0], 'one that has none that can go is passed over')
+  for (const session of ada) session.activeRequests = 2
+  t.equal(sessions.heaviestToEvict(), undefined)
+})
+
+t.test('whoever has fewer is next when all of the heaviest are in use', async (t) => {
+  const sessions = new PrincipalSessions(Infinity)
+  const of = (principal: string, count: number): SessionRecord[] => Array.from({ length: count }, (_, index) => {
+    const session = record(`${principal}-${index}`, principal, index)
+    sessions.add(session)
+    return session
+  })
+  const [five, two, three] = [of('five', 5), of('two', 2), of('three', 3)]
+  for (const session of five) session.activeRequests = 1
+  t.equal(sessions.heaviestToEvict(), three[0])
+  for (const session of five) sessions.delete(session)
+  t.equal(sessions.heaviestToEvict(), three[0])
+  for (const session of three) sessions.delete(session)
+  t.equal(sessions.heaviestToEvict(), two[0])
+  for (const session of two) sessions.delete(session)
+  t.equal(sessions.heaviestToEvict(), undefined)
+})
+
+t.test('no more than a few principals are compared', async (t) => {
+  const sessions = new PrincipalSessions(Infinity)
+  let looks = 0
+  for (let index = 0; index < 1000; index++) {
+    for (const id of ['1', '2']) {
+      const session = record(id, `principal ${index}`, 1000 - index)
+      Object.defineProperty(session, 'isIdle', { get: () => { looks++; return index > 900 } })
+      sessions.add(session)
+    }
+  }
+  t.equal(sessions.heaviestToEvict(), undefined, 'the first ones are all in use')
+  t.ok(looks < 200, `${looks} looks`)
 })
 
 t.test('deleting what is not there changes nothing', async (t) => {

@@ -42,7 +42,24 @@ class Model {
   makeRoom (now: number, principal: string | undefined): boolean {
     const own = [...this.sessions].filter(([, entry]) => entry.principal === principal)
     if (principal !== undefined && own.length >= this.#limits.maxSessionsPerPrincipal && !this.#evict(own, now)) return false
-    return this.sessions.size < this.#limits.maxSessions || this.#evict([...this.sessions], now)
+    return this.sessions.size < this.#limits.maxSessions || this.#makeRoomForAnybody(now)
+  }
+
+  // Anonymous sessions first, then the principals with the most.
+  #makeRoomForAnybody (now: number): boolean {
+    const all = [...this.sessions]
+    const expired = all.filter(([, { active, last }]) => active === 0 && now - last > this.#limits.ttl)
+    if (expired.length > 0) {
+      const anonymous = expired.filter(([, { principal }]) => principal === undefined)
+      return this.#evict(anonymous.length > 0 ? anonymous : expired, now)
+    }
+    if (this.#evict(all.filter(([, { principal }]) => principal === undefined), now)) return true
+    const counts = new Map<string | undefined, number>()
+    for (const [, { principal }] of all) counts.set(principal, (counts.get(principal) ?? 0) + 1)
+    for (const count of [...new Set(counts.values())].sort((one, other) => other - one)) {
+      if (this.#evict(all.filter(([, { principal }]) => counts.get(principal) === count), now)) return true
+    }
+    return false
   }
 
   #evict (sessions: Array<[string, Entry]>, now: number): boolean {
