@@ -56,10 +56,10 @@ const TRY = `
 const WORKS = { status: 200, manager: true, code: 'FST_ERR_MCP_SESSION_NOT_FOUND' }
 
 t.test('has what runs, what types it, and what says so', async (t) => {
-  for (const file of ['package.json', 'LICENSE', 'README.md', 'CHANGELOG.md', 'examples/server.ts', 'dist/index.js', 'dist/index.d.ts', 'dist/lib/plugin/plugin.js', 'dist/lib/plugin/augmentation.d.ts']) {
+  for (const file of ['package.json', 'LICENSE', 'README.md', 'CHANGELOG.md', 'examples/server.ts', 'dist/index.js', 'dist/index.js.map', 'dist/index.d.ts', 'dist/lib/testing/index.js', 'dist/lib/plugin/plugin.js', 'dist/lib/plugin/augmentation.d.ts']) {
     t.ok(files.includes(file), file)
   }
-  t.strictSame(files.filter((file) => !/^(dist\/.*\.(js|d\.ts)|examples\/.*\.ts|package\.json|LICENSE|README\.md|CHANGELOG\.md)$/.test(file)), [])
+  t.strictSame(files.filter((file) => !/^(dist\/.*\.(js|js\.map|d\.ts)|examples\/.*\.ts|package\.json|LICENSE|README\.md|CHANGELOG\.md)$/.test(file)), [])
 })
 
 t.test('can be imported', async (t) => {
@@ -71,14 +71,25 @@ t.test('can be imported', async (t) => {
   t.strictSame(JSON.parse(run(project, process.execPath, 'try.mjs')), WORKS)
 })
 
-t.test('can be required: the whole registers as the plugin, and has the named exports', async (t) => {
+t.test('can be required: the whole is the plugin, and has the named exports', async (t) => {
   writeFileSync(join(project, 'try.cjs'), `
     const Fastify = require('fastify')
     const plugin = require('fastify-mcp-sessions')
     const { SessionManager, SessionNotFoundError } = plugin
+    if (typeof plugin !== 'function' || plugin.default !== plugin || plugin.mcpSessions !== plugin) throw new Error('It is not the plugin')
     ;(async () => {${TRY}})()
   `)
   t.strictSame(JSON.parse(run(project, process.execPath, 'try.cjs')), WORKS)
+})
+
+t.test('its maps lead back to the sources, which are in them', async (t) => {
+  const map = JSON.parse(readFileSync(join(project, 'node_modules/fastify-mcp-sessions/dist/lib/plugin/plugin.js.map'), 'utf8'))
+  t.match(map.sourcesContent[0], 'async function mcpSessionsPlugin')
+})
+
+t.test('its manifest can be read', async (t) => {
+  writeFileSync(join(project, 'manifest.cjs'), "console.log(require('fastify-mcp-sessions/package.json').name)")
+  t.equal(run(project, process.execPath, 'manifest.cjs').trim(), 'fastify-mcp-sessions')
 })
 
 t.test('has examples that start where the package is installed, with nothing else but tsx', async (t) => {
@@ -164,7 +175,7 @@ t.test('is typed for ES modules and for CommonJS', async (t) => {
 })
 
 t.test('has examples whose types are right where it is installed', async (t) => {
-  link(project, 'ioredis')
+  for (const name of ['ioredis', '@fastify/cors', '@fastify/rate-limit']) link(project, name)
   const examples = files.filter((file) => file.startsWith('examples/')).map((file) => join('node_modules', 'fastify-mcp-sessions', file))
   t.strictSame(findTypeErrors(project, examples, { module: 'nodenext' }, (file) => file.includes('/examples/')), [])
 })

@@ -1,7 +1,8 @@
 import type { FastifyContextConfig, FastifyInstance, FastifySchema, RouteOptions } from 'fastify'
 import { checkCount, checkTimer, clampToTimer, refuse } from '../base/option-checks.js'
 
-type PassedOn = Pick<RouteOptions, 'bodyLimit' | 'handlerTimeout' | 'schema' | 'config' | 'constraints'>
+// Spelt out, for older versions of Fastify do not know of handlerTimeout.
+type PassedOn = Pick<RouteOptions, 'bodyLimit' | 'schema' | 'config' | 'constraints'> & { handlerTimeout?: number }
 
 /** Options of Fastify's routes that an endpoint passes on to its own. */
 export interface EndpointRouteOptions {

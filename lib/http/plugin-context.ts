@@ -34,12 +34,19 @@ export interface PluginContext {
 
 const kPluginContext = Symbol('fastify-mcp-sessions.context')
 
+declare module 'fastify' {
+  interface FastifyInstance {
+    [kPluginContext]?: PluginContext
+  }
+}
+
 export function providePluginContext (fastify: FastifyInstance, context: PluginContext): void {
   fastify.decorate(kPluginContext, context)
 }
 
 /** @throws MissingPluginError when the plugin is not registered */
 export function requirePluginContext (fastify: FastifyInstance): PluginContext {
-  if (!fastify.hasDecorator(kPluginContext)) throw new MissingPluginError()
-  return fastify.getDecorator<PluginContext>(kPluginContext)
+  const context = fastify[kPluginContext]
+  if (context === undefined) throw new MissingPluginError()
+  return context
 }
