@@ -8,6 +8,7 @@ export {
   MalformedSessionIdError,
   MethodNotAllowedError,
   MissingPluginError,
+  MissingSdkError,
   MissingSessionIdError,
   NotAcceptableError,
   OwnerFailedError,
@@ -26,8 +27,11 @@ export { hashSessionId } from './lib/session/session-id.js'
 export type { ClusterOptions } from './lib/cluster/options.js'
 export type { ClusterSession, SessionDirectory } from './lib/cluster/session-directory.js'
 export type {
-  CreateServer, CreateServerContext, McpEndpointOptions, ModernFetch, ResponseMode, ResumableOptions, SessionServer
+  CreateDualServer, CreateServer, CreateServerContext, DualEndpointOptions, McpEndpointOptions, ModernServerContext, ResponseMode,
+  ResumableOptions, SessionEndpointOptions, SessionServer
 } from './lib/endpoint/options.js'
+export type { AuthInfo } from './lib/endpoint/auth-info.js'
+export type { ModernHandler } from './lib/endpoint/modern-handler.js'
 export type { JsonRpcErrorResponse, SessionError } from './lib/base/errors.js'
 export type { ILogger, LogEntry, LogLevel } from './lib/base/logger.js'
 export type {

@@ -116,6 +116,11 @@ export const ServerError = define({
   code: 'FST_ERR_MCP_SESSION_SERVER', status: 500, message: 'Option "createServer" must return a new MCP server each time, got %s'
 })
 
+/** `modern: true`, and SDK 2 is not installed. Thrown at boot. */
+export const MissingSdkError = define({
+  code: 'FST_ERR_MCP_SESSION_SDK_MISSING', status: 500, message: 'Option "modern" is true, and serves clients of 2026-07-28 with SDK 2, which is not installed: npm install @modelcontextprotocol/server'
+})
+
 /** `mcpEndpoint` was registered where there are no sessions. Thrown at boot. */
 export const MissingPluginError = define({
   code: 'FST_ERR_MCP_SESSION_PLUGIN_MISSING', status: 500, message: 'Register mcpSessions before mcpEndpoint, on the same instance or one that encloses it'

@@ -1,7 +1,18 @@
-import type { AuthInfo } from '@modelcontextprotocol/sdk/server/auth/types.js'
 import type { FastifyRequest } from 'fastify'
 
-/** What the app's authentication has put on `request.auth`, if it is what the SDK means by it. */
+/** Who a token is of, and what it may be used for: the `AuthInfo` of both SDKs. */
+export interface AuthInfo {
+  token: string
+  clientId: string
+  scopes: string[]
+  /** Seconds since 1970. */
+  expiresAt?: number
+  /** The resource that the token is for, as RFC 8707 has it. */
+  resource?: URL
+  extra?: Record<string, unknown>
+}
+
+/** What the app's authentication has put on `request.auth`, if it is what the SDKs mean by it. */
 export function readAuthInfo (request: FastifyRequest): AuthInfo | undefined {
   const auth: unknown = 'auth' in request ? request.auth : undefined
   return isAuthInfo(auth) ? auth : undefined

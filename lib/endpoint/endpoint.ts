@@ -1,14 +1,17 @@
-import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { FastifyBaseLogger, FastifyInstance, FastifyRequest } from 'fastify'
+import './augmentation.js'
 import { asError } from '../base/safe-call.js'
 import type { ReplyKind } from '../http/reply-tracker.js'
 import { createSessionHook } from '../http/session-hook.js'
-import { requirePluginContext } from '../http/plugin-context.js'
+import { requirePluginContext, type PluginContext } from '../http/plugin-context.js'
 import { limitTime } from './call-timeout.js'
 import { warnOfTimes } from './endpoint-warnings.js'
+import { DualLeg, loadSdk } from './dual-leg.js'
 import { createErrorHandler } from './error-handler.js'
 import { createJsonParser } from './json-parser.js'
 import { isListening, isModern, ModernRequests } from './modern.js'
-import { resolveEndpointOptions, type McpEndpointOptions } from './options.js'
+import { GivenLeg, type ModernLeg } from './modern-leg.js'
+import { resolveEndpointOptions, type McpEndpointOptions, type ResolvedEndpointOptions } from './options.js'
 import { refuseOtherMethods } from './other-methods.js'
 import { createRebindingGuard } from './rebinding-guard.js'
 import { toRouteOptions } from './route-options.js'
@@ -22,6 +25,7 @@ import { createStatelessHandlers } from './stateless.js'
  * path, but for OPTIONS and those for which the app has a route there already.
  *
  * @throws MissingPluginError when `mcpSessions` is not registered
+ * @throws MissingSdkError when `modern` is true and SDK 2 is not installed
  * @throws TypeError that names the option which is wrong
  * @see https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#streamable-http
  */
@@ -31,8 +35,9 @@ export async function mcpEndpoint (fastify: FastifyInstance, options: McpEndpoin
   const { reject, rejections, replies, shutdown, enabled } = context
   const { path, route } = resolved
   const runtimes = new SessionRuntimes(context, resolved, fastify.log)
-  const modern = new ModernRequests(context, resolved)
+  const modern = new ModernRequests(context, resolved, await createModernLeg(context, resolved, fastify.log), fastify.log)
   shutdown.add(runtimes)
+  shutdown.add(modern)
   if (enabled) warnOfTimes(fastify, context.warnings, context.ttl, resolved)
 
   fastify.setErrorHandler(createErrorHandler(rejections))
@@ -64,6 +69,11 @@ export async function mcpEndpoint (fastify: FastifyInstance, options: McpEndpoin
     })
   }
   refuseOtherMethods(fastify, { path, route, served: enabled ? ['GET', 'POST', 'DELETE'] : ['POST'], guard, reject })
+}
+
+async function createModernLeg (context: PluginContext, { modern, responseMode }: ResolvedEndpointOptions, log: FastifyBaseLogger): Promise<ModernLeg | undefined> {
+  if (typeof modern !== 'function') return modern && new GivenLeg(modern, context)
+  return new DualLeg({ sdk: await loadSdk(), createServer: modern, responseMode, bus: context.bus, log })
 }
 
 function kindInSession ({ method }: FastifyRequest): ReplyKind {

@@ -1,11 +1,13 @@
-import type { FastifyRequest } from 'fastify'
+import type { FastifyBaseLogger, FastifyReply, FastifyRequest } from 'fastify'
 import type { CallMessage } from '../observe/channels.js'
 import { traceCall, type Trace } from '../observe/trace.js'
-import { ShuttingDownError } from '../base/errors.js'
+import { SessionLimitError, ShuttingDownError } from '../base/errors.js'
 import { hasSessions, SESSION_REVISIONS } from '../http/protocol-revision.js'
 import type { PluginContext } from '../http/plugin-context.js'
-import { readAuthInfo } from './auth-info.js'
-import type { ModernFetch, ResolvedEndpointOptions } from './options.js'
+import type { ReplyRecord } from '../http/reply-tracker.js'
+import type { SessionFollower } from '../http/shutdown.js'
+import type { ModernLeg } from './modern-leg.js'
+import type { ResolvedEndpointOptions } from './options.js'
 import { isObject } from './transport/json-rpc.js'
 import type { Incoming } from './transport/session-transport.js'
 import { toWebRequest } from './web-request.js'
@@ -15,6 +17,8 @@ import { sendWebResponse } from './web-response.js'
 const REVISION_CLAIM = 'io.modelcontextprotocol/protocolVersion'
 const UNSUPPORTED_PROTOCOL_VERSION = -32022
 const LISTEN = 'subscriptions/listen'
+// A status that many servers have for a client that has gone; no standard has it.
+const CLOSED = 499
 
 /** Whether a request is of revision 2026-07-28 or later: it says so in its header, or in its body. */
 export function isModern (request: FastifyRequest): boolean {
@@ -27,38 +31,88 @@ export function isListening ({ body }: FastifyRequest): boolean {
 }
 
 /** The requests of an endpoint that are of revision 2026-07-28 or later, which has no sessions. */
-export class ModernRequests {
+export class ModernRequests implements SessionFollower {
   readonly #context: PluginContext
-  readonly #fetch: ModernFetch | undefined
-  readonly #stream: { readonly heartbeatInterval: number, readonly maxBuffered: number }
+  readonly #options: ResolvedEndpointOptions
+  readonly #leg: ModernLeg | undefined
+  readonly #log: FastifyBaseLogger
+  #listening = 0
+  #closing: Promise<void> | undefined
 
-  constructor (context: PluginContext, { modern, heartbeatInterval, maxBuffered }: ResolvedEndpointOptions) {
+  /** @param leg undefined: clients are told to fall back to a revision with sessions */
+  constructor (context: PluginContext, options: ResolvedEndpointOptions, leg: ModernLeg | undefined, log: FastifyBaseLogger) {
     this.#context = context
-    this.#fetch = modern
-    this.#stream = { heartbeatInterval, maxBuffered }
+    this.#options = options
+    this.#leg = leg
+    this.#log = log
   }
 
-  async handle ({ request, reply, record }: Incoming): Promise<void> {
-    if (this.#fetch === undefined) {
+  async handle (incoming: Incoming): Promise<void> {
+    const { request, reply, record } = incoming
+    const leg = this.#leg
+    if (leg === undefined) {
       reply.code(400).send(toUnsupportedRevision(request))
       return
     }
-    const isStream = record.kind === 'stream'
-    if (isStream && this.#context.shutdown.hasStarted) throw new ShuttingDownError()
-    const abort = new AbortController()
-    if (isStream) record.endWith(() => abort.abort())
-    record.onResponseEnd(() => { if (!reply.raw.writableEnded) abort.abort() })
-    const authInfo = readAuthInfo(request)
-    const fetch = this.#fetch
-    const serve = async (): Promise<Response> => await fetch(toWebRequest(request, abort.signal), {
-      parsedBody: request.body,
-      ...(authInfo !== undefined && { authInfo })
-    })
+    // Once it is closed, SDK 2 would call this a fault of its own.
+    if (this.#closing !== undefined) throw new ShuttingDownError()
     const trace = traceModern(request)
     record.onOver(() => trace?.end(describeOutcome(reply.raw.statusCode)))
-    const response = await (trace === undefined ? serve() : trace.run(serve))
-    await sendWebResponse(reply, response, this.#stream)
+    const serve = (): Promise<void> => isListening(request) ? this.#listen(leg, incoming) : this.#call(leg, incoming)
+    await (trace === undefined ? serve() : trace.run(serve))
   }
+
+  /** Closes what serves them, when running calls have had their time. Never rejects. */
+  settle (): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  async #call (leg: ModernLeg, { request, reply, record }: Incoming): Promise<void> {
+    const abort = abortWith(reply, record)
+    if (record.kind === 'stream') record.endWith(() => abort.abort())
+    const response = await leg.fetch(request, toWebRequest(request, abort.signal))
+    // What SDK 2 makes of a call that it has cut off.
+    if (response.status === CLOSED && this.#closing !== undefined) throw new ShuttingDownError()
+    await sendWebResponse(reply, response, this.#options)
+  }
+
+  // Held to what sessions are held to: how many there may be, and to whom they belong.
+  async #listen (leg: ModernLeg, { request, reply, record }: Incoming): Promise<void> {
+    const { bus, identify, maxSessions, shutdown } = this.#context
+    const { heartbeatInterval, maxBuffered, recheckOwner } = this.#options
+    if (shutdown.hasStarted) throw new ShuttingDownError()
+    if (this.#listening >= maxSessions) throw new SessionLimitError()
+    this.#listening++
+    record.onOver(() => { this.#listening-- })
+    const principal = await identify(request)
+    const abort = abortWith(reply, record)
+    const { response, end } = await bus.listenAs(principal, () => leg.listen(request, toWebRequest(request, abort.signal)))
+    record.endWith(end)
+    const recheck = async (): Promise<void> => {
+      if (await identify(request) !== principal) abort.abort()
+    }
+    await sendWebResponse(reply, response, {
+      heartbeatInterval,
+      maxBuffered,
+      onHeartbeat: recheckOwner ? () => { recheck().catch(() => abort.abort()) } : undefined
+    })
+  }
+
+  async #close (): Promise<void> {
+    try {
+      await this.#leg?.close()
+    } catch (error) {
+      this.#log.error(error, 'Closing the handler of clients without sessions failed')
+    }
+  }
+}
+
+// A client that has gone is not waited for.
+function abortWith (reply: FastifyReply, record: ReplyRecord): AbortController {
+  const abort = new AbortController()
+  record.onResponseEnd(() => { if (!reply.raw.writableEnded) abort.abort() })
+  return abort
 }
 
 /** The answer that makes a modern client fall back to a revision with sessions. */

@@ -1,30 +1,45 @@
-import type { Transport } from '@modelcontextprotocol/sdk/shared/transport.js'
-import type { AuthInfo } from '@modelcontextprotocol/sdk/server/auth/types.js'
 import type { FastifyRequest } from 'fastify'
 import { checkBoolean, checkCount, checkFunction, checkNames, checkTimer, refuse } from '../base/option-checks.js'
 import type { Session } from '../session/session.js'
+import type { AuthInfo } from './auth-info.js'
 import { checkHosts, checkOrigins, type HostPattern, type OriginPattern } from './allowed-names.js'
+import { checkModern, type ModernHandler } from './modern-handler.js'
 import { resolveRouteOptions, type EndpointRouteOptions } from './route-options.js'
 
-/** An MCP server of the official SDK: `McpServer`, or the `Server` below it. */
+/** An MCP server of either official SDK: `McpServer`, or the `Server` below it. */
 export interface SessionServer {
-  connect (transport: Transport): Promise<void>
+  /** Each SDK has a type of its own for what goes in here. The transport of the endpoint is both. */
+  connect (transport: never): Promise<void>
   close (): Promise<void>
 }
 
+/** What `createServer` is told of the session that a server is for. */
 export interface CreateServerContext {
+  /** Of revisions with sessions, in the word of SDK 2. */
+  readonly era: 'legacy'
   /** The session that the server is for. */
   readonly session: Session
   /** The request that opened the session, or brought it back. */
   readonly request: FastifyRequest
   /** Whether the session has lived before, in another process. */
   readonly restored: boolean
+  /** What the app's authentication has put on `request.auth`. */
+  readonly authInfo: AuthInfo | undefined
 }
 
-export type CreateServer = (context: CreateServerContext) => SessionServer | Promise<SessionServer>
+/** What `createServer` is told when the server is for one request of revision 2026-07-28 or later. */
+export interface ModernServerContext {
+  readonly era: 'modern'
+  readonly session: null
+  readonly request: FastifyRequest
+  readonly restored: false
+  readonly authInfo: AuthInfo | undefined
+}
 
-/** Serves clients of revision 2026-07-28; the `fetch` of the SDK's `createMcpHandler` is one. */
-export type ModernFetch = (request: Request, options?: { authInfo?: AuthInfo, parsedBody?: unknown }) => Promise<Response>
+export type CreateServer<Context = CreateServerContext> = (context: Context) => SessionServer | Promise<SessionServer>
+
+/** Makes servers for clients of both eras. */
+export type CreateDualServer = CreateServer<CreateServerContext | ModernServerContext>
 
 /** How calls are answered: with a stream, with JSON, or with whichever is enough. */
 export type ResponseMode = 'auto' | 'sse' | 'json'
@@ -52,9 +67,34 @@ export interface ResumableOptions {
 }
 
 /** Options of the endpoint. All times are milliseconds, all sizes bytes. */
-export interface McpEndpointOptions extends EndpointRouteOptions {
+export type McpEndpointOptions = SessionEndpointOptions | DualEndpointOptions
+
+/** Those of an endpoint whose `createServer` makes servers for sessions. */
+export interface SessionEndpointOptions extends CommonEndpointOptions {
   /** Makes the MCP server of a new session. What it throws is the answer to `initialize`, and no session is left. */
   createServer: CreateServer
+  /**
+   * Serves clients of revision 2026-07-28, which have no sessions, at the same path: what `createMcpHandler` of SDK 2
+   * returns. The endpoint closes it with the app. Default: those clients are told to fall back to a session.
+   */
+  modern?: ModernHandler | undefined
+}
+
+/** Those of an endpoint whose `createServer` makes servers for clients of both eras. */
+export interface DualEndpointOptions extends CommonEndpointOptions {
+  /**
+   * Makes the MCP server of a new session or, of SDK 2, for one request of revision 2026-07-28. What it throws is the
+   * answer to that request.
+   *
+   * @example
+   * createServer: ({ era, session }) => buildServer(era === 'legacy' ? session.principal : undefined)
+   */
+  createServer: CreateDualServer
+  /** Serves clients of revision 2026-07-28, which have no sessions, from `createServer` too. Needs `@modelcontextprotocol/server`. */
+  modern: true
+}
+
+interface CommonEndpointOptions extends EndpointRouteOptions {
   /**
    * Where the endpoint is, below the prefix of its scope.
    *
@@ -120,8 +160,6 @@ export interface McpEndpointOptions extends EndpointRouteOptions {
    * @default 15_000
    */
   heartbeatInterval?: number | undefined
-  /** Serves clients of revision 2026-07-28, which have no sessions, at the same path. Default: they are told to fall back. */
-  modern?: ModernFetch | undefined
 }
 
 export interface ResolvedResumableOptions {
@@ -145,7 +183,8 @@ export interface ResolvedEndpointOptions {
   readonly allowedHosts: readonly HostPattern[] | undefined
   readonly allowedOrigins: readonly OriginPattern[] | undefined
   readonly heartbeatInterval: number
-  readonly modern: ModernFetch | undefined
+  /** A function: what makes the servers. Undefined: clients of 2026-07-28 are told to fall back. */
+  readonly modern: ModernHandler | CreateDualServer | undefined
   /** What is passed on to the routes. */
   readonly route: EndpointRouteOptions
 }
@@ -180,8 +219,8 @@ export function resolveEndpointOptions (options: McpEndpointOptions): ResolvedEn
   refuseOldName(options)
   checkNames(options, NAMES)
   const { path = '/mcp', responseMode = 'auto', cancelOnDisconnect = false, maxBuffered = 4 * MIB, maxSetup = 65_536, recheckOwner = true, heartbeatInterval = 15_000 } = options
-  const createServer: CreateServer | undefined = checkFunction('createServer', options.createServer, '({ session, request, restored }) => McpServer')
-  if (createServer === undefined) refuse('createServer', 'a function ({ session, request, restored }) => McpServer', createServer)
+  const createServer: CreateServer | undefined = checkFunction('createServer', options.createServer, '({ era, session, request, restored, authInfo }) => McpServer')
+  if (createServer === undefined) refuse('createServer', 'a function ({ era, session, request, restored, authInfo }) => McpServer', createServer)
   if (typeof path !== 'string' || !path.startsWith('/')) refuse('path', 'a string that starts with /', path)
   return {
     createServer,
@@ -195,7 +234,7 @@ export function resolveEndpointOptions (options: McpEndpointOptions): ResolvedEn
     allowedHosts: checkHosts(options.allowedHosts),
     allowedOrigins: checkOrigins(options.allowedOrigins),
     heartbeatInterval: checkTimer('heartbeatInterval', heartbeatInterval, 'no heartbeats'),
-    modern: checkFunction('modern', options.modern, '(request, options) => Promise<Response>'),
+    modern: options.modern === true ? options.createServer : checkModern(options.modern),
     route: resolveRouteOptions(options)
   }
 }

@@ -1,11 +1,17 @@
 import { ServerError } from '../base/errors.js'
-import type { CreateServer, CreateServerContext, SessionServer } from './options.js'
+import type { CreateServer, SessionServer } from './options.js'
+import type { SessionTransport } from './transport/session-transport.js'
 
-export type ServerFactory = (context: CreateServerContext) => Promise<SessionServer>
+/** A server as the endpoint uses it. */
+export interface ConnectableServer extends SessionServer {
+  connect (transport: SessionTransport): Promise<void>
+}
+
+export type ServerFactory<Context> = (context: Context) => Promise<ConnectableServer>
 
 /** `createServer` as the app gave it, with its results checked: a server that serves two sessions mixes them up. */
-export function createServerFactory (createServer: CreateServer): ServerFactory {
-  const made = new WeakSet<SessionServer>()
+export function createServerFactory<Context> (createServer: CreateServer<Context>): ServerFactory<Context> {
+  const made = new WeakSet<ConnectableServer>()
 
   return async function makeServer (context) {
     const server: unknown = await createServer(context)
@@ -16,7 +22,7 @@ export function createServerFactory (createServer: CreateServer): ServerFactory 
   }
 }
 
-function isServer (value: unknown): value is SessionServer {
+function isServer (value: unknown): value is ConnectableServer {
   return typeof value === 'object' && value !== null &&
     'connect' in value && typeof value.connect === 'function' &&
     'close' in value && typeof value.close === 'function'

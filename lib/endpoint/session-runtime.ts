@@ -3,7 +3,7 @@ import type { Session } from '../session/session.js'
 import type { ServerChange } from '../http/announcements.js'
 import { isDeclared, toNotification } from './change-notification.js'
 import type { ClientSetup } from './client-setup.js'
-import type { SessionServer } from './options.js'
+import type { ConnectableServer } from './server-factory.js'
 import type { Answer } from './transport/json-rpc.js'
 import { SessionTransport, type SessionTransportOptions } from './transport/session-transport.js'
 
@@ -26,7 +26,7 @@ export class SessionRuntime {
   readonly transport: SessionTransport
   readonly #path: string
   readonly #setup: ClientSetup
-  #server: SessionServer | undefined
+  #server: ConnectableServer | undefined
   // As the server has declared them.
   #capabilities: unknown
 
@@ -43,7 +43,7 @@ export class SessionRuntime {
     return url.startsWith(this.#path) && (url.length === this.#path.length || url[this.#path.length] === '?')
   }
 
-  async connect (server: SessionServer): Promise<void> {
+  async connect (server: ConnectableServer): Promise<void> {
     this.#server = server
     await server.connect(this.transport)
   }

@@ -10,6 +10,7 @@ import { hasResponseEnded } from '../http/response-end.js'
 import { channels } from '../observe/channels.js'
 import type { Session, SessionOrigin } from '../session/session.js'
 import { hashSessionId } from '../session/session-id.js'
+import { readAuthInfo } from './auth-info.js'
 import { ClientSetup } from './client-setup.js'
 import { warnOfHiddenId } from './endpoint-warnings.js'
 import type { InitializeParams } from './initialize.js'
@@ -24,7 +25,7 @@ import type { Incoming, SessionTransportOptions } from './transport/session-tran
 export class SessionRuntimes {
   readonly #context: PluginContext
   readonly #options: ResolvedEndpointOptions
-  readonly #makeServer: ServerFactory
+  readonly #makeServer: ServerFactory<CreateServerContext>
   readonly #log: FastifyBaseLogger
   readonly #live = new Map<Session, SessionRuntime>()
   readonly #restoring = new Map<Session, Promise<SessionRuntime | undefined>>()
@@ -76,7 +77,7 @@ export class SessionRuntimes {
     this.#discardUnlessSent(incoming, session)
     try {
       const setup = this.#createSetup(session, request)
-      const runtime = await this.#start({ session, request, restored: false }, setup)
+      const runtime = await this.#start({ era: 'legacy', session, request, restored: false, authInfo: readAuthInfo(request) }, setup)
       runtime.transport.post(incoming, {
         onOpened: (answer) => {
           runtime.noteOpening(answer)
@@ -128,7 +129,7 @@ export class SessionRuntimes {
     const setup = ClientSetup.restore(stored ?? readMadeState(session), readPath(request), this.#setupBounds(session))
     if (setup === undefined) return undefined
     if (stored === undefined) cluster?.saveState(session, setup.toState())
-    const restoring = this.#revive({ session, request, restored: stored !== undefined }, setup).finally(() => this.#restoring.delete(session))
+    const restoring = this.#revive({ era: 'legacy', session, request, restored: stored !== undefined, authInfo: readAuthInfo(request) }, setup).finally(() => this.#restoring.delete(session))
     this.#restoring.set(session, restoring)
     return restoring
   }

@@ -21,6 +21,7 @@ export interface PluginContext {
   readonly rejections: Rejections
   /** Milliseconds. */
   readonly drainTimeout: number
+  readonly maxSessions: number
   readonly sessions: SessionManager
   readonly replies: ReplyTracker
   readonly shutdown: Shutdown

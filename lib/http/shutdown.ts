@@ -76,7 +76,8 @@ export class Shutdown {
   async finish (): Promise<void> {
     clearInterval(this.#timer)
     this.#sessions.stopTTLCleanup()
-    if (this.#sessions.getActiveSessionCount() === 0) return
+    // What has been added is told even when the app has failed to boot, and never came to run().
+    if (this.hasStarted && this.#sessions.getActiveSessionCount() === 0) return
     this.#sessions.clearAll('shutdown')
     await atMost(LAST_WORDS, this.#settle())
   }

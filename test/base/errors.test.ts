@@ -19,7 +19,8 @@ const table = [
   [new surface.RouteConfigError('GET', '/cart', "'x'"), 'ROUTE_CONFIG', 500, -32000, undefined],
   [new surface.PrincipalError('number'), 'PRINCIPAL', 500, -32000, undefined],
   [new surface.ServerError('null'), 'SERVER', 500, -32000, undefined],
-  [new surface.MissingPluginError(), 'PLUGIN_MISSING', 500, -32000, undefined]
+  [new surface.MissingPluginError(), 'PLUGIN_MISSING', 500, -32000, undefined],
+  [new surface.MissingSdkError(), 'SDK_MISSING', 500, -32000, undefined]
 ] as const
 
 for (const [error, name, statusCode, rpcCode, retryAfter] of table) {

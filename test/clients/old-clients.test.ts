@@ -4,7 +4,7 @@ import t, { type Test } from 'tap'
 import { z } from 'zod'
 import { activeRequests } from '../helpers/app.js'
 import { buildEndpoint, type EndpointApp } from '../helpers/endpoint-app.js'
-import type { McpEndpointOptions } from '../../lib/endpoint/options.js'
+import type { SessionEndpointOptions } from '../../lib/endpoint/options.js'
 import { until } from '../helpers/until.js'
 import { loadSdk, type OldClient, type OldSdk, type OldTransport } from './old-sdk.js'
 
@@ -20,7 +20,7 @@ interface Opened extends EndpointApp {
   readonly heard: string[]
 }
 
-async function open (t: Test, { Client, StreamableHTTPClientTransport, schemas }: OldSdk, endpoint: Partial<McpEndpointOptions>): Promise<Opened> {
+async function open (t: Test, { Client, StreamableHTTPClientTransport, schemas }: OldSdk, endpoint: Partial<SessionEndpointOptions>): Promise<Opened> {
   const built = await buildEndpoint(t, { endpoint })
   const heard: string[] = []
   const client = new Client({ name: 'old', version: '1' }, { capabilities: { sampling: {}, ...(schemas.ElicitRequestSchema !== undefined && { elicitation: {} }) } })

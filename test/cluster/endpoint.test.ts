@@ -1,7 +1,7 @@
 // Endpoints of several apps over one Redis: what their clients see when a node, or Redis, goes.
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import { mcpEndpoint, type McpEndpointOptions } from '../../index.js'
+import { mcpEndpoint, type SessionEndpointOptions } from '../../index.js'
 import { createCluster, type ClusterApp, type ClusterAppOptions } from '../helpers/cluster-apps.js'
 import { call, HttpClient, initialize, type Answer } from '../helpers/http-client.js'
 import { needsRedis, needsRedisServer, RedisServer, startRedis } from '../helpers/redis-server.js'
@@ -16,7 +16,7 @@ interface Node extends ClusterApp {
   readonly params: object[]
 }
 
-type AddNode = (endpoint?: Partial<McpEndpointOptions>, options?: ClusterAppOptions) => Promise<Node>
+type AddNode = (endpoint?: Partial<SessionEndpointOptions>, options?: ClusterAppOptions) => Promise<Node>
 
 function createNodes (t: Test, redisUrl: string): AddNode {
   const addNode = createCluster(t, redisUrl)

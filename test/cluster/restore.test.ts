@@ -9,7 +9,7 @@ import { request } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { mcpEndpoint } from '../../index.js'
-import type { CreateServerContext, McpEndpointOptions } from '../../lib/endpoint/options.js'
+import type { CreateServerContext, SessionEndpointOptions } from '../../lib/endpoint/options.js'
 import { createCluster, type ClusterApp, type ClusterAppOptions } from '../helpers/cluster-apps.js'
 import { needsRedis, needsRedisServer, RedisServer, startRedis } from '../helpers/redis-server.js'
 
@@ -58,7 +58,7 @@ function buildServer (app: FastifyInstance, { session, restored }: CreateServerC
   return { restored, heard, server }
 }
 
-function createNodes (t: Test, redisUrl: string): (endpoint?: Partial<McpEndpointOptions>, options?: ClusterAppOptions) => Promise<Node> {
+function createNodes (t: Test, redisUrl: string): (endpoint?: Partial<SessionEndpointOptions>, options?: ClusterAppOptions) => Promise<Node> {
   const addNode = createCluster(t, redisUrl)
   return async (endpoint = {}, options = {}) => {
     const built: Built[] = []

@@ -23,14 +23,13 @@ export async function serveConformance (settings: Settings | undefined): Promise
   await app.register(mcpEndpoint, {
     ...settings,
     createServer: createConformanceServer,
-    modern: modern.fetch
+    modern
   })
   const address = await app.listen({ port: 0, host: '127.0.0.1' })
   return {
     url: `${address}/mcp`,
     async close () {
       await app.close()
-      await modern.close()
     }
   }
 }

@@ -1,7 +1,7 @@
 // What is kept in memory is bounded in bytes: what waits for a slow reader, what is kept for one that comes back.
 import { setImmediate as turn } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import type { McpEndpointOptions } from '../../lib/endpoint/options.js'
+import type { SessionEndpointOptions } from '../../lib/endpoint/options.js'
 import { activeRequests } from '../helpers/app.js'
 import { buildEndpoint, type EndpointApp } from '../helpers/endpoint-app.js'
 import { collectGarbage } from '../helpers/garbage.js'
@@ -19,7 +19,7 @@ interface Opened extends EndpointApp {
   readonly log: string[]
 }
 
-async function open (t: Test, endpoint: Partial<McpEndpointOptions>): Promise<Opened> {
+async function open (t: Test, endpoint: Partial<SessionEndpointOptions>): Promise<Opened> {
   const { lines, stream } = captureLog()
   const built = await buildEndpoint(t, { endpoint, server: { logger: { level: 'warn', stream } } })
   const url = await built.listen()

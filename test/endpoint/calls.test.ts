@@ -3,7 +3,7 @@ import { mock } from 'node:test'
 import { setImmediate as turn } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import type { McpSessionsOptions } from '../../index.js'
-import type { McpEndpointOptions } from '../../lib/endpoint/options.js'
+import type { SessionEndpointOptions } from '../../lib/endpoint/options.js'
 import { activeRequests } from '../helpers/app.js'
 import { buildEndpoint, type EndpointApp } from '../helpers/endpoint-app.js'
 import { call, HttpClient, openSession } from '../helpers/http-client.js'
@@ -17,7 +17,7 @@ interface Opened extends EndpointApp {
   readonly client: HttpClient
 }
 
-async function open (t: Test, endpoint: Partial<McpEndpointOptions>, sessions: McpSessionsOptions = {}): Promise<Opened> {
+async function open (t: Test, endpoint: Partial<SessionEndpointOptions>, sessions: McpSessionsOptions = {}): Promise<Opened> {
   const built = await buildEndpoint(t, { endpoint, sessions })
   const url = await built.listen()
   return { ...built, url, client: await openSession(t, url, undefined, { elicitation: {} }) }

@@ -7,12 +7,13 @@ import {
 } from '@modelcontextprotocol/sdk/types.js'
 import { createMcpHandler, McpServer as ModernServer } from '@modelcontextprotocol/server'
 import t, { type Test } from 'tap'
-import type { ModernFetch } from '../../lib/endpoint/options.js'
+import type { ModernHandler } from '../../lib/endpoint/modern-handler.js'
 import { activeRequests } from '../helpers/app.js'
 import { buildEndpoint } from '../helpers/endpoint-app.js'
 import { call, HttpClient, initialize, openSession } from '../helpers/http-client.js'
 import { NOTE_URI, ToolServer } from '../helpers/tool-server.js'
 import { until } from '../helpers/until.js'
+import { toHandler } from '../helpers/modern-handler.js'
 
 const INFO = { name: 'test', version: '1.0.0' }
 
@@ -39,14 +40,12 @@ async function connectModern (t: Test, url: URL, mode?: VersionNegotiationMode):
   return client
 }
 
-function modernFetch (t: Test): ModernFetch {
-  const handler = createMcpHandler(() => {
+function modernHandler (): ModernHandler {
+  return createMcpHandler(() => {
     const server = new ModernServer({ name: 'modern', version: '1.0.0' })
     server.registerTool('era', {}, async ({ http }) => ({ content: [{ type: 'text', text: `modern ${http?.authInfo?.clientId ?? 'nobody'}` }] }))
     return server
   }, { legacy: 'reject' })
-  t.teardown(() => handler.close())
-  return handler.fetch
 }
 
 t.test('SDK 1: a session from its opening to its DELETE', async (t) => {
@@ -176,7 +175,7 @@ t.test('SDK 2 without modern: pinned fails, says why, and leaves nothing', async
 })
 
 t.test('SDK 2 with modern: the same URL serves both kinds', async (t) => {
-  const { app, listen } = await buildEndpoint(t, { endpoint: { modern: modernFetch(t) } })
+  const { app, listen } = await buildEndpoint(t, { endpoint: { modern: modernHandler() } })
   const url = await listen()
   for (const mode of ['auto', { pin: '2026-07-28' }] as const) {
     const client = await connectModern(t, url, mode)
@@ -189,7 +188,7 @@ t.test('SDK 2 with modern: the same URL serves both kinds', async (t) => {
 })
 
 t.test('enabled: false serves both kinds without sessions', async (t) => {
-  for (const modern of [undefined, modernFetch(t)]) {
+  for (const modern of [undefined, modernHandler()]) {
     const { app, listen, servers } = await buildEndpoint(t, { sessions: { enabled: false }, endpoint: { modern } })
     const url = await listen()
     const client = new Client(INFO)
@@ -208,7 +207,7 @@ t.test('enabled: false serves both kinds without sessions', async (t) => {
 
 t.test('auth information reaches the tools of both kinds', async (t) => {
   const { listen } = await buildEndpoint(t, {
-    endpoint: { modern: modernFetch(t) },
+    endpoint: { modern: modernHandler() },
     before (app) {
       app.decorateRequest('auth', null)
       app.addHook('onRequest', async (request) => {
@@ -227,7 +226,7 @@ t.test('the session header of a modern request is ignored', async (t) => {
   const modern = { 'mcp-protocol-version': '2026-07-28', 'mcp-method': 'tools/call', 'mcp-name': 'era' }
   const body = modernCall('era')
   for (const withModern of [true, false]) {
-    const { app, listen } = await buildEndpoint(t, { endpoint: { modern: withModern ? modernFetch(t) : undefined } })
+    const { app, listen } = await buildEndpoint(t, { endpoint: { modern: withModern ? modernHandler() : undefined } })
     const client = await openSession(t, await listen())
     await until(() => activeRequests(app, client.sessionId) === 0, 'initialize is over')
     const before = app.sessionManager.get(client.sessionId)?.lastAccessedAt
@@ -262,13 +261,13 @@ t.test('modern sees a request as it came, and its signal when the client goes', 
   const requests: Request[] = []
   const { listen } = await buildEndpoint(t, {
     endpoint: {
-      async modern (request, options) {
+      modern: toHandler(async (request, options) => {
         requests.push(request)
         if (requests.length === 1) return Response.json({ body: options?.parsedBody, test: request.headers.get('x-test') }, { status: 201, headers: { 'x-mine': 'yes' } })
         return new Promise((_resolve, reject) => {
           request.signal.addEventListener('abort', () => reject(request.signal.reason))
         })
-      }
+      })
     }
   })
   const client = new HttpClient(t, await listen())
@@ -290,7 +289,7 @@ t.test('a modern stream that fails is not ended as if it were whole', async (t) 
   let fail: (() => void) | undefined
   const { listen } = await buildEndpoint(t, {
     endpoint: {
-      async modern () {
+      modern: toHandler(async () => {
         const stream = new ReadableStream<Uint8Array>({
           start (controller) {
             controller.enqueue(Buffer.from('data: {}\n\n'))
@@ -298,7 +297,7 @@ t.test('a modern stream that fails is not ended as if it were whole', async (t) 
           }
         })
         return new Response(stream, { headers: { 'content-type': 'text/event-stream' } })
-      }
+      })
     }
   })
   const client = new HttpClient(t, await listen())

@@ -1,7 +1,7 @@
 // Every response mode with the servers and the clients of both SDKs.
 import type { FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
-import type { CreateServer, McpEndpointOptions } from '../../lib/endpoint/options.js'
+import type { CreateServer, SessionEndpointOptions } from '../../lib/endpoint/options.js'
 import { activeRequests } from '../helpers/app.js'
 import { buildEndpoint } from '../helpers/endpoint-app.js'
 import { connectSdkClient, type SdkClient, type SdkKind } from '../helpers/sdk-clients.js'
@@ -23,7 +23,7 @@ interface Scene {
   whenActive (count: number, what: string): Promise<void>
 }
 
-async function stage (t: Test, serverKind: keyof typeof SERVERS, clientKind: SdkKind, endpoint: Partial<McpEndpointOptions>): Promise<Scene> {
+async function stage (t: Test, serverKind: keyof typeof SERVERS, clientKind: SdkKind, endpoint: Partial<SessionEndpointOptions>): Promise<Scene> {
   const servers: Array<ToolServer | ToolServer2> = []
   const createServer: CreateServer = () => {
     const server = new SERVERS[serverKind]()

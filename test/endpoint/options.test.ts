@@ -4,6 +4,7 @@ import mcpSessions, { mcpEndpoint, type McpSessionsOptions } from '../../index.j
 import { checkCount, checkList } from '../../lib/base/option-checks.js'
 import { resolveEndpointOptions } from '../../lib/endpoint/options.js'
 import { CountedServer } from '../helpers/endpoint-stage.js'
+import { toHandler } from '../helpers/modern-handler.js'
 
 const createServer = (): CountedServer => new CountedServer()
 
@@ -20,7 +21,7 @@ const wrongForEndpoint: { [option: string]: unknown[] } = {
   allowedHosts: [null, 'localhost', [undefined], ['localhost', 1], { 0: 'localhost' }, new Set(['localhost']), [], [''], ['https://localhost']],
   allowedOrigins: [null, 'http://localhost', [/localhost/], true, [''], ['*'], ['localhost']],
   heartbeatInterval: [null, -1, NaN, Infinity, '15000', 2 ** 31],
-  modern: [null, {}, 'fetch', { fetch () {} }]
+  modern: [null, false, {}, 'fetch', { fetch () {} }, { close () {} }, async () => new Response()]
 }
 
 const wrongForSessions: { [option: string]: unknown[] } = {
@@ -167,7 +168,7 @@ t.test('undefined is the default, for every option', async (t) => {
 })
 
 t.test('good values are taken as they are', async (t) => {
-  const modern = async (): Promise<Response> => new Response()
+  const modern = toHandler(async () => new Response())
   const route = { bodyLimit: 1, handlerTimeout: 1, schema: { hide: true }, config: { mine: true }, constraints: { host: 'mcp.example' } }
   t.strictSame(resolveEndpointOptions({
     createServer,

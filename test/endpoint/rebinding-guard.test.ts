@@ -3,9 +3,10 @@ import type { FastifyInstance } from 'fastify'
 import { request as httpRequest, type IncomingHttpHeaders } from 'node:http'
 import { connect } from 'node:net'
 import t, { type Test } from 'tap'
-import type { McpEndpointOptions } from '../../lib/endpoint/options.js'
+import type { SessionEndpointOptions } from '../../lib/endpoint/options.js'
 import { portOf } from '../helpers/app.js'
 import { ACCEPT_BOTH, INITIALIZE, post, rejection, stageEndpoint, type Stage, type StageOptions } from '../helpers/endpoint-stage.js'
+import { toHandler } from '../helpers/modern-handler.js'
 
 interface Answer {
   readonly status: number | undefined
@@ -34,7 +35,7 @@ async function listenOn (app: FastifyInstance, host: string): Promise<number> {
   return portOf(app)
 }
 
-async function stageLocal (t: Test, endpoint: Partial<McpEndpointOptions> = {}, server: StageOptions['server'] = {}): Promise<{ stage: Stage, port: number }> {
+async function stageLocal (t: Test, endpoint: Partial<SessionEndpointOptions> = {}, server: StageOptions['server'] = {}): Promise<{ stage: Stage, port: number }> {
   const stage = await stageEndpoint(t, { endpoint, server })
   return { stage, port: await listenOn(stage.app, '127.0.0.1') }
 }
@@ -192,7 +193,7 @@ t.test('an empty list of origins refuses every web page, and nobody else', async
 })
 
 t.test('a Host that is none is refused, wherever it comes from, by clients of both eras', async (t) => {
-  const modern = async (): Promise<Response> => Response.json({ jsonrpc: '2.0', id: 1, result: {} })
+  const modern = toHandler(async () => Response.json({ jsonrpc: '2.0', id: 1, result: {} }))
   for (const endpoint of [{}, { allowedHosts: ['localhost'] }, { allowedHosts: ['*'] }]) {
     const { app } = await stageEndpoint(t, { endpoint: { ...endpoint, modern } })
     const port = await listenOn(app, '127.0.0.1')

@@ -4,7 +4,7 @@ import { mock } from 'node:test'
 import { setImmediate as turn } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import type { Identify } from '../../index.js'
-import type { McpEndpointOptions } from '../../lib/endpoint/options.js'
+import type { SessionEndpointOptions } from '../../lib/endpoint/options.js'
 import { activeRequests } from '../helpers/app.js'
 import { buildEndpoint, type EndpointApp } from '../helpers/endpoint-app.js'
 import { call, HttpClient } from '../helpers/http-client.js'
@@ -19,7 +19,7 @@ interface Opened extends EndpointApp {
 }
 
 /** A session of Ada, and time that stands still. */
-async function openAsAda (t: Test, endpoint: Partial<McpEndpointOptions> = {}): Promise<Opened> {
+async function openAsAda (t: Test, endpoint: Partial<SessionEndpointOptions> = {}): Promise<Opened> {
   mock.timers.enable({ apis: ['setInterval'] })
   t.teardown(() => mock.timers.reset())
   const state: { answer: Identify } = { answer: () => 'ada' }

@@ -3,7 +3,7 @@ import { McpServer } from '@modelcontextprotocol/sdk/server/mcp.js'
 import { mock } from 'node:test'
 import { setImmediate as turn } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import type { McpEndpointOptions } from '../../lib/endpoint/options.js'
+import type { SessionEndpointOptions } from '../../lib/endpoint/options.js'
 import { activeRequests } from '../helpers/app.js'
 import { buildEndpoint, type EndpointApp } from '../helpers/endpoint-app.js'
 import { Census } from '../helpers/garbage.js'
@@ -24,7 +24,7 @@ interface Opened extends EndpointApp {
 }
 
 /** A client of an endpoint that has opened a session, and can be asked something. */
-async function open (t: Test, endpoint: Partial<McpEndpointOptions>, revision = REVISION): Promise<Opened> {
+async function open (t: Test, endpoint: Partial<SessionEndpointOptions>, revision = REVISION): Promise<Opened> {
   const built = await buildEndpoint(t, { endpoint })
   const client = await openSession(t, await built.listen(), revision, { elicitation: {}, sampling: {} })
   return { ...built, client }

@@ -1,18 +1,19 @@
 // What Fastify's routes can be told, the routes of an endpoint can be told, too.
 import Fastify, { type FastifyInstance, type RouteOptions } from 'fastify'
 import t, { type Test } from 'tap'
-import mcpSessions, { mcpEndpoint, type McpEndpointOptions } from '../../index.js'
+import mcpSessions, { mcpEndpoint, type SessionEndpointOptions } from '../../index.js'
 import { buildEndpoint, recordServers, type EndpointApp } from '../helpers/endpoint-app.js'
 import { CountedServer, INITIALIZE, INITIALIZE_PARAMS, post, rpc } from '../helpers/endpoint-stage.js'
 import { call, HttpClient, openSession } from '../helpers/http-client.js'
 import { until } from '../helpers/until.js'
+import { toHandler } from '../helpers/modern-handler.js'
 
 const createServer = (): CountedServer => new CountedServer()
 // Milliseconds: less than what waits in these tests, and enough for what does not.
 const SHORT = 60
 const LONG = 500
 
-async function routesOf (t: Test, endpoint: Partial<McpEndpointOptions>): Promise<{ app: FastifyInstance, routes: RouteOptions[] }> {
+async function routesOf (t: Test, endpoint: Partial<SessionEndpointOptions>): Promise<{ app: FastifyInstance, routes: RouteOptions[] }> {
   const routes: RouteOptions[] = []
   const { app } = await buildEndpoint(t, {
     endpoint,
@@ -184,7 +185,7 @@ t.test('subscriptions/listen is no call either', async (t) => {
   const { listen } = await buildEndpoint(t, {
     endpoint: {
       handlerTimeout: SHORT,
-      modern: async () => new Response(new ReadableStream({ start () {} }), { headers: { 'content-type': 'text/event-stream' } })
+      modern: toHandler(async () => new Response(new ReadableStream({ start () {} }), { headers: { 'content-type': 'text/event-stream' } }))
     }
   })
   const client = new HttpClient(t, await listen())

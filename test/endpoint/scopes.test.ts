@@ -80,7 +80,7 @@ t.test('it is the answer that the handler of SDK 2 gives to a modern request', a
   const calls: Calls = []
   const handler = createMcpHandler(() => createServer(calls), { legacy: 'reject' })
   t.teardown(() => handler.close())
-  const { url } = await build(t, { endpoint: { modern: handler.fetch } })
+  const { url } = await build(t, { endpoint: { modern: handler } })
   const client = await openSession(t, url)
   for (const name of ['admin', 'both']) {
     const legacy = await send(client, call(7, name), 'read')

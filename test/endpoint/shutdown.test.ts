@@ -262,30 +262,38 @@ t.test('two endpoints drain together', async (t) => {
   t.ok(await closing < PROMPT)
 })
 
-t.test('a listen stream of a modern client ends', async (t) => {
-  const modern = createMcpHandler(() => {
-    const server = new ModernServer({ name: 'modern', version: '1' }, { capabilities: { tools: { listChanged: true } } })
-    return server
-  }, { legacy: 'reject' })
-  t.teardown(() => modern.close())
-  const { app, listen, server } = await buildEndpoint(t, { sessions: { drainTimeout: LONG }, endpoint: { modern: modern.fetch }, server: { return503OnClosing: false } })
-  const url = await listen()
-  const running = await (await openSession(t, url)).post(call(2, 'wait'))
-  await until(() => server().waiting.length === 1, 'a call keeps the app from being closed at once')
-  const client = new HttpClient(t, url)
-  await (await client.post({})).end()
-  const listening = await client.post(listenRequest(1), listenHeaders)
-  t.equal(listening.status, 200, listening.text)
-  await listening.see('acknowledged')
-  const closing = timed(app.close())
-  await listening.end()
-  t.ok(listening.ended)
-  const late = await (await client.post(listenRequest(2), listenHeaders)).end()
-  t.equal(late.status, 503, 'and there is no new one')
-  server().answer('x')
-  await running.end()
-  t.ok(await closing < PROMPT)
-})
+for (const modern of ['true', 'a handler'] as const) {
+  t.test(`a listen stream of a modern client ends with its result, with modern: ${modern}`, async (t) => {
+    const { servers, createServer } = recordServers()
+    const create = (): ModernServer => new ModernServer({ name: 'modern', version: '1' }, { capabilities: { tools: { listChanged: true } } })
+    const { app, listen } = await buildEndpoint(t, {
+      sessions: { drainTimeout: LONG },
+      server: { return503OnClosing: false },
+      endpoint: modern === 'true'
+        ? { modern: true, createServer: ({ era }) => era === 'legacy' ? createServer() : create() }
+        : { modern: createMcpHandler(create, { legacy: 'reject' }), createServer }
+    })
+    const url = await listen()
+    const running = await (await openSession(t, url)).post(call(2, 'wait'))
+    await until(() => servers[0]?.waiting.length === 1, 'a call keeps the app from being closed at once')
+    const client = new HttpClient(t, url)
+    await (await client.post({})).end()
+    const listening = await client.post(listenRequest(1), listenHeaders)
+    t.equal(listening.status, 200, listening.text)
+    await listening.see('acknowledged')
+    const closing = timed(app.close())
+    // Only what is made for one stream can be closed without the calls that run.
+    if (modern === 'true') await listening.end()
+    const late = await (await client.post(listenRequest(2), listenHeaders)).end()
+    t.equal(late.status, 503, 'and there is no new one')
+    servers[0]?.answer('x')
+    await running.end()
+    await listening.end()
+    t.ok(listening.ended)
+    t.match(listening.messages.at(-1), { id: 1, result: { resultType: 'complete' } })
+    t.ok(await closing < PROMPT)
+  })
+}
 
 t.test('a client that reads nothing does not hold close() up', async (t) => {
   const { app, listen, server } = await buildEndpoint(t, { sessions: { drainTimeout: 20 } })

@@ -1,13 +1,14 @@
 import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
+import type { McpServer } from '@modelcontextprotocol/sdk/server/mcp.js'
 import type { Test } from 'tap'
 import mcpSessions, { mcpEndpoint, type McpSessionsOptions } from '../../index.js'
-import type { CreateServer, McpEndpointOptions } from '../../lib/endpoint/options.js'
+import type { DualEndpointOptions, SessionEndpointOptions } from '../../lib/endpoint/options.js'
 import { listen } from './app.js'
 import { ToolServer } from './tool-server.js'
 
 export interface EndpointSetup {
   sessions?: McpSessionsOptions
-  endpoint?: Partial<McpEndpointOptions>
+  endpoint?: Partial<SessionEndpointOptions> | DualEndpointOptions
   server?: FastifyServerOptions
   /** Registers what stands in front of the endpoint. */
   before?: (app: FastifyInstance) => void | Promise<void>
@@ -46,7 +47,7 @@ export async function buildEndpoint (t: Test, setup: EndpointSetup = {}): Promis
 }
 
 /** A `createServer` that makes tool servers and keeps them. */
-export function recordServers (): { servers: ToolServer[], createServer: CreateServer } {
+export function recordServers (): { servers: ToolServer[], createServer: () => McpServer } {
   const servers: ToolServer[] = []
   return {
     servers,

@@ -2,7 +2,7 @@ import { McpServer } from '@modelcontextprotocol/sdk/server/mcp.js'
 import Fastify, { type FastifyInstance, type FastifyServerOptions, type LightMyRequestResponse } from 'fastify'
 import type { Test } from 'tap'
 import mcpSessions, { mcpEndpoint, type McpSessionsOptions } from '../../index.js'
-import type { CreateServerContext, McpEndpointOptions } from '../../lib/endpoint/options.js'
+import type { CreateServerContext, SessionEndpointOptions } from '../../lib/endpoint/options.js'
 import { captureLog } from './log-lines.js'
 
 /** An MCP server that counts how often it is closed. */
@@ -34,14 +34,14 @@ export interface Stage {
 
 export interface StageOptions {
   readonly sessions?: McpSessionsOptions
-  readonly endpoint?: Partial<McpEndpointOptions>
+  readonly endpoint?: Partial<SessionEndpointOptions>
   readonly server?: FastifyServerOptions
   /** Runs before anything is registered. */
   readonly before?: (app: FastifyInstance) => void
   /** Adds to each server. */
   readonly equip?: (server: CountedServer, context: CreateServerContext) => void
   /** Mounts the endpoint; by default, at the root. */
-  readonly mount?: (app: FastifyInstance, options: McpEndpointOptions) => unknown
+  readonly mount?: (app: FastifyInstance, options: SessionEndpointOptions) => unknown
 }
 
 /** An app with an endpoint whose servers are counted; it is closed when the test is over. */

@@ -12,6 +12,7 @@ import { call, HttpClient, openSession } from '../helpers/http-client.js'
 import { needsRedis, needsRedisServer, RedisServer, startRedis } from '../helpers/redis-server.js'
 import { ToolServer } from '../helpers/tool-server.js'
 import { until } from '../helpers/until.js'
+import { toHandler } from '../helpers/modern-handler.js'
 
 t.setTimeout(60_000)
 
@@ -146,7 +147,7 @@ t.test('what is bound to the start of a call is there in the tool', async (t) =>
 t.test('a modern call is traced by what its request says', async (t) => {
   const heard = trace(t, 'call')
   let status = 200
-  const { app } = await buildEndpoint(t, { endpoint: { modern: async () => Response.json({}, { status }) } })
+  const { app } = await buildEndpoint(t, { endpoint: { modern: toHandler(async () => Response.json({}, { status })) } })
   const send = async (body: object): Promise<void> => {
     await app.inject({ method: 'POST', url: '/mcp', headers: { 'mcp-protocol-version': '2026-07-28', accept: 'application/json, text/event-stream' }, payload: body })
   }

@@ -3,13 +3,13 @@ import jwt from '@fastify/jwt'
 import Fastify, { type FastifyInstance, type FastifyPluginAsync, type FastifyServerOptions } from 'fastify'
 import cluster from 'node:cluster'
 import t, { type Test } from 'tap'
-import mcpSessions, { mcpEndpoint, type McpEndpointOptions, type McpSessionsOptions, type WarningCode } from '../../index.js'
+import mcpSessions, { mcpEndpoint, type SessionEndpointOptions, type McpSessionsOptions, type WarningCode } from '../../index.js'
 import { CountedServer, open, post, rpc } from '../helpers/endpoint-stage.js'
 import { captureLog } from '../helpers/log-lines.js'
 
 interface Setup {
   readonly sessions?: McpSessionsOptions
-  readonly endpoint?: Partial<McpEndpointOptions>
+  readonly endpoint?: Partial<SessionEndpointOptions>
   readonly server?: FastifyServerOptions
   /** Stands before the plugin. */
   readonly before?: FastifyPluginAsync

@@ -5,7 +5,7 @@ import { ElicitRequestSchema } from '@modelcontextprotocol/sdk/types.js'
 import { McpServer } from '@modelcontextprotocol/sdk/server/mcp.js'
 import Fastify, { type FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
-import mcpSessions, { mcpEndpoint, type CreateServerContext, type McpEndpointOptions, type McpSessionsOptions } from '../../index.js'
+import mcpSessions, { mcpEndpoint, type CreateServerContext, type SessionEndpointOptions, type McpSessionsOptions } from '../../index.js'
 import { connect, serveSession, sessionClock } from '../../lib/testing/index.js'
 import { createDeferred } from '../helpers/deferred.js'
 import { until } from '../helpers/until.js'
@@ -19,7 +19,7 @@ interface Kit {
   readonly servers: McpServer[]
 }
 
-async function build (t: Test, sessions: McpSessionsOptions = {}, endpoint: Partial<McpEndpointOptions> = {}): Promise<Kit> {
+async function build (t: Test, sessions: McpSessionsOptions = {}, endpoint: Partial<SessionEndpointOptions> = {}): Promise<Kit> {
   const app = Fastify()
   t.teardown(() => app.close())
   const contexts: CreateServerContext[] = []

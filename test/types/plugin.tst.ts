@@ -1,14 +1,21 @@
+import { createMcpHandler, McpServer as McpServer2, type AuthInfo as AuthInfo2, type ServerEventBus, type Transport as Transport2 } from '@modelcontextprotocol/server'
+import { McpServer as McpServer1 } from '@modelcontextprotocol/sdk/server/mcp.js'
+import type { Transport as Transport1 } from '@modelcontextprotocol/sdk/shared/transport.js'
 import Fastify, { type FastifyRequest, type FastifyTypeProviderDefault } from 'fastify'
 import { describe, expect, test } from 'tstyche'
 import mcpSessions, {
+  mcpEndpoint,
   mcpSessions as named,
+  type AuthInfo,
   type McpSessionsOptions,
+  type ModernHandler,
   type Session,
   type SessionError,
   type SessionManager,
   type SessionMode,
   type WithSession
 } from '../../index.js'
+import type { SessionTransport } from '../../lib/endpoint/transport/session-transport.js'
 
 const app = Fastify()
 
@@ -149,5 +156,56 @@ describe('a handler of a route that requires a session', () => {
     expect(app.get).type.toBeCallableWith('/', { config }, handle)
     expect(app.get).type.not.toBeCallableWith('/', { config: { mcpSession: 'optional' as const } }, handle)
     expect(app.get).type.not.toBeCallableWith('/', handle)
+  })
+})
+
+describe('createServer', () => {
+  const ofSdk1 = (): McpServer1 => new McpServer1({ name: 'one', version: '1' })
+  const ofSdk2 = (): McpServer2 => new McpServer2({ name: 'two', version: '1' })
+
+  test('takes servers of both SDKs', () => {
+    for (const createServer of [ofSdk1, ofSdk2, () => ofSdk1().server, () => ofSdk2().server, async () => ofSdk2()]) app.register(mcpEndpoint, { createServer })
+    expect(app.register).type.not.toBeCallableWith(mcpEndpoint, { createServer: () => ({}) })
+    expect(app.register).type.not.toBeCallableWith(mcpEndpoint, { createServer: ofSdk1, responseMod: 'auto' })
+  })
+
+  test('has a session, unless it serves both eras', () => {
+    app.register(mcpEndpoint, {
+      createServer ({ era, session, authInfo }) {
+        expect(era).type.toBe<'legacy'>()
+        expect(session).type.toBe<Session>()
+        expect(authInfo).type.toBe<AuthInfo | undefined>()
+        return ofSdk1()
+      }
+    })
+    app.register(mcpEndpoint, {
+      modern: createMcpHandler(ofSdk2),
+      createServer ({ session }) {
+        expect(session).type.toBe<Session>()
+        return ofSdk1()
+      }
+    })
+    app.register(mcpEndpoint, {
+      prefix: '/api',
+      modern: true,
+      createServer ({ era, session }) {
+        expect(session).type.toBe<Session | null>()
+        if (era === 'legacy') expect(session).type.toBe<Session>()
+        return ofSdk2()
+      }
+    })
+  })
+
+  test('modern is true or a whole handler', () => {
+    expect(app.register).type.not.toBeCallableWith(mcpEndpoint, { createServer: ofSdk1, modern: createMcpHandler(ofSdk2).fetch })
+    expect(createMcpHandler(ofSdk2)).type.toBeAssignableTo<ModernHandler>()
+    expect(app.mcp.bus).type.toBeAssignableTo<ServerEventBus>()
+    expect<AuthInfo>().type.toBeAssignableTo<AuthInfo2>()
+    expect<AuthInfo>().type.toBeAssignableFrom<AuthInfo2>()
+  })
+
+  test('the transport is one to both SDKs', () => {
+    expect<SessionTransport>().type.toBeAssignableTo<Transport1>()
+    expect<SessionTransport>().type.toBeAssignableTo<Transport2>()
   })
 })

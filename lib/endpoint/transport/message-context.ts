@@ -1,6 +1,5 @@
-import type { AuthInfo } from '@modelcontextprotocol/sdk/server/auth/types.js'
 import type { FastifyRequest } from 'fastify'
-import { readAuthInfo } from '../auth-info.js'
+import { readAuthInfo, type AuthInfo } from '../auth-info.js'
 import { toUrl, toWebRequest } from '../web-request.js'
 
 /** What goes to a server with a message. The fields are those that the two SDKs read. */

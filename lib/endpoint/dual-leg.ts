@@ -1,0 +1,98 @@
+import type { CreateMcpHandlerOptions, McpServer, McpServerFactory, Server } from '@modelcontextprotocol/server'
+import type { FastifyBaseLogger, FastifyRequest } from 'fastify'
+import { MissingSdkError, ServerError } from '../base/errors.js'
+import { asError, runGuarded } from '../base/safe-call.js'
+import type { EventBus } from '../http/event-bus.js'
+import { readAuthInfo } from './auth-info.js'
+import type { ModernHandler } from './modern-handler.js'
+import { fetchWith, type ModernLeg } from './modern-leg.js'
+import type { CreateDualServer, ModernServerContext, ResponseMode } from './options.js'
+import { createServerFactory, type ServerFactory } from './server-factory.js'
+
+type Sdk = Pick<typeof import('@modelcontextprotocol/server'), 'createMcpHandler' | 'McpServer' | 'Server'>
+
+export interface DualLegOptions {
+  readonly sdk: Sdk
+  readonly createServer: CreateDualServer
+  readonly responseMode: ResponseMode
+  /** Where its streams hear of what has changed. */
+  readonly bus: EventBus
+  readonly log: FastifyBaseLogger
+}
+
+/** @throws MissingSdkError when SDK 2 is not installed */
+export async function loadSdk (load: () => Promise<Sdk> = () => import('@modelcontextprotocol/server')): Promise<Sdk> {
+  try {
+    return await load()
+  } catch (reason) {
+    const error = asError(reason)
+    throw 'code' in error && error.code === 'ERR_MODULE_NOT_FOUND' ? Object.assign(new MissingSdkError(), { cause: error }) : error
+  }
+}
+
+/** The same `createServer` that makes the servers of sessions, behind SDK 2's own handler for revision 2026-07-28. */
+export class DualLeg implements ModernLeg {
+  readonly #sdk: Sdk
+  readonly #makeServer: ServerFactory<ModernServerContext>
+  readonly #options: CreateMcpHandlerOptions
+  readonly #calls: ModernHandler
+  readonly #requests = new WeakMap<Request, FastifyRequest>()
+  // Of createServer, by the request for which it has failed: SDK 2 would answer all of them alike.
+  readonly #failures = new WeakMap<Request, Error>()
+
+  constructor ({ sdk, createServer, responseMode, bus, log }: DualLegOptions) {
+    this.#sdk = sdk
+    this.#makeServer = createServerFactory(createServer)
+    this.#options = {
+      legacy: 'reject',
+      responseMode,
+      bus,
+      // The heartbeats of the reply are enough.
+      keepAliveMs: 0,
+      onerror: (error) => log.info(error, 'A request of a client without a session was refused, or has failed')
+    }
+    this.#calls = sdk.createMcpHandler(this.#create, this.#options)
+  }
+
+  fetch (request: FastifyRequest, target: Request): Promise<Response> {
+    return this.#fetch(this.#calls, request, target)
+  }
+
+  // A handler for each stream: so it ends with its result while calls are still running.
+  async listen (request: FastifyRequest, target: Request): Promise<{ response: Response, end: () => void }> {
+    const handler = this.#sdk.createMcpHandler(this.#create, this.#options)
+    const response = await this.#fetch(handler, request, target)
+    return { response, end: () => { handler.close() } }
+  }
+
+  async close (): Promise<void> {
+    await this.#calls.close()
+  }
+
+  async #fetch (handler: ModernHandler, request: FastifyRequest, target: Request): Promise<Response> {
+    this.#requests.set(target, request)
+    const response = await fetchWith(handler, request, target)
+    const failure = this.#failures.get(target)
+    if (failure !== undefined) throw failure
+    return response
+  }
+
+  readonly #create: McpServerFactory = async ({ requestInfo }) => {
+    const request = requestInfo && this.#requests.get(requestInfo)
+    if (requestInfo === undefined || request === undefined) throw new Error('SDK 2 has asked for a server for no request')
+    try {
+      const server = await this.#makeServer({ era: 'modern', session: null, request, restored: false, authInfo: readAuthInfo(request) })
+      if (this.#isOfSdk(server)) return server
+      runGuarded(() => server.close(), (error) => request.log.error(error, 'Closing the MCP server failed'))
+      throw new ServerError('one that is not of @modelcontextprotocol/server, as `import` finds it, for a client of 2026-07-28')
+    } catch (reason) {
+      const failure = asError(reason)
+      this.#failures.set(requestInfo, failure)
+      throw failure
+    }
+  }
+
+  #isOfSdk (server: object): server is McpServer | Server {
+    return server instanceof this.#sdk.McpServer || server instanceof this.#sdk.Server
+  }
+}

@@ -1,0 +1,61 @@
+import type { FastifyRequest } from 'fastify'
+import type { ServerChange } from '../http/announcements.js'
+import type { PluginContext } from '../http/plugin-context.js'
+import { readAuthInfo } from './auth-info.js'
+import type { ModernHandler } from './modern-handler.js'
+
+/** What serves the requests of revision 2026-07-28. */
+export interface ModernLeg {
+  /** @param target the same request, as the web has it */
+  fetch (request: FastifyRequest, target: Request): Promise<Response>
+  /** Serves a request that opens a stream without an end. `end` ends it in good order. */
+  listen (request: FastifyRequest, target: Request): Promise<{ response: Response, end: () => void }>
+  /** Ends the streams that are left, in good order, and the calls that still run. */
+  close (): Promise<void>
+}
+
+/** A handler that the app has made. */
+export class GivenLeg implements ModernLeg {
+  readonly #handler: ModernHandler
+
+  readonly #stopTelling: (() => void) | undefined
+
+  constructor (handler: ModernHandler, { announcements, bus }: Pick<PluginContext, 'announcements' | 'bus'>) {
+    this.#handler = handler
+    // On ours, its streams hear of everything as it is.
+    if (handler.bus === bus) return
+    this.#stopTelling = announcements.subscribe(({ change, audience }) => {
+      // Nobody can tell whose its streams are.
+      if (audience.session === undefined && audience.principal === undefined) tell(handler, change)
+    })
+  }
+
+  fetch (request: FastifyRequest, target: Request): Promise<Response> {
+    return fetchWith(this.#handler, request, target)
+  }
+
+  // Only close() ends a stream with its result, and it ends running calls too: it has to wait for them.
+  async listen (request: FastifyRequest, target: Request): Promise<{ response: Response, end: () => void }> {
+    return { response: await this.fetch(request, target), end: () => {} }
+  }
+
+  async close (): Promise<void> {
+    this.#stopTelling?.()
+    await this.#handler.close()
+  }
+}
+
+function tell ({ bus, notify }: ModernHandler, change: ServerChange): void {
+  if (bus !== undefined) return bus.publish(change)
+  switch (change.kind) {
+    case 'tools_list_changed': return notify?.toolsChanged()
+    case 'prompts_list_changed': return notify?.promptsChanged()
+    case 'resources_list_changed': return notify?.resourcesChanged()
+    case 'resource_updated': return notify?.resourceUpdated(change.uri)
+  }
+}
+
+export async function fetchWith (handler: ModernHandler, request: FastifyRequest, target: Request): Promise<Response> {
+  const authInfo = readAuthInfo(request)
+  return await handler.fetch(target, { parsedBody: request.body, ...(authInfo !== undefined && { authInfo }) })
+}
