@@ -11,6 +11,7 @@ export {
   MissingSdkError,
   MissingSessionIdError,
   NotAcceptableError,
+  OpeningRateError,
   OwnerFailedError,
   ParseError,
   PrincipalError,

@@ -56,6 +56,11 @@ export const SessionLimitError = define({
   code: 'FST_ERR_MCP_SESSION_LIMIT', status: 503, retryAfter: 5, message: 'Too many sessions are in use. Try again later'
 })
 
+/** The same caller has opened `maxOpensPerMinute` sessions within a minute. */
+export const OpeningRateError = define({
+  code: 'FST_ERR_MCP_SESSION_OPENING_RATE', status: 429, retryAfter: 60, message: 'Too many sessions were opened. Try again in a minute'
+})
+
 /** The app is closing and opens no more sessions. */
 export const ShuttingDownError = define({
   code: 'FST_ERR_MCP_SESSION_SHUTTING_DOWN', status: 503, retryAfter: 1, message: 'Shutting down. Try again later'

@@ -14,6 +14,7 @@ import { OwnedSessions } from './owned-sessions.js'
 import { NodeLease } from './lease.js'
 import { resolveClusterOptions, type ClusterOptions } from './options.js'
 import { RedisAnnouncements } from './redis/announcements.js'
+import { RedisMinuteCounts } from './redis/minute-counts.js'
 import type { RedisCommands } from './redis/commands.js'
 import { RedisDirectory } from './redis/directory.js'
 import { RedisEventStore } from './redis/event-store.js'
@@ -50,6 +51,7 @@ export function createClusterNode ({ sessions, ttl, options, findOwnUrl, log }: 
 export class ClusterNode implements SessionCluster, SessionFollower {
   readonly directory: SessionDirectory
   readonly announcements: RedisAnnouncements
+  readonly minuteCounts: RedisMinuteCounts
   readonly #nodeLease: NodeLease
   readonly #outbox: Outbox
   readonly #ownedSessions: OwnedSessions
@@ -71,6 +73,7 @@ export class ClusterNode implements SessionCluster, SessionFollower {
     this.#outbox = new Outbox({ directory, onError })
     this.#ownedSessions = new OwnedSessions({ sessions, directory, nodeLease, outbox: this.#outbox, patience: PATIENCE, onError })
     this.#locator = new SessionRouter({ directory, nodeLease, ownedSessions: this.#ownedSessions, forwarder: this.#forwarder, patience: PATIENCE, find })
+    this.minuteCounts = new RedisMinuteCounts(directory.commands)
     this.announcements = new RedisAnnouncements({ commands: directory.commands, onError })
     this.directory = new SessionDirectory(directory, this.#outbox, (id) => sessions.cleanup(id).success)
 

@@ -58,7 +58,7 @@ export class SessionRuntimes {
    * Opens a session for a well-formed `initialize`. When it comes to nothing,
    * nothing is left of it.
    *
-   * @throws SessionLimitError, and what `identify` and `createServer` throw
+   * @throws SessionLimitError, OpeningRateError, and what `identify` and `createServer` throw
    */
   async open (incoming: Incoming, params: InitializeParams): Promise<void> {
     const { request, reply, record } = incoming
@@ -66,6 +66,7 @@ export class SessionRuntimes {
     this.#checkSize(params)
     requireAccepted(request.headers.accept)
     const principal = await this.#context.identify(request)
+    await this.#context.openingRate?.admit(request, principal)
     if (record.isResponseOver || hasResponseEnded(request, reply)) throw new InvalidRequestError('the client has gone')
     const session = this.#create({
       principal,

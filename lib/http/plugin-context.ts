@@ -3,6 +3,7 @@ import { MissingPluginError } from '../base/errors.js'
 import type { Announcements } from './announcements.js'
 import type { EventBus } from './event-bus.js'
 import type { Identify } from './principal.js'
+import type { OpeningRate } from './opening-rate.js'
 import type { Reject, Rejections } from './rejection.js'
 import type { ReplyTracker } from './reply-tracker.js'
 import type { SessionCluster } from './session-cluster.js'
@@ -26,6 +27,8 @@ export interface PluginContext {
   readonly replies: ReplyTracker
   readonly shutdown: Shutdown
   readonly warnings: Warnings
+  /** Undefined: sessions may be opened as often as one likes. */
+  readonly openingRate: OpeningRate | undefined
   readonly announcements: Announcements
   /** The announcements, for handlers of clients without sessions. */
   readonly bus: EventBus

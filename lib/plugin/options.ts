@@ -1,6 +1,6 @@
 import type { ClusterOptions } from '../cluster/options.js'
 import type { ILogger } from '../base/logger.js'
-import { checkBoolean, checkFunction, checkList, checkNames, checkTimer, refuse } from '../base/option-checks.js'
+import { checkBoolean, checkCount, checkFunction, checkList, checkNames, checkTimer, refuse } from '../base/option-checks.js'
 import { createIdentify, type Identify } from '../http/principal.js'
 import { REGISTER_OPTIONS } from '../http/register-options.js'
 import { warningCodes, type WarningCode } from '../http/warnings.js'
@@ -18,6 +18,8 @@ export interface McpSessionsOptions {
   maxSessions?: number | undefined
   /** The same, counted within one principal. Default: no limit. */
   maxSessionsPerPrincipal?: number | undefined
+  /** How many sessions one principal, or one address of the anonymous, may open in a minute; in a cluster on all nodes. 429 past it. Default: no limit. */
+  maxOpensPerMinute?: number | undefined
   /** Who is calling; a session answers only to the principal that opened it. Default: all are anonymous. */
   identify?: Identify | undefined
   /** Where the life of sessions is logged, as lines of text. Default: the app's log, with fields. Session ids come to it hashed. */
@@ -41,13 +43,14 @@ export interface ResolvedOptions {
   readonly enabled: boolean
   readonly ttl: number
   readonly maxSessions: number
+  readonly maxOpensPerMinute: number | undefined
   readonly identify: Identify
   readonly rejections: Rejections
   readonly drainTimeout: number
 }
 
 const NAMES = [
-  'enabled', 'ttl', 'cleanupInterval', 'maxSessions', 'maxSessionsPerPrincipal', 'identify', 'logger',
+  'enabled', 'ttl', 'cleanupInterval', 'maxSessions', 'maxSessionsPerPrincipal', 'maxOpensPerMinute', 'identify', 'logger',
   'errorResponseBuilder', 'drainTimeout', 'cluster', 'ignoreWarnings', ...REGISTER_OPTIONS
 ]
 
@@ -66,6 +69,7 @@ export function resolveOptions (options: McpSessionsOptions): ResolvedOptions {
     enabled: checkBoolean('enabled', enabled),
     ttl,
     maxSessions,
+    maxOpensPerMinute: checkCount('maxOpensPerMinute', options.maxOpensPerMinute),
     identify: createIdentify(identify),
     rejections: new Rejections(buildBody),
     drainTimeout: checkTimer('drainTimeout', drainTimeout, 'do not wait')

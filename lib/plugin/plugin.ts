@@ -14,6 +14,7 @@ import { Connections } from '../http/connections.js'
 import { decorateWithRecord, ReplyTracker } from '../http/reply-tracker.js'
 import { warnOfMistakes } from './boot-warnings.js'
 import { LocalAnnouncements } from '../http/announcements.js'
+import { LocalMinuteCounts, OpeningRate } from '../http/opening-rate.js'
 import { createBodyHook } from '../http/body-hook.js'
 import { createEarlierHook, createRouteHook } from '../http/session-hook.js'
 import { hashSessionId } from '../session/session-id.js'
@@ -25,7 +26,7 @@ import { Warnings } from '../http/warnings.js'
 async function mcpSessionsPlugin (fastify: FastifyInstance, options: McpSessionsOptions): Promise<void> {
   const resolved = resolveOptions(options)
   const { cleanupInterval, maxSessionsPerPrincipal, logger = createFailureLogger(fastify.log) } = options
-  const { enabled, ttl, maxSessions, drainTimeout, rejections } = resolved
+  const { enabled, ttl, maxSessions, maxOpensPerMinute, drainTimeout, rejections } = resolved
   const sessions = new SessionManager({
     ttl, cleanupInterval, maxSessions, maxSessionsPerPrincipal, logger, formatId: hashSessionId
   })
@@ -34,6 +35,7 @@ async function mcpSessionsPlugin (fastify: FastifyInstance, options: McpSessions
   const node = options.cluster === undefined ? undefined : await joinCluster(fastify, sessions, ttl, options.cluster)
   const shutdown = new Shutdown({ sessions, replies, connections: new Connections(fastify.server), drainTimeout, successor: node })
   const announcements = node?.announcements ?? new LocalAnnouncements((error) => fastify.log.error(error, 'Somebody who listens to announcements has failed'))
+  const openingRate = maxOpensPerMinute === undefined ? undefined : new OpeningRate(maxOpensPerMinute, node?.minuteCounts ?? new LocalMinuteCounts())
   const mcp = createMcp(announcements, node && (() => node.requestStateKey()))
   const warnings = new Warnings(fastify.log, options.ignoreWarnings)
   const identify = warnOfMistakes(fastify, warnings, {
@@ -43,7 +45,7 @@ async function mcpSessionsPlugin (fastify: FastifyInstance, options: McpSessions
     isClustered: node !== undefined,
     isWorker: nodeCluster.isWorker
   })
-  const context: PluginContext = { ...resolved, identify, reject: rejections.reject, sessions, replies, shutdown, warnings, announcements, bus: mcp.bus, cluster: node }
+  const context: PluginContext = { ...resolved, identify, reject: rejections.reject, sessions, replies, shutdown, warnings, openingRate, announcements, bus: mcp.bus, cluster: node }
 
   fastify.decorate('sessionManager', sessions)
   fastify.decorate('mcp', mcp)

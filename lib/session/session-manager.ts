@@ -36,9 +36,10 @@ export interface SessionManagerOptions {
   cleanupInterval?: number | undefined
   /**
    * How many sessions there may be. Past it one is closed (`evicted`) to make
-   * room: the longest-idle one; if none is idle, of those that hold nothing but
-   * open streams the one that was used longest ago. One with a request running
-   * stays.
+   * room: an anonymous one, or else one of the principal that has the most. Of
+   * these the longest-idle one goes; if none is idle, of those that hold nothing
+   * but open streams the one that was used longest ago. One with a request
+   * running stays.
    *
    * @default no limit
    */

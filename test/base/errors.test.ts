@@ -7,6 +7,7 @@ const table = [
   [new surface.MalformedSessionIdError(), 'ID_MALFORMED', 400, -32000, undefined],
   [new surface.SessionNotFoundError(), 'NOT_FOUND', 404, -32001, undefined],
   [new surface.SessionLimitError(), 'LIMIT', 503, -32000, 5],
+  [new surface.OpeningRateError(), 'OPENING_RATE', 429, -32000, 60],
   [new surface.ShuttingDownError(), 'SHUTTING_DOWN', 503, -32000, 1],
   [new surface.ClusterUnavailableError(), 'CLUSTER_UNAVAILABLE', 503, -32000, 1],
   [new surface.OwnerFailedError(), 'OWNER_FAILED', 502, -32000, undefined],

@@ -73,6 +73,11 @@ export class RedisCommands {
     return [`${this.#prefix}node:{${node}}`, `${this.#prefix}mail:{${node}}`]
   }
 
+  // Hashed, because it may hold braces, and because it says who is calling.
+  countKey (name: string): string {
+    return `${this.#prefix}count:{${createHash('sha256').update(name).digest('base64url')}}`
+  }
+
   announcementsKey (): string {
     return `${this.#prefix}announcements`
   }

@@ -198,6 +198,13 @@ if newest then last = newest[1] end
 return { tonumber(now[1]) * 1000 + math.floor(tonumber(now[2]) / 1000), last, entries }
 `
 
+/** KEYS: a count. -> how often it was counted in its minute, this time included. */
+const count = `
+local count = redis.call('INCR', KEYS[1])
+if count == 1 then redis.call('PEXPIRE', KEYS[1], 60000) end
+return count
+`
+
 /** proposal -> the secret */
 const secret = `
 redis.call('SET', KEYS[1], ARGV[1], 'NX')
@@ -224,6 +231,7 @@ export const scripts = {
   withdraw: defineScript('withdraw', withdraw),
   peer: defineScript('peer', peer),
   send: defineScript('send', send),
+  count: defineScript('count', count),
   publish: defineScript('publish', publish),
   published: defineScript('published', published),
   secret: defineScript('secret', secret)
