@@ -56,7 +56,7 @@ const TRY = `
 const WORKS = { status: 200, manager: true, code: 'FST_ERR_MCP_SESSION_NOT_FOUND' }
 
 t.test('has what runs, what types it, and what says so', async (t) => {
-  for (const file of ['package.json', 'LICENSE', 'README.md', 'CHANGELOG.md', 'examples/server.ts', 'dist/index.js', 'dist/index.js.map', 'dist/index.d.ts', 'dist/lib/testing/index.js', 'dist/lib/plugin/plugin.js', 'dist/lib/plugin/augmentation.d.ts']) {
+  for (const file of ['package.json', 'LICENSE', 'README.md', 'CHANGELOG.md', 'examples/server.ts', 'dist/entry.js', 'dist/index.js', 'dist/index.js.map', 'dist/index.d.ts', 'dist/lib/testing/index.js', 'dist/lib/plugin/plugin.js', 'dist/lib/plugin/augmentation.d.ts']) {
     t.ok(files.includes(file), file)
   }
   t.strictSame(files.filter((file) => !/^(dist\/.*\.(js|js\.map|d\.ts)|examples\/.*\.ts|package\.json|LICENSE|README\.md|CHANGELOG\.md)$/.test(file)), [])
