@@ -56,7 +56,7 @@ t.test('they compile as in a project for a bundler', async (t) => {
   t.strictSame(check('preserve', 'bundler'), [])
 })
 
-for (const name of ['README.md', 'ARCHITECTURE.md', 'docs/observing.md']) {
+for (const name of ['README.md', 'ARCHITECTURE.md', 'CONTRIBUTING.md', 'docs/observing.md']) {
   t.test(`the links of ${name} lead to what is there`, async (t) => {
     const text = readFileSync(join(ROOT, name), 'utf8')
     const headings = new Set(Array.from(text.matchAll(/^#+ (.+)$/gm), ([, heading = '']) => toAnchor(heading)))
