@@ -5,11 +5,24 @@ import type { RedisClient } from './redis/commands.js'
 export interface ClusterOptions {
   /** An ioredis `Redis` or `Cluster`, on Redis 7 or Valkey. Who made it closes it. */
   redis: RedisClient
-  /** The URL at which the other nodes reach this one. Default: this machine's first non-internal IPv4 address, and the port. */
+  /**
+   * The URL at which the other nodes reach this one.
+   *
+   * @default this machine's first non-internal IPv4 address, and the port
+   * @example 'http://10.0.0.7:3000'
+   */
   advertise?: string | undefined
-  /** What all keys begin with. Default `'mcp:'`. */
+  /**
+   * What all keys begin with.
+   *
+   * @default 'mcp:'
+   */
   prefix?: string | undefined
-  /** Milliseconds after which the sessions of a node that has died are taken over. Default 5000. */
+  /**
+   * Milliseconds after which the sessions of a node that has died are taken over.
+   *
+   * @default 5000
+   */
   lease?: number | undefined
 }
 

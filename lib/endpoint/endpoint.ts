@@ -28,6 +28,10 @@ import { createStatelessHandlers } from './stateless.js'
  * @throws MissingSdkError when `modern` is true and SDK 2 is not installed
  * @throws TypeError that names the option which is wrong
  * @see https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#streamable-http
+ * @example
+ * ```ts
+ * await app.register(mcpEndpoint, { createServer: ({ session }) => buildServer(session) })
+ * ```
  */
 export async function mcpEndpoint (fastify: FastifyInstance, options: McpEndpointOptions): Promise<void> {
   const context = requirePluginContext(fastify)

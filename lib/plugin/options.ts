@@ -8,27 +8,73 @@ import { Rejections, type ErrorResponseBuilder } from '../http/rejection.js'
 
 /** Options of the plugin. All times are milliseconds. */
 export interface McpSessionsOptions {
-  /** `false`: the decorators are there, no hook validates, the endpoint keeps no sessions. Default `true`. */
+  /**
+   * `false`: the decorators are there, no hook validates, the endpoint keeps no sessions.
+   *
+   * @default true
+   */
   enabled?: boolean | undefined
-  /** Idle time after which a session expires; 0: never. Default 3600000. */
+  /**
+   * Idle time after which a session expires; 0: never.
+   *
+   * @default 3_600_000 (1 hour)
+   */
   ttl?: number | undefined
-  /** How often expired sessions are removed; 0: every ttl / 2. Default 300000. */
+  /**
+   * How often expired sessions are removed; 0: every ttl / 2.
+   *
+   * @default 300_000 (5 minutes)
+   */
   cleanupInterval?: number | undefined
-  /** Past it a session makes room: an anonymous one, or one of the principal with the most; 503 with `Retry-After` if none can. Default 10000. */
+  /**
+   * Past it a session makes room: an anonymous one, or one of the principal with the most; 503 with `Retry-After` if none can.
+   *
+   * @default 10_000
+   */
   maxSessions?: number | undefined
-  /** The same, counted within one principal. Default: no limit. */
+  /**
+   * The same, counted within one principal.
+   *
+   * @default no limit
+   */
   maxSessionsPerPrincipal?: number | undefined
-  /** How many sessions one principal, or one address of the anonymous, may open in a minute; in a cluster on all nodes. 429 past it. Default: no limit. */
+  /**
+   * How many sessions one principal, or one address of the anonymous, may open in a minute; in a cluster on all nodes. 429 past it.
+   *
+   * @default no limit
+   */
   maxOpensPerMinute?: number | undefined
-  /** Who is calling; a session answers only to the principal that opened it. Default: all are anonymous. */
+  /**
+   * Who is calling; a session answers only to the principal that opened it.
+   *
+   * @default all are anonymous
+   * @example (request) => request.user?.sub
+   */
   identify?: Identify | undefined
-  /** Where the life of sessions is logged, as lines of text. Default: the app's log, with fields. Session ids come to it hashed. */
+  /**
+   * Where the life of sessions is logged, as lines of text. Session ids come to it hashed.
+   *
+   * @default the app's log, with fields
+   */
   logger?: ILogger | undefined
-  /** Builds the body of a rejection, sync or async. Default: a JSON-RPC error, or what the app's own error handler sends. */
+  /**
+   * Builds the body of a rejection, sync or async.
+   *
+   * @default a JSON-RPC error, or what the app's own error handler sends
+   * @example (request, error) => ({ message: error.message })
+   */
   errorResponseBuilder?: ErrorResponseBuilder | undefined
-  /** How long `close()` waits for the running requests of the endpoint; 0: not at all. Default 10000. */
+  /**
+   * How long `close()` waits for the running requests of the endpoint; 0: not at all.
+   *
+   * @default 10_000
+   */
   drainTimeout?: number | undefined
-  /** Lets sessions live on many machines, over Redis. Default: they live in this process. */
+  /**
+   * Lets sessions live on many machines, over Redis.
+   *
+   * @default they live in this process
+   */
   cluster?: ClusterOptions | undefined
   /**
    * Warnings that you have read and do not want to see, by their codes.

@@ -97,7 +97,15 @@ async function joinCluster (fastify: FastifyInstance, sessions: SessionManager, 
   return node
 }
 
-/** Gives the instance it is registered on a `sessionManager`, and its requests their `mcpSession`. */
+/**
+ * Gives the instance it is registered on a `sessionManager`, and its requests their `mcpSession`.
+ *
+ * @throws TypeError that names the option which is wrong
+ * @example
+ * ```ts
+ * await app.register(mcpSessions, { identify: (request) => request.user?.sub })
+ * ```
+ */
 export const mcpSessions = fp(mcpSessionsPlugin, {
   name: 'fastify-mcp-sessions',
   fastify: '5.x'

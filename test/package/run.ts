@@ -2,7 +2,7 @@
 // types are right in every resolution, with all libraries checked. Needs the registry. `npm run test:package`, or one of
 // them: `npm run test:package newest`
 import { spawnSync } from 'node:child_process'
-import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { cleanEnv, ROOT } from '../helpers/child.js'
@@ -17,6 +17,7 @@ interface Project {
 
 const PROJECTS: readonly Project[] = [
   { name: 'the oldest', peers: ['fastify@5.0.0', '@modelcontextprotocol/sdk@1.15.0', 'zod@3'], compilers: ['5.4', '5.9'] },
+  { name: 'SDK 2 alone', peers: ['fastify@5', '@modelcontextprotocol/server@2', '@modelcontextprotocol/client@2', 'zod@4'], compilers: ['5.9'] },
   { name: 'the newest', peers: ['fastify@5', '@modelcontextprotocol/sdk@1', 'zod@4'], compilers: ['5.8', '5.9', '6', 'latest'] }
 ]
 
@@ -57,14 +58,18 @@ function checkProjects (tarball: string): string[] {
   })
 }
 
-// Without ioredis and the other SDK: what is optional must not be missed.
+// Without ioredis, and with one SDK only: what is optional must not be missed.
 function install (path: string, tarball: string, { peers, compilers }: Project): void {
   mkdirSync(path)
   writeFileSync(join(path, 'package.json'), JSON.stringify({ private: true, type: 'module' }))
-  for (const file of ['smoke.mjs', 'consumer.mts']) copyFileSync(join(ROOT, 'test/package', file), join(path, file))
+  for (const file of ['smoke.mjs', 'consumer.mts']) writeFileSync(join(path, file), adapt(readFileSync(join(ROOT, 'test/package', file), 'utf8'), peers))
   copyFileSync(join(path, 'consumer.mts'), join(path, 'consumer.cts'))
   const compilerPackages = compilers.map((version) => `typescript-${version}@npm:typescript@${version}`)
   must(path, 'npm', 'install', '--no-audit', '--no-fund', '--silent', tarball, ...peers, ...compilerPackages, '@types/node@20')
+}
+
+function adapt (code: string, peers: readonly string[]): string {
+  return peers.some((peer) => peer.startsWith('@modelcontextprotocol/sdk@')) ? code : code.replace('@modelcontextprotocol/sdk/server/mcp.js', '@modelcontextprotocol/server')
 }
 
 function checkTypes ({ name }: Project, path: string, version: string): string[] {

@@ -12,7 +12,7 @@ app.get('/me', { config: { mcpSession: 'required' } }, async (request) => reques
 await app.register(mcpEndpoint, {
   createServer () {
     const server = new McpServer({ name: 'smoke', version: '1.0.0' })
-    server.tool('hello', () => ({ content: [{ type: 'text', text: 'Hello' }] }))
+    server.registerTool('hello', {}, () => ({ content: [{ type: 'text', text: 'Hello' }] }))
     return server
   }
 })
