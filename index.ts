@@ -37,7 +37,7 @@ export type { JsonRpcErrorResponse, SessionError } from './lib/base/errors.js'
 export type { ILogger, LogEntry, LogLevel } from './lib/base/logger.js'
 export type {
   CallMessage, ChannelMessage, ForwardMessage, ObservedSession, RedisAvailableMessage, RedisUnavailableMessage, RequestRejectedMessage,
-  SessionClosedMessage, SessionCreatedMessage, SessionHandedOverMessage, SessionRestoredMessage, SessionTakenOverMessage, StreamCutMessage,
+  SessionClosedMessage, SessionCreatedMessage, SessionHandedOverMessage, SessionParkedMessage, SessionRestoredMessage, SessionTakenOverMessage, StreamCutMessage,
   TypedChannel
 } from './lib/observe/channels.js'
 export type { WithSession } from './lib/plugin/augmentation.js'

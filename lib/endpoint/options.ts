@@ -1,5 +1,5 @@
 import type { FastifyRequest } from 'fastify'
-import { checkBoolean, checkCount, checkFunction, checkNames, checkTimer, refuse } from '../base/option-checks.js'
+import { checkBoolean, checkCount, checkFunction, checkMilliseconds, checkNames, checkTimer, refuse } from '../base/option-checks.js'
 import type { Session } from '../session/session.js'
 import type { AuthInfo } from './auth-info.js'
 import { checkHosts, checkOrigins, type HostPattern, type OriginPattern } from './allowed-names.js'
@@ -143,6 +143,15 @@ interface CommonEndpointOptions extends EndpointRouteOptions {
    */
   recheckOwner?: boolean | undefined
   /**
+   * Milliseconds of idleness after which a session is parked; 0: never. Its MCP server is closed, what its client had said
+   * is kept, and the next request brings it back through `createServer`, with `restored: true`. An open GET stream stays
+   * open. Only for servers that keep no state of their own between calls: it would be lost. It belongs into
+   * `session.metadata`, or where the app keeps such things.
+   *
+   * @default 0
+   */
+  parkAfter?: number | undefined
+  /**
    * Hosts to answer to: `'mcp.example.com'` at any port, `'mcp.example.com:8443'` at one, `'*.example.com'` for all below
    * it and not for itself, `'[::1]'`. `['*']` is any host, and takes the guard away. Default: loopback hosts on loopback
    * connections, any on others.
@@ -180,6 +189,8 @@ export interface ResolvedEndpointOptions {
   /** Bytes. */
   readonly maxSetup: number
   readonly recheckOwner: boolean
+  /** Milliseconds; 0: never. */
+  readonly parkAfter: number
   readonly allowedHosts: readonly HostPattern[] | undefined
   readonly allowedOrigins: readonly OriginPattern[] | undefined
   readonly heartbeatInterval: number
@@ -201,6 +212,7 @@ const ownNames: Record<keyof McpEndpointOptions, true> = {
   maxBuffered: true,
   maxSetup: true,
   recheckOwner: true,
+  parkAfter: true,
   allowedHosts: true,
   allowedOrigins: true,
   heartbeatInterval: true,
@@ -218,7 +230,7 @@ const NAMES = [...Object.keys(ownNames), 'prefix', 'logLevel', 'logSerializers']
 export function resolveEndpointOptions (options: McpEndpointOptions): ResolvedEndpointOptions {
   refuseOldName(options)
   checkNames(options, NAMES)
-  const { path = '/mcp', responseMode = 'auto', cancelOnDisconnect = false, maxBuffered = 4 * MIB, maxSetup = 65_536, recheckOwner = true, heartbeatInterval = 15_000 } = options
+  const { path = '/mcp', responseMode = 'auto', cancelOnDisconnect = false, maxBuffered = 4 * MIB, maxSetup = 65_536, recheckOwner = true, parkAfter = 0, heartbeatInterval = 15_000 } = options
   const createServer: CreateServer | undefined = checkFunction('createServer', options.createServer, '({ era, session, request, restored, authInfo }) => McpServer')
   if (createServer === undefined) refuse('createServer', 'a function ({ era, session, request, restored, authInfo }) => McpServer', createServer)
   if (typeof path !== 'string' || !path.startsWith('/')) refuse('path', 'a string that starts with /', path)
@@ -231,6 +243,7 @@ export function resolveEndpointOptions (options: McpEndpointOptions): ResolvedEn
     maxBuffered: checkCount('maxBuffered', maxBuffered),
     maxSetup: checkCount('maxSetup', maxSetup),
     recheckOwner: checkBoolean('recheckOwner', recheckOwner),
+    parkAfter: checkMilliseconds('parkAfter', parkAfter, 'never'),
     allowedHosts: checkHosts(options.allowedHosts),
     allowedOrigins: checkOrigins(options.allowedOrigins),
     heartbeatInterval: checkTimer('heartbeatInterval', heartbeatInterval, 'no heartbeats'),

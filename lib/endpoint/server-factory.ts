@@ -1,10 +1,11 @@
 import { ServerError } from '../base/errors.js'
 import type { CreateServer, SessionServer } from './options.js'
+import type { ServerLink } from './server-link.js'
 import type { SessionTransport } from './transport/session-transport.js'
 
 /** A server as the endpoint uses it. */
 export interface ConnectableServer extends SessionServer {
-  connect (transport: SessionTransport): Promise<void>
+  connect (transport: SessionTransport | ServerLink): Promise<void>
 }
 
 export type ServerFactory<Context> = (context: Context) => Promise<ConnectableServer>

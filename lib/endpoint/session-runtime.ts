@@ -2,8 +2,10 @@ import type { FastifyRequest } from 'fastify'
 import type { Session } from '../session/session.js'
 import type { ServerChange } from '../http/announcements.js'
 import { isDeclared, toNotification } from './change-notification.js'
+import type { SessionState } from '../http/session-cluster.js'
 import type { ClientSetup } from './client-setup.js'
 import type { ConnectableServer } from './server-factory.js'
+import { ServerLink } from './server-link.js'
 import type { Answer } from './transport/json-rpc.js'
 import { SessionTransport, type SessionTransportOptions } from './transport/session-transport.js'
 
@@ -16,6 +18,8 @@ export interface SessionRuntimeOptions {
   readonly path: string
   readonly transport: SessionTransportOptions
   readonly setup: ClientSetup
+  /** Whether the server may be let go of, and another one take its place. */
+  readonly canPark: boolean
   /** Called when the session ends from within, by its own server. */
   readonly onClosed: () => void
 }
@@ -26,14 +30,17 @@ export class SessionRuntime {
   readonly transport: SessionTransport
   readonly #path: string
   readonly #setup: ClientSetup
+  readonly #canPark: boolean
+  #link: ServerLink | undefined
   #server: ConnectableServer | undefined
   // As the server has declared them.
   #capabilities: unknown
 
-  constructor ({ session, path, transport, setup, onClosed }: SessionRuntimeOptions) {
+  constructor ({ session, path, transport, setup, canPark, onClosed }: SessionRuntimeOptions) {
     this.session = session
     this.#path = path
     this.#setup = setup
+    this.#canPark = canPark
     this.transport = new SessionTransport(transport)
     this.transport.onclose = onClosed
   }
@@ -45,7 +52,27 @@ export class SessionRuntime {
 
   async connect (server: ConnectableServer): Promise<void> {
     this.#server = server
-    await server.connect(this.transport)
+    this.#link = this.#canPark ? new ServerLink(this.transport) : undefined
+    await server.connect(this.#link ?? this.transport)
+  }
+
+  /** Whether there is no server, and the next request needs one. */
+  get isParked (): boolean {
+    return this.#server === undefined && this.#canPark
+  }
+
+  /** What another server has to be told, to go on where this one is. */
+  get state (): SessionState {
+    return this.#setup.toState()
+  }
+
+  /** Lets go of the server. A stream that is open stays open. Rejects when the server cannot be closed; it is gone all the same. */
+  async park (): Promise<void> {
+    const server = this.#server
+    this.#link?.cut()
+    this.#link = undefined
+    this.#server = undefined
+    await server?.close()
   }
 
   /**

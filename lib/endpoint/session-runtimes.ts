@@ -16,6 +16,8 @@ import { warnOfHiddenId } from './endpoint-warnings.js'
 import type { InitializeParams } from './initialize.js'
 import type { CreateServerContext, ResolvedEndpointOptions } from './options.js'
 import { createServerFactory, type ServerFactory } from './server-factory.js'
+import { ParkedSessions } from './parked-sessions.js'
+import { ParkingSweep } from './parking-sweep.js'
 import { SessionRuntime } from './session-runtime.js'
 import { EventBuffer } from './transport/event-buffer.js'
 import { requireAccepted } from './transport/media-types.js'
@@ -29,6 +31,8 @@ export class SessionRuntimes {
   readonly #log: FastifyBaseLogger
   readonly #live = new Map<Session, SessionRuntime>()
   readonly #restoring = new Map<Session, Promise<SessionRuntime | undefined>>()
+  readonly #parked = new ParkedSessions()
+  readonly #parking: ParkingSweep<SessionRuntime> | undefined
   readonly #closing = new Set<Promise<void>>()
 
   constructor (context: PluginContext, options: ResolvedEndpointOptions, log: FastifyBaseLogger) {
@@ -36,6 +40,7 @@ export class SessionRuntimes {
     this.#options = options
     this.#makeServer = createServerFactory(options.createServer)
     this.#log = log
+    this.#parking = options.parkAfter === 0 ? undefined : this.#startParking(options.parkAfter)
     // Whatever ends a session ends its transport and its server.
     context.sessions.setMaxListeners(context.sessions.getMaxListeners() + 1)
     context.sessions.on('closed', (session) => this.#close(session))
@@ -51,7 +56,7 @@ export class SessionRuntimes {
     const runtime = this.#live.get(session)
     if (runtime === undefined) return this.#restore(session, request)
     if (!runtime.serves(request)) return undefined
-    return this.#restoring.get(session) ?? runtime
+    return this.#restoring.get(session) ?? (runtime.isParked ? this.#wake(runtime, request) : runtime)
   }
 
   /**
@@ -98,6 +103,7 @@ export class SessionRuntimes {
 
   /** Resolves when the servers of all closed sessions have closed too. */
   async settle (): Promise<void> {
+    this.#parking?.stop()
     await Promise.all(this.#closing)
   }
 
@@ -126,33 +132,61 @@ export class SessionRuntimes {
 
   #restore (session: Session, request: FastifyRequest): Promise<SessionRuntime | undefined> | undefined {
     const { cluster } = this.#context
-    const stored = cluster?.readState(session)
+    const stored = cluster?.readState(session) ?? this.#parked.readState(session)
     const setup = ClientSetup.restore(stored ?? readMadeState(session), readPath(request), this.#setupBounds(session))
     if (setup === undefined) return undefined
     if (stored === undefined) cluster?.saveState(session, setup.toState())
-    const restoring = this.#revive({ era: 'legacy', session, request, restored: stored !== undefined, authInfo: readAuthInfo(request) }, setup).finally(() => this.#restoring.delete(session))
+    return this.#whileRestoring(session, this.#revive({ era: 'legacy', session, request, restored: stored !== undefined, authInfo: readAuthInfo(request) }, setup))
+  }
+
+  // Its stream, if there is one, stays.
+  #wake (runtime: SessionRuntime, request: FastifyRequest): Promise<SessionRuntime> {
+    const { session } = runtime
+    return this.#whileRestoring(session, this.#reconnect(runtime, { era: 'legacy', session, request, restored: true, authInfo: readAuthInfo(request) }))
+  }
+
+  async #reconnect (runtime: SessionRuntime, context: CreateServerContext): Promise<SessionRuntime> {
+    try {
+      await this.#serve(runtime, context)
+      await this.#replay(runtime, context)
+      return runtime
+    } catch (error) {
+      if (this.#live.get(runtime.session) === runtime) this.#park(runtime)
+      await this.#context.cluster?.barrier(runtime.session)
+      throw error
+    }
+  }
+
+  // Whoever comes meanwhile waits for the same.
+  #whileRestoring<T extends SessionRuntime | undefined> (session: Session, work: Promise<T>): Promise<T> {
+    const restoring = work.finally(() => this.#restoring.delete(session))
     this.#restoring.set(session, restoring)
     return restoring
   }
 
   // A failure leaves the session as it was, for the next request to try again.
   async #revive (context: CreateServerContext, setup: ClientSetup): Promise<SessionRuntime> {
-    const { session, request } = context
+    const { session } = context
     try {
       const runtime = await this.#start(context, setup)
-      const unanswered = Array.from(new Set(await runtime.replay(request)))
-      if (unanswered.length > 0) {
-        this.#log.warn({ sessionId: hashSessionId(session.id), unanswered }, 'The new MCP server of a session has not answered all yet')
-      }
-      const restored = channels['session.restored']
-      if (context.restored && restored.hasSubscribers) restored.publish({ sessions: this.#context.sessions, session, unanswered })
+      await this.#replay(runtime, context)
+      this.#parked.delete(session)
       return runtime
     } catch (error) {
-      this.#close(session)
+      this.#discardRuntime(session)
       // It may have failed because the session has moved: that is no 404.
       await this.#context.cluster?.barrier(session)
       throw error
     }
+  }
+
+  async #replay (runtime: SessionRuntime, { session, request, restored: isRestored }: CreateServerContext): Promise<void> {
+    const unanswered = Array.from(new Set(await runtime.replay(request)))
+    if (unanswered.length > 0) {
+      this.#log.warn({ sessionId: hashSessionId(session.id), unanswered }, 'The new MCP server of a session has not answered all yet')
+    }
+    const restored = channels['session.restored']
+    if (isRestored && restored.hasSubscribers) restored.publish({ sessions: this.#context.sessions, session, unanswered })
   }
 
   async #start (context: CreateServerContext, setup: ClientSetup): Promise<SessionRuntime> {
@@ -162,17 +196,54 @@ export class SessionRuntimes {
       path: readPath(request),
       transport: this.#transportOptions(session, setup),
       setup,
+      canPark: this.#parking !== undefined,
       onClosed: () => this.#discard(session)
     })
     this.#live.set(session, runtime)
+    await this.#serve(runtime, context)
+    return runtime
+  }
+
+  async #serve (runtime: SessionRuntime, context: CreateServerContext): Promise<void> {
+    const { session } = context
     const server = await this.#makeServer(context)
     // It may have ended while its server was being made.
-    if (!this.#live.has(session)) {
+    if (this.#live.get(session) !== runtime) {
       runGuarded(() => server.close(), (error) => this.#logCloseFailure(error, session))
       throw new SessionNotFoundError()
     }
     await runtime.connect(server)
-    return runtime
+  }
+
+  #startParking (parkAfter: number): ParkingSweep<SessionRuntime> {
+    return new ParkingSweep({
+      parkAfter,
+      sessions: () => this.#live.values(),
+      park: (runtime) => {
+        const { session, transport } = runtime
+        const isUnused = session.activeRequests === session.openStreams && !transport.isBusy
+        const isOld = Date.now() - session.lastAccessedAt >= parkAfter
+        if (!isUnused || !isOld || this.#restoring.has(session)) return
+        if (runtime.isParked) this.#forgetTransport(runtime)
+        else this.#park(runtime)
+      },
+      onError: (error) => this.#log.error(error, 'Parking a session failed')
+    })
+  }
+
+  #park (runtime: SessionRuntime): void {
+    const { session } = runtime
+    this.#whileClosing(session, runtime.park())
+    const parked = channels['session.parked']
+    if (parked.hasSubscribers) parked.publish({ sessions: this.#context.sessions, session })
+    this.#forgetTransport(runtime)
+  }
+
+  // With a stream that is open, all but the server stays.
+  #forgetTransport ({ session, state, transport }: SessionRuntime): void {
+    if (session.openStreams > 0) return
+    this.#live.delete(session)
+    if (this.#context.cluster === undefined) this.#parked.add(session, state, transport.keptLog)
   }
 
   #transportOptions (session: Session, setup: ClientSetup): SessionTransportOptions {
@@ -197,7 +268,7 @@ export class SessionRuntimes {
   #createLog (session: Session): EventLog | undefined {
     const { resumable } = this.#options
     if (resumable === undefined) return undefined
-    return this.#context.cluster?.createEventLog(session, resumable) ?? new EventBuffer(resumable)
+    return this.#context.cluster?.createEventLog(session, resumable) ?? this.#parked.readLog(session) ?? new EventBuffer(resumable)
   }
 
   #createSetup (session: Session, request: FastifyRequest): ClientSetup {
@@ -229,10 +300,19 @@ export class SessionRuntimes {
   }
 
   #close (session: Session): void {
+    this.#parked.delete(session)
+    this.#discardRuntime(session)
+  }
+
+  #discardRuntime (session: Session): void {
     const runtime = this.#live.get(session)
     if (runtime === undefined) return
     this.#live.delete(session)
-    const closing = runtime.close()
+    this.#whileClosing(session, runtime.close())
+  }
+
+  #whileClosing (session: Session, work: Promise<void>): void {
+    const closing = work
       .catch((error: unknown) => this.#logCloseFailure(asError(error), session))
       .finally(() => this.#closing.delete(closing))
     this.#closing.add(closing)

@@ -27,6 +27,8 @@ export interface EventLogBounds {
  * what has reached its client is let go of first, then what is oldest.
  */
 export interface EventLog {
+  /** Whether there is nothing that a client could come back for, as far as this process knows. */
+  readonly isEmpty?: boolean
   /** A message of more bytes is not kept. */
   readonly maxBytes: number
 

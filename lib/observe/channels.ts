@@ -55,6 +55,11 @@ export interface SessionRestoredMessage extends ChannelMessage {
   readonly unanswered: readonly string[]
 }
 
+/** A session has no MCP server any more: the next request brings it another one, and a `session.restored`. */
+export interface SessionParkedMessage extends ChannelMessage {
+  readonly session: ObservedSession
+}
+
 /** A session that was closed with the reason `shutdown` lives on: the next node that is asked for it may take it. */
 export interface SessionHandedOverMessage extends ChannelMessage {
   readonly session: ObservedSession
@@ -137,6 +142,7 @@ export const channels = {
   'session.closed': define<SessionClosedMessage>('session.closed'),
   'session.taken-over': define<SessionTakenOverMessage>('session.taken-over'),
   'session.restored': define<SessionRestoredMessage>('session.restored'),
+  'session.parked': define<SessionParkedMessage>('session.parked'),
   'session.handed-over': define<SessionHandedOverMessage>('session.handed-over'),
   'request.rejected': define<RequestRejectedMessage>('request.rejected'),
   'stream.cut': define<StreamCutMessage>('stream.cut'),

@@ -34,6 +34,9 @@ export function logSessions (sessions: object, log: FastifyBaseLogger): () => vo
     listen(channels['session.restored'], sessions, ({ session: { id }, unanswered }) => {
       log.info({ sessionId: hashSessionId(id), unanswered }, 'Session restored with a new MCP server')
     }),
+    listen(channels['session.parked'], sessions, ({ session: { id } }) => {
+      log.debug({ sessionId: hashSessionId(id) }, 'Session parked')
+    }),
     listen(channels['session.handed-over'], sessions, ({ session: { id } }) => {
       log.info({ sessionId: hashSessionId(id) }, 'Session handed over')
     })

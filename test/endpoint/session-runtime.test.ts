@@ -45,6 +45,7 @@ function createRuntime (path = '/mcp', onClosed = (): void => {}, setup = create
     path,
     transport: { sessionId: 'one', responseMode: 'auto', heartbeatInterval: 0, maxBuffered: 1000, cancelOnDisconnect: false, retryInterval: 0 },
     setup,
+    canPark: false,
     onClosed
   })
 }

@@ -34,6 +34,11 @@ export class EventBuffer implements EventLog {
     this.maxBytes = maxBytes
   }
 
+  /** Whether there is nothing that a client could come back for. */
+  get isEmpty (): boolean {
+    return this.#events.size === 0
+  }
+
   append (streamId: string, data: string, pending: readonly RequestId[]): string {
     const stream = this.#streams.get(streamId) ?? { id: streamId, events: new Set(), pending }
     this.#streams.set(streamId, stream)

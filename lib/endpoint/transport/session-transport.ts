@@ -94,6 +94,8 @@ export class SessionTransport implements Transport {
   #resolveScopes: ScopeChallengeResolver | undefined
   #sdk: Sdk = 1
   #isInitialized = false
+  // What the server has asked, and the client has not answered.
+  readonly #asked = new Set<RequestId>()
   #closing: Promise<void> | undefined
 
   constructor (options: SessionTransportOptions) {
@@ -124,6 +126,7 @@ export class SessionTransport implements Transport {
     if (isRequest(message) && !(exchange ?? this.#standalone).isReachable) {
       throw new Error(`The client cannot be asked ${message.method}: ${explainUnreachable(exchange, relatedRequestId)}`)
     }
+    if (isRequest(message)) this.#asked.add(message.id)
     if (exchange !== undefined) return exchange.say(message)
     return this.#standalone.emit(JSON.stringify(message), [])
   }
@@ -165,6 +168,26 @@ export class SessionTransport implements Transport {
     const stream = this.#createGetStream(incoming)
     if (resumption === undefined) this.#openStandalone(incoming, stream)
     else this.#resume(incoming, stream, resumption)
+  }
+
+  /** Whether the server waits for the client, or the client for the server. */
+  get isBusy (): boolean {
+    return this.#calls.size > 0 || this.#asked.size > 0
+  }
+
+  /** The events that a client may come back for; undefined: there are none. */
+  get keptLog (): EventLog | undefined {
+    const { log } = this.#options
+    return log?.isEmpty === true ? undefined : log
+  }
+
+  /** The server is going, and another one will be connected. Nothing of it is kept. */
+  forgetServer (): void {
+    this.onmessage = undefined
+    this.onerror = undefined
+    this.#resolveScopes = undefined
+    this.#sdk = 1
+    this.#revisions = SESSION_REVISIONS
   }
 
   /** Ends the GET stream, if there is one. */
@@ -252,6 +275,7 @@ export class SessionTransport implements Transport {
   }
 
   #handle (message: JSONRPCMessage, context: MessageContext): void {
+    if (isAnswer(message) && message.id !== undefined) this.#asked.delete(message.id)
     this.#options.onClientMessage?.(message)
     const call = this.#findCancelled(message)
     if (call === undefined) {
