@@ -9,7 +9,8 @@ const layers = {
   http: ['base', 'observe', 'session'],
   endpoint: ['base', 'observe', 'session', 'http'],
   cluster: ['base', 'observe', 'session', 'http'],
-  plugin: ['base', 'observe', 'session', 'http', 'endpoint', 'cluster'],
+  telemetry: ['base', 'observe', 'session'],
+  plugin: ['base', 'observe', 'session', 'http', 'endpoint', 'cluster', 'telemetry'],
   testing: ['base', 'session', 'http']
 }
 
@@ -21,6 +22,7 @@ const strangers = {
   http: ['@modelcontextprotocol/', 'ioredis'],
   endpoint: ['ioredis'],
   cluster: ['@modelcontextprotocol/'],
+  telemetry: ['fastify', '@modelcontextprotocol/', 'ioredis'],
   plugin: ['@modelcontextprotocol/', 'ioredis'],
   testing: ['ioredis']
 }

@@ -37,14 +37,15 @@ export type { JsonRpcErrorResponse, SessionError } from './lib/base/errors.js'
 export type { ILogger, LogEntry, LogLevel } from './lib/base/logger.js'
 export type {
   CallMessage, ChannelMessage, ForwardMessage, ObservedSession, RedisAvailableMessage, RedisUnavailableMessage, RequestRejectedMessage,
-  SessionClosedMessage, SessionCreatedMessage, SessionHandedOverMessage, SessionParkedMessage, SessionRestoredMessage, SessionTakenOverMessage, StreamCutMessage,
-  TypedChannel
+  SessionClosedMessage, SessionCreatedMessage, SessionHandedOverMessage, SessionParkedMessage, SessionRestoredMessage, SessionTakenOverMessage,
+  StartChannel, StreamCutMessage, TypedChannel, TypedTracingChannel
 } from './lib/observe/channels.js'
 export type { WithSession } from './lib/plugin/augmentation.js'
 export type { Announcement, Audience, ServerChange } from './lib/http/announcements.js'
 export type { EventBus } from './lib/http/event-bus.js'
 export type { Notifier } from './lib/http/notifier.js'
 export type { Mcp } from './lib/plugin/mcp.js'
+export type { TelemetryOptions } from './lib/telemetry/options.js'
 export type { McpSessionsOptions } from './lib/plugin/options.js'
 export type { Result } from './lib/base/result.js'
 export type { Identify } from './lib/http/principal.js'

@@ -59,7 +59,7 @@ t.test('has what runs, what types it, and what says so', async (t) => {
   for (const file of ['package.json', 'LICENSE', 'README.md', 'CHANGELOG.md', 'examples/server.ts', 'dist/entry.js', 'dist/index.js', 'dist/index.js.map', 'dist/index.d.ts', 'dist/lib/testing/index.js', 'dist/lib/plugin/plugin.js', 'dist/lib/plugin/augmentation.d.ts']) {
     t.ok(files.includes(file), file)
   }
-  t.strictSame(files.filter((file) => !/^(dist\/.*\.(js|js\.map|d\.ts)|examples\/.*\.ts|package\.json|LICENSE|README\.md|CHANGELOG\.md)$/.test(file)), [])
+  t.strictSame(files.filter((file) => !/^(dist\/.*\.(js|js\.map|d\.ts)|examples\/.*\.(ts|json)|package\.json|LICENSE|README\.md|CHANGELOG\.md)$/.test(file)), [])
 })
 
 t.test('can be imported', async (t) => {
@@ -69,6 +69,15 @@ t.test('can be imported', async (t) => {
     ${TRY}
   `)
   t.strictSame(JSON.parse(run(project, process.execPath, 'try.mjs')), WORKS)
+})
+
+t.test('says what telemetry needs where it is not installed', async (t) => {
+  writeFileSync(join(project, 'telemetry.mjs'), `
+    import Fastify from 'fastify'
+    import plugin from 'fastify-mcp-sessions'
+    try { await Fastify().register(plugin, { telemetry: true }) } catch ({ message }) { console.log(message) }
+  `)
+  t.equal(run(project, process.execPath, 'telemetry.mjs').trim(), 'Option "telemetry" needs the package @opentelemetry/api: npm install @opentelemetry/api')
 })
 
 t.test('can be required: the whole is the plugin, and has the named exports', async (t) => {
@@ -175,7 +184,7 @@ t.test('is typed for ES modules and for CommonJS', async (t) => {
 })
 
 t.test('has examples whose types are right where it is installed', async (t) => {
-  for (const name of ['ioredis', '@fastify/cors', '@fastify/rate-limit']) link(project, name)
+  for (const name of ['ioredis', '@fastify/cors', '@fastify/rate-limit', '@opentelemetry/api', '@opentelemetry/exporter-prometheus', '@opentelemetry/sdk-metrics']) link(project, name)
   const examples = files.filter((file) => file.startsWith('examples/')).map((file) => join('node_modules', 'fastify-mcp-sessions', file))
   t.strictSame(findTypeErrors(project, examples, { module: 'nodenext' }, (file) => file.includes('/examples/')), [])
 })

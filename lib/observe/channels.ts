@@ -1,4 +1,5 @@
-import { channel, tracingChannel, type TracingChannel } from 'node:diagnostics_channel'
+import type { AsyncLocalStorage } from 'node:async_hooks'
+import { channel, tracingChannel } from 'node:diagnostics_channel'
 
 /*
  * What happens, told to whoever listens: `node:diagnostics_channel`, with one prefix. Logs, metrics, traces and the
@@ -130,10 +131,31 @@ export interface TypedChannel<M extends ChannelMessage> {
   unsubscribe (listener: (message: M, name: string | symbol) => void): boolean
 }
 
+/** The one that opens a trace: what a listener binds to it is there in all that follows from it. */
+export interface StartChannel<M extends ChannelMessage> extends TypedChannel<M> {
+  bindStore<S> (store: AsyncLocalStorage<S>, transform: (message: M) => S): void
+  unbindStore<S> (store: AsyncLocalStorage<S>): boolean
+  runStores<R> (message: M, work: () => R): R
+}
+
+/** A `TracingChannel` of Node.js that knows its messages. */
+export interface TypedTracingChannel<M extends ChannelMessage> {
+  readonly start: StartChannel<M>
+  readonly end: TypedChannel<M>
+  readonly asyncStart: TypedChannel<M>
+  readonly asyncEnd: TypedChannel<M>
+  readonly error: TypedChannel<M>
+}
+
 // To Node.js a message is anything. Here it is what `publish` takes, for nobody else publishes under the prefix.
 function define<M extends ChannelMessage> (name: string): TypedChannel<M>
 function define (name: string): unknown {
   return channel(PREFIX + name)
+}
+
+function defineTracing<M extends ChannelMessage> (name: string): TypedTracingChannel<M>
+function defineTracing (name: string): unknown {
+  return tracingChannel(PREFIX + name)
 }
 
 /** Each under the name that it has in Node.js behind the prefix. */
@@ -151,10 +173,7 @@ export const channels = {
 } as const
 
 /** `start` and `end` stand around the part that runs at once, `asyncStart` and `asyncEnd` around the answer. */
-export const tracingChannels: {
-  readonly call: TracingChannel<unknown, CallMessage>
-  readonly 'request.forwarded': TracingChannel<unknown, ForwardMessage>
-} = {
-  call: tracingChannel(PREFIX + 'call'),
-  'request.forwarded': tracingChannel(PREFIX + 'request.forwarded')
-}
+export const tracingChannels = {
+  call: defineTracing<CallMessage>('call'),
+  'request.forwarded': defineTracing<ForwardMessage>('request.forwarded')
+} as const

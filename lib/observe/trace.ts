@@ -1,16 +1,15 @@
-import type { TracingChannel } from 'node:diagnostics_channel'
-import { tracingChannels, type CallMessage, type ForwardMessage } from './channels.js'
+import { tracingChannels, type CallMessage, type ForwardMessage, type TypedTracingChannel } from './channels.js'
 
 type Traced = CallMessage | ForwardMessage
 
 /** Something that is being traced, from its start to its one end. */
 export class Trace<M extends Traced> {
-  readonly #channel: TracingChannel<unknown, M>
+  readonly #channel: TypedTracingChannel<M>
   readonly #message: M
   #isRunning = false
   #isOver = false
 
-  constructor (channel: TracingChannel<unknown, M>, message: M) {
+  constructor (channel: TypedTracingChannel<M>, message: M) {
     this.#channel = channel
     this.#message = message
   }
@@ -61,6 +60,6 @@ export function traceForward (describe: () => ForwardMessage): Trace<ForwardMess
 }
 
 // Whoever wants to know of an end or an error alone has a reason to hear of it.
-function isHeard ({ start, end, asyncStart, asyncEnd, error }: TracingChannel<unknown, CallMessage> | TracingChannel<unknown, ForwardMessage>): boolean {
+function isHeard ({ start, end, asyncStart, asyncEnd, error }: TypedTracingChannel<CallMessage> | TypedTracingChannel<ForwardMessage>): boolean {
   return start.hasSubscribers || asyncEnd.hasSubscribers || asyncStart.hasSubscribers || error.hasSubscribers || end.hasSubscribers
 }

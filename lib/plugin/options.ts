@@ -4,6 +4,7 @@ import { checkBoolean, checkCount, checkFunction, checkList, checkNames, checkTi
 import { createIdentify, type Identify } from '../http/principal.js'
 import { REGISTER_OPTIONS } from '../http/register-options.js'
 import { warningCodes, type WarningCode } from '../http/warnings.js'
+import { resolveTelemetryOptions, type ResolvedTelemetryOptions, type TelemetryOptions } from '../telemetry/options.js'
 import { Rejections, type ErrorResponseBuilder } from '../http/rejection.js'
 
 /** Options of the plugin. All times are milliseconds. */
@@ -76,6 +77,8 @@ export interface McpSessionsOptions {
    * @default they live in this process
    */
   cluster?: ClusterOptions | undefined
+  /** Gives metrics and traces to the global providers of `@opentelemetry/api`, which must be set up before. Default `false`. */
+  telemetry?: boolean | TelemetryOptions | undefined
   /**
    * Warnings that you have read and do not want to see, by their codes.
    *
@@ -93,11 +96,12 @@ export interface ResolvedOptions {
   readonly identify: Identify
   readonly rejections: Rejections
   readonly drainTimeout: number
+  readonly telemetry: ResolvedTelemetryOptions
 }
 
 const NAMES = [
   'enabled', 'ttl', 'cleanupInterval', 'maxSessions', 'maxSessionsPerPrincipal', 'maxOpensPerMinute', 'identify', 'logger',
-  'errorResponseBuilder', 'drainTimeout', 'cluster', 'ignoreWarnings', ...REGISTER_OPTIONS
+  'errorResponseBuilder', 'drainTimeout', 'cluster', 'telemetry', 'ignoreWarnings', ...REGISTER_OPTIONS
 ]
 
 /**
@@ -118,7 +122,8 @@ export function resolveOptions (options: McpSessionsOptions): ResolvedOptions {
     maxOpensPerMinute: checkCount('maxOpensPerMinute', options.maxOpensPerMinute),
     identify: createIdentify(identify),
     rejections: new Rejections(buildBody),
-    drainTimeout: checkTimer('drainTimeout', drainTimeout, 'do not wait')
+    drainTimeout: checkTimer('drainTimeout', drainTimeout, 'do not wait'),
+    telemetry: resolveTelemetryOptions(options.telemetry ?? false)
   }
 }
 

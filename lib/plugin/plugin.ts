@@ -5,10 +5,11 @@ import './augmentation.js'
 import { findOwnUrl } from '../cluster/advertise.js'
 import type { ClusterNode } from '../cluster/cluster-node.js'
 import type { ClusterOptions } from '../cluster/options.js'
+import { explainMissing } from '../base/missing-package.js'
 import { createFailureLogger } from './fastify-logger.js'
 import { logSessions } from './session-log.js'
 import { createMcp } from './mcp.js'
-import { resolveOptions, type McpSessionsOptions } from './options.js'
+import { resolveOptions, type McpSessionsOptions, type ResolvedOptions } from './options.js'
 import { createWriteBarrier } from '../http/write-barrier.js'
 import { Connections } from '../http/connections.js'
 import { decorateWithRecord, ReplyTracker } from '../http/reply-tracker.js'
@@ -32,6 +33,7 @@ async function mcpSessionsPlugin (fastify: FastifyInstance, options: McpSessions
   })
   const endLog = options.logger === undefined ? logSessions(sessions, fastify.log) : undefined
   const replies = new ReplyTracker(sessions)
+  const stopTelemetry = await beginTelemetry(sessions, resolved, options.cluster !== undefined)
   const node = options.cluster === undefined ? undefined : await joinCluster(fastify, sessions, ttl, options.cluster)
   const shutdown = new Shutdown({ sessions, replies, connections: new Connections(fastify.server), drainTimeout, successor: node })
   const announcements = node?.announcements ?? new LocalAnnouncements((error) => fastify.log.error(error, 'Somebody who listens to announcements has failed'))
@@ -65,6 +67,7 @@ async function mcpSessionsPlugin (fastify: FastifyInstance, options: McpSessions
     await shutdown.finish()
     await node?.leave()
     endLog?.()
+    stopTelemetry?.()
   })
   if (!enabled) return
 
@@ -78,6 +81,13 @@ async function mcpSessionsPlugin (fastify: FastifyInstance, options: McpSessions
 // They do not come by onRoute any more.
 function hasRoutes (fastify: FastifyInstance): boolean {
   return fastify.printRoutes() !== '(empty tree)'
+}
+
+// Loaded on demand: @opentelemetry/api need not be installed.
+async function beginTelemetry (sessions: SessionManager, { telemetry }: ResolvedOptions, handsOver: boolean): Promise<(() => void) | undefined> {
+  if (!telemetry.metrics && !telemetry.traces) return undefined
+  const { startTelemetry } = await import('../telemetry/telemetry.js').catch(explainMissing('telemetry', '@opentelemetry/api'))
+  return startTelemetry(sessions, telemetry, handsOver)
 }
 
 // Loaded on demand: an app on one machine does not need any of it.

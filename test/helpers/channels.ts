@@ -32,10 +32,12 @@ export function trace (t: Test, name: 'call'): Array<TracedEvent<CallMessage>>
 export function trace (t: Test, name: 'request.forwarded'): Array<TracedEvent<ForwardMessage>>
 export function trace (t: Test, name: 'call' | 'request.forwarded'): Array<TracedEvent<object>> {
   const heard: Array<TracedEvent<object>> = []
-  const on = (event: TracedEvent<object>['event']) => (message: object): void => { heard.push({ event, message }) }
-  const listeners = { start: on('start'), end: on('end'), asyncStart: on('asyncStart'), asyncEnd: on('asyncEnd'), error: on('error') }
-  tracingChannels[name].subscribe(listeners)
-  t.teardown(() => { tracingChannels[name].unsubscribe(listeners) })
+  for (const event of ['start', 'end', 'asyncStart', 'asyncEnd', 'error'] as const) {
+    const channel = tracingChannels[name][event]
+    const listener = (message: object): void => { heard.push({ event, message }) }
+    channel.subscribe(listener)
+    t.teardown(() => { channel.unsubscribe(listener) })
+  }
   return heard
 }
 

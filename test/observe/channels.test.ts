@@ -4,7 +4,7 @@ import { AsyncLocalStorage } from 'node:async_hooks'
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import t, { type Test } from 'tap'
 import mcpSessions, { mcpEndpoint, SessionManager } from '../../index.js'
-import { channels, PREFIX, tracingChannels } from '../../lib/observe/channels.js'
+import { channels, PREFIX, tracingChannels, type CallMessage, type ForwardMessage } from '../../lib/observe/channels.js'
 import { documented, hear, namesIn, trace } from '../helpers/channels.js'
 import { createCluster } from '../helpers/cluster-apps.js'
 import { buildEndpoint } from '../helpers/endpoint-app.js'
@@ -144,6 +144,20 @@ t.test('what is bound to the start of a call is there in the tool', async (t) =>
   t.strictSame(tools, ['tools/call 7'])
 })
 
+t.test('whoever listens to one of the five alone is told, and a call without a session too', async (t) => {
+  const { app } = await buildEndpoint(t, { sessions: { enabled: false } })
+  for (const name of ['start', 'end', 'asyncStart', 'asyncEnd', 'error'] as const) {
+    const heard: CallMessage[] = []
+    const listener = (message: CallMessage): void => { heard.push(message) }
+    tracingChannels.call[name].subscribe(listener)
+    await app.inject({
+      method: 'POST', url: '/mcp', headers: { accept: 'application/json, text/event-stream' }, payload: { jsonrpc: '2.0', id: 1, method: 'no/such' }
+    })
+    tracingChannels.call[name].unsubscribe(listener)
+    t.match(heard, [{ method: 'no/such', session: undefined }], name)
+  }
+})
+
 t.test('a modern call is traced by what its request says', async (t) => {
   const heard = trace(t, 'call')
   let status = 200
@@ -182,9 +196,9 @@ t.test('in a cluster', needsRedis(), async (t) => {
 
   t.test('a request that is passed on is traced, and its headers can be added to', async (t) => {
     const heard = trace(t, 'request.forwarded')
-    const add = { start ({ headers }: { headers: Record<string, unknown> }) { headers['x-added'] = 'yes' }, end () {}, asyncStart () {}, asyncEnd () {}, error () {} }
-    tracingChannels['request.forwarded'].subscribe(add)
-    t.teardown(() => { tracingChannels['request.forwarded'].unsubscribe(add) })
+    const add = ({ headers }: ForwardMessage): void => { headers['x-added'] = 'yes' }
+    tracingChannels['request.forwarded'].start.subscribe(add)
+    t.teardown(() => { tracingChannels['request.forwarded'].start.unsubscribe(add) })
     const addNode = createCluster(t, url)
     const seen: unknown[] = []
     const routes = async (app: FastifyInstance): Promise<void> => {

@@ -1,0 +1,25 @@
+/** What stands for a name that there was no room for, as in the conventions of OpenTelemetry. */
+export const OTHER = '_OTHER'
+
+/**
+ * Names that clients make up, for places where each new one costs memory for good, such as an attribute of a metric.
+ * The first so many are kept; all others are one.
+ */
+export class BoundedNames {
+  readonly #max: number
+  readonly #longest: number
+  readonly #names = new Set<string>()
+
+  /** @param longest name that is kept, in characters */
+  constructor (max: number, longest = 100) {
+    this.#max = max
+    this.#longest = longest
+  }
+
+  bound (name: string): string {
+    if (this.#names.has(name)) return name
+    if (this.#names.size >= this.#max || name.length > this.#longest) return OTHER
+    this.#names.add(name)
+    return name
+  }
+}

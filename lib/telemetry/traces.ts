@@ -1,0 +1,146 @@
+import {
+  context, createContextKey, propagation, ROOT_CONTEXT, SpanKind, SpanStatusCode, trace,
+  type Attributes, type Context, type Link, type Span
+} from '@opentelemetry/api'
+import { AsyncLocalStorage } from 'node:async_hooks'
+import { tracingChannels, type CallMessage, type ChannelMessage, type ForwardMessage, type TypedTracingChannel } from '../observe/channels.js'
+import { hashSessionId } from '../session/session-id.js'
+import { readErrorType, readRevision, readTarget, TRANSPORT } from './call-facts.js'
+import { listen, type Stop } from './listen.js'
+
+// Characters of what a client has made up, such as the name of a tool.
+const LONGEST = 256
+// Characters of a header, or of what stands for one in `_meta`.
+const LONGEST_HEADER = 8192
+// What SEP-414 has in `_meta`: https://modelcontextprotocol.io/seps/414-request-meta
+const PROPAGATED = ['traceparent', 'tracestate', 'baggage']
+// As `suppressTracing` of @opentelemetry/core has it: instrumentation of undici would send a second `traceparent`, and
+// two are none.
+const SUPPRESS_TRACING = createContextKey('OpenTelemetry SDK Context Key SUPPRESS_TRACING')
+
+/** Makes spans of the calls of one app, and of what it passes on to other nodes. */
+export function recordTraces (sessions: object): Stop {
+  const tracer = trace.getTracer('fastify-mcp-sessions')
+  const stops = [
+    spansOf(tracingChannels.call, sessions, startCall, endCall),
+    spansOf(tracingChannels['request.forwarded'], sessions, startForward, endForward)
+  ]
+  return () => { for (const stop of stops) stop() }
+
+  function startCall (call: CallMessage): Begun {
+    const { parent, links } = findParent(call)
+    const span = tracer.startSpan(nameOf(call), { kind: SpanKind.SERVER, attributes: describeCall(call), links }, parent)
+    return { span, inside: trace.setSpan(parent, span) }
+  }
+
+  // The headers are what the owner has to go by, which need not have read the body yet.
+  function startForward (hop: ForwardMessage): Begun {
+    const parent = findAmbient(hop.headers)
+    const span = tracer.startSpan('forward to owner', {
+      kind: SpanKind.CLIENT,
+      attributes: { 'mcp.session.id': hashSessionId(hop.sessionId), 'http.request.method': hop.method, 'url.full': hop.url }
+    }, parent)
+    const inside = trace.setSpan(parent, span)
+    propagation.inject(inside, hop.headers)
+    return { span, inside: inside.setValue(SUPPRESS_TRACING, true) }
+  }
+}
+
+interface Begun {
+  readonly span: Span
+  /** The context of what is done meanwhile. */
+  readonly inside: Context
+}
+
+/** Where `diagnostics_channel` takes the context of OpenTelemetry for a store of its own. */
+class ContextStore extends AsyncLocalStorage<Context | undefined> {
+  override run<R, A extends unknown[]> (inside: Context | undefined, work: (...args: A) => R, ...args: A): R {
+    return inside === undefined ? work(...args) : context.with(inside, work, undefined, ...args)
+  }
+}
+
+function spansOf<M extends ChannelMessage> (
+  { start, asyncEnd }: TypedTracingChannel<M>, sessions: object, begin: (message: M) => Begun, end: (span: Span, message: M) => void
+): Stop {
+  const spans = new WeakMap<M, Span>()
+  const store = new ContextStore()
+  start.bindStore(store, (message) => {
+    if (message.sessions !== sessions) return undefined
+    const { span, inside } = begin(message)
+    spans.set(message, span)
+    return inside
+  })
+  const stop = listen(asyncEnd, sessions, (message) => {
+    const span = spans.get(message)
+    if (span === undefined) return
+    end(span, message)
+    span.end()
+  })
+  return () => {
+    start.unbindStore(store)
+    stop()
+  }
+}
+
+function nameOf (call: CallMessage): string {
+  const target = readTarget(call)
+  // A URI makes no good name: there is no end of them.
+  return shorten(target === undefined || target.key === 'mcp.resource.uri' ? call.method : `${call.method} ${target.value}`)
+}
+
+function describeCall (call: CallMessage): Attributes {
+  const attributes: Attributes = { ...TRANSPORT, 'mcp.method.name': shorten(call.method), 'jsonrpc.request.id': shorten(String(call.id)) }
+  const target = readTarget(call)
+  if (target !== undefined) attributes[target.key] = shorten(target.value)
+  if (call.method === 'tools/call') attributes['gen_ai.operation.name'] = 'execute_tool'
+  const revision = readRevision(call)
+  if (revision !== undefined) attributes['mcp.protocol.version'] = shorten(revision)
+  if (call.session !== undefined) attributes['mcp.session.id'] = hashSessionId(call.session.id)
+  return attributes
+}
+
+function endCall (span: Span, call: CallMessage): void {
+  const errorType = readErrorType(call)
+  if (errorType === undefined) return
+  span.setAttribute('error.type', errorType)
+  if (typeof call.error?.code === 'number') span.setAttribute('rpc.response.status_code', errorType)
+  span.setStatus({ code: SpanStatusCode.ERROR, ...(call.error !== undefined && { message: shorten(call.error.message) }) })
+}
+
+function endForward (span: Span, { statusCode, error }: ForwardMessage): void {
+  if (statusCode !== undefined) span.setAttribute('http.response.status_code', statusCode)
+  if (error === undefined) return
+  span.setAttribute('error.type', error instanceof Error ? error.name : '_OTHER')
+  span.setStatus({ code: SpanStatusCode.ERROR })
+}
+
+// "[...] SHOULD use the context of the message as the parent, and link to the ambient one", which is that of HTTP.
+function findParent ({ params, headers }: CallMessage): { parent: Context, links: Link[] } {
+  const ambient = findAmbient(headers)
+  const carrier = readCarrier(params?.['_meta'])
+  if (carrier === undefined) return { parent: ambient, links: [] }
+  const parent = propagation.extract(ROOT_CONTEXT, carrier)
+  if (trace.getSpanContext(parent) === undefined) return { parent: ambient, links: [] }
+  const http = trace.getSpanContext(ambient)
+  return { parent, links: http === undefined ? [] : [{ context: http }] }
+}
+
+// Where nothing makes spans of HTTP requests, their headers are all there is.
+function findAmbient (headers: CallMessage['headers']): Context {
+  const active = context.active()
+  return trace.getSpan(active) === undefined && headers['traceparent'] !== undefined ? propagation.extract(active, headers) : active
+}
+
+function readCarrier (meta: unknown): Record<string, string> | undefined {
+  if (typeof meta !== 'object' || meta === null || !('traceparent' in meta)) return undefined
+  const carrier: Record<string, string> = {}
+  for (const key of PROPAGATED) {
+    const value: unknown = Reflect.get(meta, key)
+    if (typeof value === 'string' && value.length <= LONGEST_HEADER) carrier[key] = value
+  }
+  return carrier
+}
+
+function shorten (text: string): string {
+  return text.length > LONGEST ? text.slice(0, LONGEST) : text
+}
