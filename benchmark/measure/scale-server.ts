@@ -1,0 +1,30 @@
+// A server process: the example's ten-odd tools would hide what a session costs, so it has three, as the other benchmarks.
+import { monitorEventLoopDelay } from 'node:perf_hooks'
+import { built } from '../built.js'
+import { createApp } from './serve.js'
+import { createLeanServer } from './tools.js'
+
+const [, , maxSessions, parkAfter] = process.argv
+const app = createApp()
+await app.register(built.mcpSessions, { maxSessions: Number(maxSessions), ttl: 0 })
+await app.register(built.mcpEndpoint, { createServer: createLeanServer, parkAfter: Number(parkAfter) })
+let parked = 0
+let woken = 0
+built.channels['session.parked'].subscribe(() => { parked++ })
+built.channels['session.restored'].subscribe(() => { woken++ })
+const delay = monitorEventLoopDelay({ resolution: 1 })
+delay.enable()
+
+const url = await app.listen({ port: 0, host: '127.0.0.1' })
+process.on('message', (question) => {
+  if (question === 'memory') {
+    globalThis.gc?.()
+    globalThis.gc?.()
+    delay.reset()
+  }
+  const { user, system } = process.cpuUsage()
+  process.send?.({ parked: parked - woken, cpu: user + system, heap: process.memoryUsage().heapUsed, rss: process.memoryUsage.rss(), longest: delay.max / 1e6 })
+  delay.reset()
+})
+process.once('disconnect', () => process.exit())
+process.send?.({ url: `${url}/mcp` })
