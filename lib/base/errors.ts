@@ -46,9 +46,9 @@ export const MalformedSessionIdError = define({
   code: 'FST_ERR_MCP_SESSION_ID_MALFORMED', status: 400, message: 'Bad Request: Mcp-Session-Id header must be sent once and be 1 to 256 visible ASCII characters'
 })
 
-/** The session is unknown, expired, closed, or somebody else's. Clients start over on this answer. */
+/** The session is unknown, expired, closed, or somebody else's. Clients start over on this answer; some look for its status in the message. */
 export const SessionNotFoundError = define({
-  code: 'FST_ERR_MCP_SESSION_NOT_FOUND', status: 404, rpcCode: -32001, message: 'Session not found'
+  code: 'FST_ERR_MCP_SESSION_NOT_FOUND', status: 404, rpcCode: -32001, message: 'Session not found (HTTP 404)'
 })
 
 /** There is no room for another session: all of them are in use. */
@@ -96,7 +96,12 @@ export const NotAcceptableError = define({
   code: 'FST_ERR_MCP_SESSION_NOT_ACCEPTABLE', status: 406, message: 'Not Acceptable: the client must accept %s'
 })
 
-/** The request names a revision of MCP that the server of the session does not speak. */
+/**
+ * The request names a revision of MCP that is not spoken here. Not with the code -32022 of revision 2026-07-28, by
+ * which a client knows a server of that revision, and does not fall back to an older one.
+ *
+ * @see https://modelcontextprotocol.io/specification/2026-07-28/basic/lifecycle
+ */
 export const UnsupportedRevisionError = define({
   code: 'FST_ERR_MCP_SESSION_UNSUPPORTED_REVISION', status: 400, message: 'Bad Request: Unsupported protocol version: %s (supported versions: %s)'
 })

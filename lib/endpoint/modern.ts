@@ -1,7 +1,7 @@
 import type { FastifyBaseLogger, FastifyReply, FastifyRequest } from 'fastify'
 import type { CallMessage } from '../observe/channels.js'
 import { traceCall, type Trace } from '../observe/trace.js'
-import { SessionLimitError, ShuttingDownError } from '../base/errors.js'
+import { SessionLimitError, ShuttingDownError, UnsupportedRevisionError } from '../base/errors.js'
 import { hasSessions, SESSION_REVISIONS } from '../http/protocol-revision.js'
 import type { PluginContext } from '../http/plugin-context.js'
 import type { ReplyRecord } from '../http/reply-tracker.js'
@@ -15,7 +15,6 @@ import { sendWebResponse } from './web-response.js'
 
 // All from revision 2026-07-28 of MCP.
 const REVISION_CLAIM = 'io.modelcontextprotocol/protocolVersion'
-const UNSUPPORTED_PROTOCOL_VERSION = -32022
 const LISTEN = 'subscriptions/listen'
 // A status that many servers have for a client that has gone; no standard has it.
 const CLOSED = 499
@@ -51,8 +50,8 @@ export class ModernRequests implements SessionFollower {
     const { request, reply, record } = incoming
     const leg = this.#leg
     if (leg === undefined) {
-      reply.code(400).send(toUnsupportedRevision(request))
-      return
+      // What a server that knows only older revisions says: every client falls back.
+      throw new UnsupportedRevisionError(String(readClaim(request.body) ?? request.headers['mcp-protocol-version']), SESSION_REVISIONS.join(', '))
     }
     // Once it is closed, SDK 2 would call this a fault of its own.
     if (this.#closing !== undefined) throw new ShuttingDownError()
@@ -115,22 +114,6 @@ function abortWith (reply: FastifyReply, record: ReplyRecord): AbortController {
   return abort
 }
 
-/** The answer that makes a modern client fall back to a revision with sessions. */
-function toUnsupportedRevision ({ body, headers }: FastifyRequest): object {
-  return {
-    jsonrpc: '2.0',
-    error: {
-      code: UNSUPPORTED_PROTOCOL_VERSION,
-      message: 'Unsupported protocol version',
-      data: {
-        supported: SESSION_REVISIONS,
-        requested: readClaim(body) ?? headers['mcp-protocol-version']
-      }
-    },
-    id: readId(body)
-  }
-}
-
 // Undefined: nobody listens, or it asks for nothing.
 function traceModern ({ body, headers, server }: FastifyRequest): Trace<CallMessage> | undefined {
   const id = readId(body)
@@ -147,13 +130,13 @@ function describeOutcome (statusCode: number): Partial<CallMessage> {
   return statusCode < 400 ? {} : { error: { code: statusCode, message: `Answered with ${statusCode}` } }
 }
 
-function readClaim (body: unknown): unknown {
-  return readKey(readKey(readKey(body, 'params'), '_meta'), REVISION_CLAIM)
-}
-
 function readId (body: unknown): string | number | null {
   const id = readKey(body, 'id')
   return typeof id === 'string' || typeof id === 'number' ? id : null
+}
+
+function readClaim (body: unknown): unknown {
+  return readKey(readKey(readKey(body, 'params'), '_meta'), REVISION_CLAIM)
 }
 
 function readKey (value: unknown, key: string): unknown {

@@ -79,7 +79,7 @@ for (const [name, { reason, end, options }] of Object.entries({ ...ends, ...idle
     t.equal(stage.servers[0]?.isConnected(), false)
     const response = await callTool(stage.app, id, 'echo')
     t.equal(response.statusCode, 404)
-    t.strictSame(response.json(), rejection(-32001, 'Session not found'))
+    t.strictSame(response.json(), rejection(-32001, 'Session not found (HTTP 404)'))
     t.equal((await del(stage.app, id)).statusCode, 404)
     t.equal((await stage.app.inject({ url: '/mcp', headers: { 'mcp-session-id': id, accept: 'text/event-stream' } })).statusCode, 404)
     t.notOk(stage.log.some((line) => line.includes('"level":50')), 'no error is logged')
@@ -219,7 +219,7 @@ t.test('DELETE needs a session that is there', async (t) => {
   t.strictSame(without.json(), rejection(-32000, 'Bad Request: Mcp-Session-Id header is required'))
   const unknown = await del(app, 'unknown')
   t.equal(unknown.statusCode, 404)
-  t.strictSame(unknown.json(), rejection(-32001, 'Session not found'))
+  t.strictSame(unknown.json(), rejection(-32001, 'Session not found (HTTP 404)'))
 })
 
 for (const [name, request] of Object.entries({

@@ -13,7 +13,7 @@ import {
 import { connectRaw, type RawClient } from '../helpers/raw-client.js'
 import { until } from '../helpers/until.js'
 
-const NOT_FOUND = rejection(-32001, 'Session not found')
+const NOT_FOUND = rejection(-32001, 'Session not found (HTTP 404)')
 
 function watchWarnings (t: Test): Error[] {
   const warnings: Error[] = []

@@ -15,7 +15,7 @@ t.test('a session of one tenant is unknown at the path of another, to the same c
     for (const send of [() => astray.post(call(2, 'echo', { text: 'x' })), () => astray.get(), () => astray.delete()]) {
       const answer = await (await send()).end()
       t.equal(answer.status, 404, path)
-      t.match(JSON.parse(answer.text), { error: { code: -32001, message: 'Session not found' }, id: null })
+      t.match(JSON.parse(answer.text), { error: { code: -32001, message: 'Session not found (HTTP 404)' }, id: null })
     }
   }
   t.equal(servers.length, 1)

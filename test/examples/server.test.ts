@@ -53,7 +53,7 @@ t.test('the printed curl lines work as they are', async (t) => {
   t.match(call, '"text":"Sessions end when nobody uses them."')
   t.strictSame(JSON.parse(health ?? ''), { status: 'ok', activeSessions: 1 })
   t.equal(closed, '')
-  t.strictSame(JSON.parse(callAgain ?? '').error, { code: -32001, message: 'Session not found', data: { code: 'FST_ERR_MCP_SESSION_NOT_FOUND' } })
+  t.strictSame(JSON.parse(callAgain ?? '').error, { code: -32001, message: 'Session not found (HTTP 404)', data: { code: 'FST_ERR_MCP_SESSION_NOT_FOUND' } })
   t.strictSame(JSON.parse(healthAgain ?? ''), { status: 'ok', activeSessions: 0 })
 })
 

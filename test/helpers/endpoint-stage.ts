@@ -130,7 +130,7 @@ export function parseMessage (response: LightMyRequestResponse): unknown {
 const CODES: ReadonlyArray<readonly [beginning: string, code: string]> = [
   ['Bad Request: Mcp-Session-Id header is required', 'ID_MISSING'],
   ['Bad Request: Mcp-Session-Id header must', 'ID_MALFORMED'],
-  ['Session not found', 'NOT_FOUND'],
+  ['Session not found (HTTP 404)', 'NOT_FOUND'],
   ['Too many sessions', 'LIMIT'],
   ['Forbidden: ', 'FORBIDDEN_ORIGIN'],
   ['Parse error: ', 'PARSE'],

@@ -112,7 +112,7 @@ t.test('an onError hook that fails or is slow does not stop the answer', async (
       app.addHook('onError', async () => { await new Promise(setImmediate) })
     }
   })
-  t.strictSame((await ask(app)).json(), rejection(-32001, 'Session not found'))
+  t.strictSame((await ask(app)).json(), rejection(-32001, 'Session not found (HTTP 404)'))
 })
 
 t.test('routes in scopes are seen too, and so are HEAD routes and those with two URLs', async (t) => {
@@ -121,7 +121,7 @@ t.test('routes in scopes are seen too, and so are HEAD routes and those with two
     scope.get('/', async () => 'never')
     scope.route({ method: ['GET', 'PUT'], url: '/list', handler: async () => 'never' })
   }, { prefix: '/scope' })
-  for (const url of ['/scope', '/scope/', '/scope/list']) t.strictSame((await ask(app, url)).json(), rejection(-32001, 'Session not found'))
+  for (const url of ['/scope', '/scope/', '/scope/list']) t.strictSame((await ask(app, url)).json(), rejection(-32001, 'Session not found (HTTP 404)'))
   t.equal((await app.inject({ method: 'HEAD', url: '/scope', headers: { 'mcp-session-id': UNKNOWN } })).statusCode, 404)
   t.strictSame(seen, Array(4).fill(`onError ${NOT_FOUND}`))
 })
@@ -137,11 +137,11 @@ const handlers = {
   },
   'leaves it to Fastify': {
     handle: (error: FastifyError, reply: { send: (body: unknown) => unknown }) => reply.send(error),
-    body: { statusCode: 404, code: NOT_FOUND, error: 'Not Found', message: 'Session not found' }
+    body: { statusCode: 404, code: NOT_FOUND, error: 'Not Found', message: 'Session not found (HTTP 404)' }
   },
   'throws it again': {
     handle: (error: FastifyError) => { throw error },
-    body: { statusCode: 404, code: NOT_FOUND, error: 'Not Found', message: 'Session not found' }
+    body: { statusCode: 404, code: NOT_FOUND, error: 'Not Found', message: 'Session not found (HTTP 404)' }
   }
 } as const
 
@@ -198,7 +198,7 @@ t.test('an error handler of one scope is not asked for the routes of another', a
     scope.get('/inside', async () => 'never')
   })
   t.equal((await ask(app, '/inside')).body, 'mine')
-  t.strictSame((await ask(app)).json(), rejection(-32001, 'Session not found'))
+  t.strictSame((await ask(app)).json(), rejection(-32001, 'Session not found (HTTP 404)'))
   t.strictSame(seen, Array(2).fill(`onError ${NOT_FOUND}`))
 })
 
@@ -233,9 +233,9 @@ t.test('a route that was declared before the plugin', async (t) => {
     const { app, log } = await scene(t, { before })
     const response = await ask(app, '/early')
     t.equal(response.statusCode, 404)
-    t.strictSame(response.json(), rejection(-32001, 'Session not found'))
+    t.strictSame(response.json(), rejection(-32001, 'Session not found (HTTP 404)'))
     t.equal(rejectionLines(log).length, 1)
-    t.equal(log.map((line) => JSON.parse(line)).filter(({ msg }) => msg === 'Session not found').length, 0, 'once')
+    t.equal(log.map((line) => JSON.parse(line)).filter(({ msg }) => msg === 'Session not found (HTTP 404)').length, 0, 'once')
   })
 
   t.test('is answered by the error handler of the app, if it has one', async (t) => {
@@ -290,7 +290,7 @@ t.test('a rejection that the app throws itself is an error of its own', async (t
   const { app, log } = await scene(t)
   app.get('/throws', async () => { throw new errors.SessionNotFoundError() })
   const response = await app.inject('/throws')
-  t.strictSame(response.json(), { statusCode: 404, code: NOT_FOUND, error: 'Not Found', message: 'Session not found' })
+  t.strictSame(response.json(), { statusCode: 404, code: NOT_FOUND, error: 'Not Found', message: 'Session not found (HTTP 404)' })
   t.strictSame(rejectionLines(log), [])
 })
 

@@ -11,7 +11,7 @@ const UNKNOWN = 'b52d8c1e-6c0c-4a6b-9d52-000000000000'
 
 const MISSING_BODY = rejection(-32000, 'Bad Request: Mcp-Session-Id header is required')
 const MALFORMED_BODY = rejection(-32000, 'Bad Request: Mcp-Session-Id header must be sent once and be 1 to 256 visible ASCII characters')
-const NOT_FOUND_BODY = rejection(-32001, 'Session not found')
+const NOT_FOUND_BODY = rejection(-32001, 'Session not found (HTTP 404)')
 
 // Three routes that say which session they were given.
 async function buildRoutes (t: Test, options: McpSessionsOptions = {}): Promise<FastifyInstance> {
@@ -429,7 +429,7 @@ t.test('errorResponseBuilder', async (t) => {
     app.get('/', async () => 'never')
     const response = await app.inject({ url: '/', ...withSession(UNKNOWN) })
     t.equal(response.statusCode, 404)
-    t.strictSame(response.json(), { handled: 'Session not found' })
+    t.strictSame(response.json(), { handled: 'Session not found (HTTP 404)' })
   })
 
   t.test('may take its time', async (t) => {

@@ -70,7 +70,7 @@ t.test('a rejection is told with its code, and the id only if it could be one', 
   await app.inject({ url: '/', headers: { 'mcp-session-id': 'unknown' } })
   await app.inject({ url: '/', headers: { 'mcp-session-id': 'no id' } })
   t.match(rejected, [
-    { sessions: app.sessionManager, code: 'FST_ERR_MCP_SESSION_NOT_FOUND', statusCode: 404, message: 'Session not found', sessionId: 'unknown' },
+    { sessions: app.sessionManager, code: 'FST_ERR_MCP_SESSION_NOT_FOUND', statusCode: 404, message: 'Session not found (HTTP 404)', sessionId: 'unknown' },
     { code: 'FST_ERR_MCP_SESSION_ID_MALFORMED', statusCode: 400, sessionId: undefined }
   ])
   t.equal(rejected.length, 2)

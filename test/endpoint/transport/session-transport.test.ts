@@ -470,7 +470,7 @@ t.test('a session that ends while an event is looked for, and a client that goes
   await until(() => incoming.length === 2, 'it has come in')
   await transport.close()
   log.next.resolve(undefined)
-  t.strictSame(await rejectionOf(late), [404, 'Session not found'])
+  t.strictSame(await rejectionOf(late), [404, 'Session not found (HTTP 404)'])
 })
 
 t.test('a server may end streams whose clients come back', async (t) => {
@@ -596,8 +596,8 @@ t.test('a session that ends answers what is running and ends its streams', async
   t.strictSame((await (await second).end()).messages, [failure(1, -32001, 'Session closed')])
   t.equal((await stream.end()).broken, false)
   await answer(1, 'too late')
-  t.strictSame(await rejectionOf(client.post(call(1, 'too late'))), [404, 'Session not found'])
-  t.strictSame(await rejectionOf(client.get()), [404, 'Session not found'])
+  t.strictSame(await rejectionOf(client.post(call(1, 'too late'))), [404, 'Session not found (HTTP 404)'])
+  t.strictSame(await rejectionOf(client.get()), [404, 'Session not found (HTTP 404)'])
 })
 
 function requestOf (incoming: readonly Incoming[]): FastifyRequest {
@@ -704,7 +704,7 @@ t.test('a session that ends while scopes are looked up', async (t) => {
   await until(() => isAsked, 'scopes are looked up')
   await transport.close()
   held.resolve()
-  t.strictSame(await rejectionOf(answered), [404, 'Session not found'])
+  t.strictSame(await rejectionOf(answered), [404, 'Session not found (HTTP 404)'])
   t.strictSame(received, [])
 })
 
