@@ -8,6 +8,7 @@ import { alternate, describe } from './statistics.js'
 const entrants = {
   'mcpEndpoint sse': ['endpoint', 'sse'],
   'mcpEndpoint auto': ['endpoint', 'auto'],
+  'mcpEndpoint auto, telemetry': ['telemetry', 'auto'],
   'by hand sse': ['by-hand', 'sse'],
   'by hand json': ['by-hand', 'json'],
   'fastify-mcp': ['fastify-mcp'],

@@ -3,5 +3,6 @@ import { measureCalls } from './calls.js'
 import { measureOpening } from './opening.js'
 import { choose } from './settings.js'
 import { measureShortSessions } from './short-sessions.js'
+import { measureTelemetry } from './telemetry.js'
 
-for (const measure of choose({ calls: measureCalls, 'short-sessions': measureShortSessions, opening: measureOpening })) await measure()
+for (const measure of choose({ calls: measureCalls, 'short-sessions': measureShortSessions, opening: measureOpening, telemetry: measureTelemetry })) await measure()

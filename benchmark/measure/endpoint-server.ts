@@ -6,6 +6,7 @@ import { mountBare, mountBareServer } from './bare.js'
 import { mountByHand, mountFastifyMcp, mountPlatformaticMcp } from './peers.js'
 import { createApp, serve } from './serve.js'
 import { StubServer } from './stub-server.js'
+import { setUpTelemetry } from './telemetry.js'
 import { createLeanServer, createServer } from './tools.js'
 
 const [, , kind, mode, validator] = process.argv
@@ -17,6 +18,9 @@ await serve([app], '/mcp')
 async function mount (app: FastifyInstance): Promise<void> {
   switch (kind) {
     case 'endpoint': return mountEndpoint(app, create)
+    case 'telemetry':
+      setUpTelemetry()
+      return mountEndpoint(app, create, true)
     case 'stub': return mountEndpoint(app, () => new StubServer())
     case 'by-hand': return mountByHand(app, mode, create)
     case 'fastify-mcp': return mountFastifyMcp(app)
@@ -27,10 +31,10 @@ async function mount (app: FastifyInstance): Promise<void> {
   }
 }
 
-async function mountEndpoint (app: FastifyInstance, createServer: () => ReturnType<CreateServer>): Promise<void> {
+async function mountEndpoint (app: FastifyInstance, createServer: () => ReturnType<CreateServer>, telemetry = false): Promise<void> {
   if (mode !== 'sse' && mode !== 'auto') throw new Error(`There is no mode ${mode}`)
   const responseMode: 'sse' | 'auto' = mode
   const options = { createServer, responseMode }
-  await app.register(built.mcpSessions, { maxSessions: 100_000 })
+  await app.register(built.mcpSessions, { maxSessions: 100_000, telemetry })
   await app.register(built.mcpEndpoint, options)
 }
