@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { cleanEnv, ROOT, start, type Child } from './helpers/child.js'
 import { call, HttpClient, initialize, openSession } from './helpers/http-client.js'
-import { findBlocks, readReadme, type ReadmeBlock } from './helpers/readme.js'
+import { findBlocks, readReadme, type DocumentBlock } from './helpers/documents.js'
 import { findTypeErrors, RESOLUTIONS } from './helpers/type-errors.js'
 
 // Building and packing takes seconds on a small machine.
@@ -110,7 +110,7 @@ t.test('has examples that start where the package is installed, with nothing els
 })
 
 /** A server of the README, started where the package is installed, on a port of its own. */
-async function startReadme (t: Test, block: ReadmeBlock | undefined): Promise<{ server: Child, url: URL }> {
+async function startReadme (t: Test, block: DocumentBlock | undefined): Promise<{ server: Child, url: URL }> {
   if (block === undefined) throw new Error('The README has no such block')
   writeFileSync(join(project, 'server.mts'), block.code.replace('port: 3000', 'port: 0'))
   const server = start(t, process.execPath, ['--import', 'tsx', 'server.mts'], { JWT_SECRET: 'secret' }, project)

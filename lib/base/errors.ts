@@ -136,6 +136,20 @@ export const MissingPluginError = define({
   code: 'FST_ERR_MCP_SESSION_PLUGIN_MISSING', status: 500, message: 'Register mcpSessions before mcpEndpoint, on the same instance or one that encloses it'
 })
 
+/** A row of the table of errors, with its defaults written out. */
+export interface ErrorRow {
+  readonly code: string
+  readonly status: number
+  readonly rpcCode: number
+  /** Seconds. */
+  readonly retryAfter: number | undefined
+}
+
+/** All errors that there are, for the page that lists them. */
+export function errorRows (): ErrorRow[] {
+  return Array.from(table.values(), ({ code, status, rpcCode = SERVER_ERROR, retryAfter }) => ({ code, status, rpcCode, retryAfter }))
+}
+
 /** The `Retry-After` of an answer, in seconds; undefined: it has none. */
 export function retryAfterOf (error: FastifyError): number | undefined {
   return table.get(error.code)?.retryAfter

@@ -1,0 +1,56 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import { join, relative } from 'node:path'
+import { ROOT } from './child.js'
+
+/** A TypeScript block of the README, or of another document. */
+export interface DocumentBlock {
+  /** The line of the document that it begins on. */
+  readonly line: number
+  readonly code: string
+  /** What its reader has already: `<!-- uses: app, session -->` stands above the block. */
+  readonly uses: readonly string[]
+  /** Why it cannot be run by a test: `<!-- not run: it needs a certificate -->` stands above it. */
+  readonly notRun: string | undefined
+}
+
+export interface Document {
+  /** Below the root of the repository. */
+  readonly path: string
+  readonly markdown: string
+  readonly blocks: readonly DocumentBlock[]
+}
+
+export function readReadme (): string {
+  return readDocument('README.md')
+}
+
+export function readDocument (path: string): string {
+  return readFileSync(join(ROOT, path), 'utf8')
+}
+
+/** All that is written for people: at the top, and below docs. */
+export function findDocuments (): Document[] {
+  const atTop = readdirSync(ROOT).filter((name) => name.endsWith('.md') && name !== 'CHANGELOG.md')
+  const below = readdirSync(join(ROOT, 'docs'), { recursive: true, withFileTypes: true })
+    .filter(({ name }) => name.endsWith('.md'))
+    .map(({ parentPath, name }) => relative(ROOT, join(parentPath, name)))
+  return [...atTop, ...below].map((path) => {
+    const markdown = readDocument(path)
+    return { path, markdown, blocks: findBlocks(markdown) }
+  })
+}
+
+export function findBlocks (markdown: string): DocumentBlock[] {
+  const found = markdown.matchAll(/^(?:<!-- (.+) -->\n)?```ts\n([^]*?)^```$/gm)
+  return Array.from(found, ({ 0: whole, 1: remark = '', 2: code = '', index }) => {
+    const line = markdown.slice(0, index + whole.indexOf('```ts')).split('\n').length + 1
+    const uses = readRemark(remark, 'uses')?.split(', ') ?? []
+    return { line, code, uses, notRun: readRemark(remark, 'not run') }
+  })
+}
+
+// A remark has parts, with a semicolon between them.
+function readRemark (remark: string, name: string): string | undefined {
+  const part = remark.split('; ').find((part) => part.startsWith(`${name}: `))
+  return part?.slice(name.length + 2)
+}
