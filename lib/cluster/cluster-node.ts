@@ -68,7 +68,7 @@ export class ClusterNode implements SessionCluster, SessionFollower {
     const find = (id: string): Session | undefined => sessions.get(id)
     this.#nodeLease = nodeLease
     this.#commands = directory.commands
-    this.#readSecret = () => directory.secret()
+    this.#readSecret = async () => (await directory.history()).secret
     this.#onError = onError
     this.#outbox = new Outbox({ directory, onError })
     this.#ownedSessions = new OwnedSessions({ sessions, directory, nodeLease, outbox: this.#outbox, patience: PATIENCE, onError })

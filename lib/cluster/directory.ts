@@ -9,10 +9,11 @@ export interface StoredSession {
   /** The incarnation id of the node that serves it; `undefined` after a hand-over. */
   owner: string | undefined
   /**
-   * The fencing token: grows with every change of owner, and an id used again starts above every epoch it
-   * had before. A write that names another epoch than the stored one is refused.
+   * The fencing token, new with every change of owner. A write that names another epoch than the stored one is
+   * refused. It begins with the clock of the store, and ends with a random part: the later one of two can be told,
+   * and two histories of a store that was rolled back never come to the same.
    */
-  epoch: number
+  epoch: string
   createdAt: number
   lastAccessedAt: number
   metadata: JsonObject | undefined
@@ -38,12 +39,41 @@ export interface Located {
 /** A session as its owner knows it. */
 export interface Held {
   id: string
-  epoch: number
+  epoch: string
+}
+
+/** A record as it was when somebody decided to claim it. */
+export interface Claimable extends Held {
+  owner: string | undefined
+}
+
+/** The copy that a node has of a session, when the store may have lost its own. */
+export interface Copy {
+  /** At which the session was held before. */
+  epoch: string
+  /** Nobody can have taken the session since: what the store has instead is older. */
+  isCertain: boolean
+  /** The copy may be stale: it can only take the place of an older one. */
+  mustExist: boolean
+}
+
+/** What the store has kept without a break. */
+export interface History {
+  /** Another one means that the store may have lost what it was told last, or all of it. */
+  id: string
+  /** Milliseconds for which the nodes have known it. */
+  age: number
+  /** It began with nothing: what is there has been said since. */
+  isFresh: boolean
+  /** What the nodes sign their forwarding headers with. */
+  secret: string
 }
 
 export interface Liveness extends Held {
   /** Milliseconds since 1970 on this machine's clock; the session expires one ttl later. */
   lastAccessedAt: number
+  /** Of a claim that is undone: the epoch before it, by which it is compared with copies until somebody claims it. */
+  from?: string | undefined
 }
 
 export interface Changes {
@@ -69,17 +99,24 @@ export interface Directory {
   readonly ttl: number
 
   /** Records a new session and returns its epoch, or `undefined` if the id is taken. */
-  create (session: NewSession): Promise<number | undefined>
+  create (session: NewSession): Promise<string | undefined>
 
   /** The record, and its owner if that is alive. Does not count as use of the session. */
   get (id: string): Promise<Located | undefined>
 
   /**
-   * Makes `node` the owner, if the epoch is still `epoch`. Returns the record with its new epoch, or
-   * `undefined` if another node was first or the session is gone. The caller has seen that the owner's
-   * lease is over; the record expires one ttl after `lastAccessedAt`.
+   * Makes `node` the owner, if owner and epoch are still what they were. Returns the record with its new epoch, or
+   * `undefined` if another node was first or the session is gone. Claiming what `node` has claimed already succeeds:
+   * it may not have got the answer. The caller has seen that the owner's lease is over; the record expires one ttl
+   * after `lastAccessedAt`.
    */
-  claim (id: string, epoch: number, node: string, lastAccessedAt: number): Promise<StoredSession | undefined>
+  claim (session: Claimable, node: string, lastAccessedAt: number): Promise<StoredSession | undefined>
+
+  /**
+   * Brings back a session that the store may have lost, under a new epoch, unless it has a later one. Of several
+   * copies the latest stays, as long as none is claimed. Returns the epoch; `undefined`: the copy is of no use.
+   */
+  recover (session: NewSession, copy: Copy): Promise<string | undefined>
 
   /**
    * Writes back when sessions were last used. Returns the ids that are lost: gone, or at another epoch.
@@ -88,7 +125,7 @@ export interface Directory {
   touch (sessions: readonly Liveness[]): Promise<string[]>
 
   /** False if the session is gone or at another epoch; nothing was written then. */
-  update (id: string, epoch: number, changes: Changes): Promise<boolean>
+  update (id: string, epoch: string, changes: Changes): Promise<boolean>
 
   /**
    * Lets go of sessions so that any node may claim them at once; the records stay, at a new epoch, and
@@ -100,7 +137,7 @@ export interface Directory {
    * Ends a session, and its stored events with it. With `epoch`, only if it is still at that epoch.
    * Returns the record that was removed, so that its owner can be told, or `undefined`.
    */
-  remove (id: string, epoch?: number): Promise<StoredSession | undefined>
+  remove (id: string, epoch?: string): Promise<StoredSession | undefined>
 
   /** How many sessions the cluster has. Costs a walk through the keys: for operators, not for requests. */
   count (): Promise<number>
@@ -132,8 +169,8 @@ export interface Directory {
    */
   send (node: string, message: JsonObject): Promise<boolean>
 
-  /** The secret that the nodes sign their forwarding headers with; the first to ask makes it. */
-  secret (): Promise<string>
+  /** Which history this is. The first to ask begins it. */
+  history (): Promise<History>
 }
 
 /** The directory did not answer in time, or answered with an error: `cause` says which. */
@@ -143,6 +180,11 @@ export class DirectoryUnavailableError extends Error {
   constructor (message: string, cause?: unknown) {
     super(message, { cause })
   }
+}
+
+/** Copies of the session are being compared, after a loss of data: soon it is known which one lives on. */
+export class SessionRecoveringError extends DirectoryUnavailableError {
+  override name = 'SessionRecoveringError'
 }
 
 /** The session is gone or belongs to another node: this copy of it may neither answer nor write. */

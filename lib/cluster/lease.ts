@@ -52,8 +52,16 @@ export class NodeLease extends EventEmitter<NodeLeaseEvents> {
   // The URL of that incarnation.
   #announced: string | undefined
   #secret = ''
-  #validUntil = -Infinity
+  #history = ''
+  // When that history began, on this node's clock.
+  #historyBegan = -Infinity
+  #isFresh = true
   #rebuiltUntil = -Infinity
+  #validUntil = -Infinity
+  // The same, also when the directory has put an end to it before.
+  #ranUntil = -Infinity
+  #certain: { readonly incarnation: string, readonly until: number } | undefined
+  #asleep: string | undefined
   #lapsed = true
   #timer: NodeJS.Timeout | undefined
   #lapseTimer: NodeJS.Timeout | undefined
@@ -86,9 +94,50 @@ export class NodeLease extends EventEmitter<NodeLeaseEvents> {
     return this.#now() < this.#validUntil
   }
 
-  /** Whether the directory has lost its data so lately that other nodes may not have noticed yet. */
+  /** The history of the directory as of the last renewal: another one means that it may have lost what it was told. */
+  get history (): string {
+    return this.#history
+  }
+
+  /** Whether the directory has lost its data so lately that other nodes may not have brought their sessions back yet. */
   isRebuilding (): boolean {
     return this.#now() < this.#rebuiltUntil
+  }
+
+  /**
+   * Whether what the directory says of a session can be taken at its word. For a lease after it has lost what it was
+   * told last, it may say that nobody serves a session whose owner has not noticed yet.
+   */
+  isTrustworthy (): boolean {
+    return this.#isFresh || this.isHistorySettled()
+  }
+
+  /** Whether the history is older than a lease: whoever holds a session since before has noticed, or has no lease. */
+  isHistorySettled (): boolean {
+    return this.#now() >= this.#historyBegan + this.lease
+  }
+
+  /** Whether nobody can have taken what that incarnation of this node held when the directory lost its data. */
+  isCertain (incarnation: string): boolean {
+    return this.#certain?.incarnation === incarnation && this.#now() < this.#certain.until
+  }
+
+  /** Whether this process stood still until after the lease of that incarnation. */
+  hasSlept (incarnation: string): boolean {
+    return this.#asleep === incarnation
+  }
+
+  /**
+   * Asks whether the directory may have lost data since the last renewal. If so, there is another lease when it resolves
+   * to true. Rejects with a `DirectoryUnavailableError`.
+   */
+  async hasForgotten (): Promise<boolean> {
+    const { id } = await this.#directory.history()
+    const known = this.#history
+    if (id === known) return false
+    await this.#renew()
+    if (this.#history === known) throw new DirectoryUnavailableError('The directory has lost its data, and does not answer')
+    return true
   }
 
   /**
@@ -155,31 +204,30 @@ export class NodeLease extends EventEmitter<NodeLeaseEvents> {
     this.#noticeLapse()
     const incarnation = this.#incarnation
     const starts = incarnation === undefined || this.#announced === undefined
-    const [renewed, hasLearned] = await Promise.all([
-      this.#attempt(() => starts ? this.#start() : this.#extend(incarnation)),
-      // Again every time: a store that has lost its data gets a new one.
-      starts || this.#attempt(() => this.#learnSecret())
-    ])
-    if (renewed && hasLearned) this.emit('answered')
+    const renewed = await this.#attempt(() => starts ? this.#start() : this.#extend(incarnation))
+    if (renewed) this.emit('answered')
     return renewed
   }
 
   async #extend (incarnation: string): Promise<void> {
     const sent = this.#now()
-    const messages = await this.#directory.renew(incarnation, this.lease)
-    if (messages === undefined) return this.#start()
+    const [renewal, history] = await Promise.allSettled([this.#directory.renew(incarnation, this.lease), this.#learnHistory()])
+    if (renewal.status === 'rejected') throw renewal.reason
+    const messages = renewal.value
+    if (messages !== undefined && messages.length > 0) this.emit('mail', messages)
+    // A lease in a directory that may have lost what it was told is none.
+    if (history.status === 'rejected') throw history.reason
+    if (messages === undefined || this.#announced === undefined) return this.#start()
     const wasLapsed = this.#lapsed
     this.#runs(sent)
     if (wasLapsed) this.emit('resumed', incarnation)
     this.emit('renewed')
-    if (messages.length > 0) this.emit('mail', messages)
   }
 
   async #start (): Promise<void> {
     // The directory has forgotten the lease, even if it should still run by this node's clock.
-    this.#validUntil = -Infinity
-    this.#noticeLapse()
-    await this.#learnSecret()
+    this.#stop()
+    await this.#learnHistory()
     // Every attempt has a new id: one that seems to have failed may still be carried out.
     const incarnation = randomUUID()
     const url = this.#url()
@@ -193,14 +241,33 @@ export class NodeLease extends EventEmitter<NodeLeaseEvents> {
     this.emit('renewed')
   }
 
-  async #learnSecret (): Promise<void> {
-    const secret = await this.#directory.secret()
-    if (this.#secret !== '' && secret !== this.#secret) this.#rebuiltUntil = this.#now() + this.lease + RECONNECT_TIME
+  // Again every time: a store that has lost its data gets a new history.
+  async #learnHistory (): Promise<void> {
+    const { id, age, isFresh, secret } = await this.#directory.history()
+    const isKnown = this.#history === '' || this.#history === id
+    this.#historyBegan = this.#now() - age
+    this.#history = id
+    this.#isFresh = isFresh
     this.#secret = secret
+    if (!isKnown) this.#forget()
+  }
+
+  // The lease first, and the sessions after it: whatever has become of them in the directory, they must be claimed anew.
+  #forget (): void {
+    const incarnation = this.#incarnation
+    if (incarnation !== undefined && this.#now() < this.#ranUntil) this.#certain = { incarnation, until: this.#ranUntil }
+    this.#rebuiltUntil = this.#now() + this.lease + RECONNECT_TIME
+    this.#announced = undefined
+    this.#stop()
+  }
+
+  #stop (): void {
+    this.#validUntil = -Infinity
+    this.#noticeLapse()
   }
 
   #runs (sent: number): void {
-    this.#validUntil = sent + this.lease - this.#margin
+    this.#validUntil = this.#ranUntil = sent + this.lease - this.#margin
     this.#lapsed = false
     clearTimeout(this.#lapseTimer)
     this.#lapseTimer = setTimeout(() => this.#noticeLapse(), Math.max(1, this.#validUntil - this.#now()))
@@ -210,6 +277,7 @@ export class NodeLease extends EventEmitter<NodeLeaseEvents> {
   #noticeLapse (): void {
     if (this.#lapsed || this.isValid()) return
     this.#lapsed = true
+    if (this.#validUntil !== -Infinity && this.#now() > this.#validUntil + this.lease / 2) this.#asleep = this.#incarnation
     this.emit('lapsed', String(this.#incarnation))
   }
 

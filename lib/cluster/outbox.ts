@@ -17,7 +17,7 @@ export class Outbox {
   readonly #directory: Directory
   readonly #onError: OutboxOptions['onError']
   // Id to the epoch under which it was held.
-  readonly #removals = new Map<string, number>()
+  readonly #removals = new Map<string, string>()
   readonly #releases = new Map<string, Liveness>()
   readonly #mail = new Set<{ readonly node: string, readonly message: JsonObject }>()
   #flushing: Promise<void> | undefined
@@ -40,7 +40,7 @@ export class Outbox {
   }
 
   /** The session is over everywhere. Resolves when the directory has been told, or does not answer. */
-  remove (id: string, epoch: number): Promise<void> {
+  remove (id: string, epoch: string): Promise<void> {
     this.#removals.set(id, epoch)
     return this.#flushSoon()
   }
@@ -111,7 +111,7 @@ export class Outbox {
     }))
   }
 
-  async #remove (id: string, epoch: number): Promise<void> {
+  async #remove (id: string, epoch: string): Promise<void> {
     await this.#directory.remove(id, epoch)
     if (this.#removals.get(id) === epoch) this.#removals.delete(id)
   }

@@ -2,27 +2,13 @@ import type { SessionState } from '../http/session-cluster.js'
 import { channels } from '../observe/channels.js'
 import type { SessionManager } from '../session/session-manager.js'
 import type { CloseReason, Session } from '../session/session.js'
-import { DirectoryUnavailableError, SessionLostError, type Changes, type Directory, type Liveness, type StoredSession } from './directory.js'
-import type { Outbox } from './outbox.js'
+import {
+  SessionLostError, SessionRecoveringError, DirectoryUnavailableError, type Changes, type Directory, type NewSession, type StoredSession
+} from './directory.js'
 import type { NodeLease } from './lease.js'
+import type { Outbox } from './outbox.js'
+import { OwnedSession, type Claim, type Part, type Phase } from './owned-session.js'
 import { readOrigin, toJson, writeState } from './stored-state.js'
-
-/** A session that this node serves, and what the directory knows of it. */
-interface OwnedSession {
-  readonly session: Session
-  /** 0: not in the directory yet. */
-  epoch: number
-  /** The incarnation of this node that claimed it; undefined: it has to be claimed again. */
-  incarnation: string | undefined
-  /** The secret of the directory at that time: another one means that the directory has lost its data since. */
-  secret: string
-  state: SessionState | undefined
-  isMetadataDirty: boolean
-  isStateDirty: boolean
-  /** `lastAccessedAt` as the directory has it. */
-  writtenAt: number
-  settling: Promise<void> | undefined
-}
 
 const BATCH = 64
 
@@ -63,7 +49,7 @@ export class OwnedSessions {
     this.#patience = patience
     this.#onError = onError
     sessions.on('created', (session) => this.#hold(session))
-    sessions.on('updated', (session) => this.#markDirty(session, 'isMetadataDirty'))
+    sessions.on('updated', (session) => this.#noteChange(session))
     sessions.on('closed', (session, reason) => this.#drop(session, reason))
   }
 
@@ -71,6 +57,11 @@ export class OwnedSessions {
   isCurrent (session: Session): boolean {
     const owned = this.#held.get(session)
     return owned !== undefined && this.#isCurrent(owned)
+  }
+
+  /** What this node knows of the session; undefined: it does not hold it. */
+  phaseOf (session: Session): Phase | undefined {
+    return this.#held.get(session)?.phase
   }
 
   /** Whether nothing of the session waits to be written, and this node may answer for it. */
@@ -113,11 +104,28 @@ export class OwnedSessions {
 
   /** Settles all sessions that are not, some at a time, until the directory fails. Never rejects. */
   async settleAll (): Promise<void> {
-    const sessions = Array.from(this.#held.keys()).filter((session) => !this.isSettled(session))
-    for (let start = 0; start < sessions.length; start += BATCH) {
-      const settled = await Promise.all(sessions.slice(start, start + BATCH).map((session) => this.#settleQuietly(session)))
+    const unsettled = Array.from(this.#held.values()).filter(({ session }) => !this.isSettled(session))
+    for (let start = 0; start < unsettled.length; start += BATCH) {
+      const settled = await Promise.all(unsettled.slice(start, start + BATCH).map((owned) => this.#settleQuietly(owned)))
       if (settled.includes(false)) return
     }
+  }
+
+  /**
+   * Takes over a session that nobody serves. Undefined: not now, for another node was faster, or may still serve it.
+   *
+   * @throws SessionLimitError when there is no room for it
+   */
+  async takeOver (record: StoredSession): Promise<Session | undefined> {
+    const incarnation = await this.#nodeLease.whenIncarnated(this.#patience)
+    if (!this.#nodeLease.isTrustworthy()) return undefined
+    const [claimed, history] = await Promise.all([this.#directory.claim(record, incarnation, Date.now()), this.#directory.history()])
+    if (claimed === undefined) return undefined
+    if (history.id === this.#nodeLease.history) return this.adopt(claimed)
+    // What was claimed may be older than what its owner has.
+    await this.#outbox.release({ ...claimed, from: record.epoch })
+    await this.#nodeLease.hasForgotten()
+    return undefined
   }
 
   /**
@@ -141,26 +149,27 @@ export class OwnedSessions {
     return session
   }
 
-  /** The epoch at which this node holds the session: 0 if it does not. A new session is written to the directory first. Rejects as `settle` does. */
-  async epochOf (session: Session): Promise<number> {
+  /** The epoch at which this node holds the session: empty if it does not. A new session is written to the directory first. Rejects as `settle` does. */
+  async epochOf (session: Session): Promise<string> {
     const owned = this.#held.get(session)
-    if (owned?.epoch === 0) await this.settle(session)
-    return owned?.epoch ?? 0
+    if (owned?.phase === 'new') await this.settle(session)
+    return owned?.epoch ?? ''
   }
 
   /** Has it checked whether the session is still this node's. */
   doubt (session: Session): void {
     const owned = this.#held.get(session)
     if (owned === undefined) return
-    owned.incarnation = undefined
-    this.#settleQuietly(session)
+    owned.doubt()
+    this.#settleQuietly(owned)
   }
 
+  /** Written before the next answer. */
   saveState (session: Session, state: SessionState): void {
     const owned = this.#held.get(session)
     if (owned === undefined) return
     owned.state = state
-    owned.isStateDirty = true
+    owned.change('state')
   }
 
   readState (session: Session): SessionState | undefined {
@@ -169,9 +178,9 @@ export class OwnedSessions {
 
   /** Writes back when sessions were last used, if that has changed. Rejects with a `DirectoryUnavailableError`. */
   async writeLiveness (): Promise<void> {
-    const ownedSessions = Array.from(this.#held.values()).filter((owned) => this.#isCurrent(owned))
-    const used = ownedSessions.map((owned) => ({ owned, liveness: toLiveness(owned) }))
-      .filter(({ owned, liveness }) => liveness.lastAccessedAt > owned.writtenAt)
+    const used = Array.from(this.#held.values())
+      .filter((owned) => this.#isCurrent(owned) && owned.lastUse > owned.writtenAt)
+      .map((owned) => ({ owned, liveness: owned.toLiveness() }))
     if (used.length === 0) return
     const lost = new Set(await this.#directory.touch(used.map(({ liveness }) => liveness)))
     for (const { owned, liveness } of used) {
@@ -184,33 +193,26 @@ export class OwnedSessions {
     // A listener that was called before this one may have closed it.
     if (this.#sessions.get(session.id) !== session) return
     const stored = this.#adopting.get(session.id)
-    this.#held.set(session, {
-      session,
-      epoch: stored?.epoch ?? 0,
-      incarnation: stored?.owner,
-      secret: this.#nodeLease.secret,
-      state: stored?.state,
-      isMetadataDirty: false,
-      isStateDirty: false,
-      writtenAt: session.lastAccessedAt,
-      settling: undefined
-    })
+    const claim = stored?.owner === undefined ? undefined : { epoch: stored.epoch, owner: stored.owner, history: this.#nodeLease.history }
+    const owned = new OwnedSession(session, claim, stored?.state)
+    this.#held.set(session, owned)
     // Later, so that an endpoint which has more to say of the session needs one write for both.
-    if (stored === undefined) setImmediate(() => this.#settleQuietly(session))
+    if (claim === undefined) setImmediate(() => this.#settleQuietly(owned))
   }
 
-  #markDirty (session: Session, what: 'isMetadataDirty' | 'isStateDirty'): void {
+  #noteChange (session: Session): void {
     const owned = this.#held.get(session)
     if (owned === undefined) return
-    owned[what] = true
-    setImmediate(() => this.#settleQuietly(session))
+    owned.change('metadata')
+    setImmediate(() => this.#settleQuietly(owned))
   }
 
   #drop (session: Session, reason: CloseReason): void {
     const owned = this.#held.get(session)
     if (owned === undefined) return
     this.#held.delete(session)
-    if (reason === 'moved') return
+    if (reason === 'moved') owned.lose()
+    if (!owned.leave()) return
     this.#ended.add(session)
     const { id } = session
     const leaving: Promise<void> = Promise.all([this.#leaving.get(id), this.#leave(owned, reason)]).then(() => {
@@ -222,13 +224,14 @@ export class OwnedSessions {
   async #leave (owned: OwnedSession, reason: CloseReason): Promise<void> {
     await owned.settling?.catch(() => {})
     if (reason === 'shutdown') await this.#writeLast(owned)
-    if (owned.epoch === 0) return
+    const { epoch, session: { id } } = owned
+    if (epoch === undefined) return
     if (reason === 'shutdown') await this.#handOver(owned)
-    else await this.#outbox.remove(owned.session.id, owned.epoch)
+    else await this.#outbox.remove(id, epoch)
   }
 
   async #handOver (owned: OwnedSession): Promise<void> {
-    await this.#outbox.release(toLiveness(owned))
+    await this.#outbox.release(owned.toLiveness())
     const handedOver = channels['session.handed-over']
     if (handedOver.hasSubscribers) handedOver.publish({ sessions: this.#sessions, session: owned.session })
   }
@@ -236,39 +239,32 @@ export class OwnedSessions {
   // The next owner has to find what this one has not written yet.
   async #writeLast (owned: OwnedSession): Promise<void> {
     const { incarnation } = this.#nodeLease
-    if (this.#isWritten(owned) || incarnation === undefined || !this.#nodeLease.isValid()) return
+    if (owned.isWritten || incarnation === undefined || !this.#nodeLease.isValid()) return
     try {
-      if (owned.epoch === 0) await this.#record(owned, incarnation)
-      else await this.#write(owned)
+      if (owned.claim === undefined) await this.#record(owned, incarnation)
+      else await this.#write(owned, owned.claim)
     } catch (error) {
       this.#onError('A session is handed over without its latest changes', error)
     }
   }
 
-  #isCurrent ({ incarnation }: OwnedSession): boolean {
-    return incarnation !== undefined && incarnation === this.#nodeLease.incarnation && this.#nodeLease.isValid()
+  #isCurrent (owned: OwnedSession): boolean {
+    return owned.isHeldBy(this.#nodeLease.incarnation) && this.#nodeLease.isValid()
   }
 
   #isSettled (owned: OwnedSession): boolean {
-    return this.#isWritten(owned) && this.#isCurrent(owned)
-  }
-
-  #isWritten ({ epoch, isMetadataDirty, isStateDirty }: OwnedSession): boolean {
-    return epoch !== 0 && !isMetadataDirty && !isStateDirty
+    return owned.isWritten && this.#isCurrent(owned)
   }
 
   async #settle (owned: OwnedSession): Promise<void> {
     try {
       while (!this.#isSettled(owned)) {
-        this.#checkHeld(owned)
+        checkHeld(owned)
         const incarnation = await this.#nodeLease.whenIncarnated(this.#patience)
-        if (owned.incarnation === incarnation) await this.#write(owned)
-        else await this.#claim(owned, incarnation)
+        await this.#advance(owned, incarnation)
       }
     } catch (error) {
-      if (error instanceof SessionLostError && this.#held.get(owned.session) === owned) {
-        this.#sessions.cleanup(owned.session.id, 'moved')
-      }
+      if (error instanceof SessionLostError && !owned.isOver) this.#sessions.cleanup(owned.session.id, 'moved')
       throw error
     } finally {
       // Here and not a turn later, when what has changed meanwhile would be taken for written.
@@ -276,77 +272,97 @@ export class OwnedSessions {
     }
   }
 
-  #checkHeld (owned: OwnedSession): void {
-    if (this.#held.get(owned.session) !== owned) throw new SessionLostError('The session has been closed')
+  // One step on the way from what the session is to `owned`.
+  #advance (owned: OwnedSession, incarnation: string): Promise<void> {
+    const { claim } = owned
+    if (claim === undefined) return this.#create(owned, incarnation)
+    if (owned.isHeldBy(incarnation)) return this.#write(owned, claim)
+    if (claim.history !== this.#nodeLease.history) return this.#recover(owned, claim, incarnation)
+    return this.#claimAgain(owned, incarnation)
   }
 
   // False: the directory does not answer.
-  async #settleQuietly (session: Session): Promise<boolean> {
-    if (!this.#held.has(session)) return true
+  async #settleQuietly (owned: OwnedSession): Promise<boolean> {
+    if (owned.isOver) return true
     try {
-      await this.settle(session)
+      await this.settle(owned.session)
       return true
     } catch (error) {
-      if (error instanceof SessionLostError) return true
+      // Of one that is being recovered, nothing is known before its time.
+      if (error instanceof SessionLostError || error instanceof SessionRecoveringError) return true
       this.#onError('A session could not be written to the directory; this is tried again', error)
       return false
     }
   }
 
-  async #claim (owned: OwnedSession, incarnation: string): Promise<void> {
-    const { session, epoch } = owned
-    const claimed = epoch === 0 ? undefined : await this.#directory.claim(session.id, epoch, incarnation, toLiveness(owned).lastAccessedAt)
-    if (claimed !== undefined) owned.epoch = claimed.epoch
-    else await this.#create(owned, incarnation)
-    owned.incarnation = incarnation
+  async #claimAgain (owned: OwnedSession, incarnation: string): Promise<void> {
+    const { history } = this.#nodeLease
+    if (owned.isOffered && !this.#nodeLease.isHistorySettled()) {
+      throw new SessionRecoveringError('Redis has lost data, and other nodes may have a later copy of the session')
+    }
+    const claimed = await this.#directory.claim(owned.toClaimable(), incarnation, owned.lastUse)
+    if (claimed !== undefined) owned.held({ epoch: claimed.epoch, owner: incarnation, history })
+    else if (!await this.#nodeLease.hasForgotten()) throw new SessionLostError('The session has moved to another node, or is gone')
   }
 
-  // A session that the directory does not know is new to it, or was known before it lost its data. Any other is lost.
-  async #create (owned: OwnedSession, owner: string): Promise<void> {
-    const { session: { id }, epoch } = owned
-    if (epoch !== 0 && await this.#directory.secret() === owned.secret) {
-      throw new SessionLostError('The session has moved to another node, or is gone')
-    }
-    this.#checkHeld(owned)
+  // The directory may have lost the session, or what it was told of it last.
+  async #recover (owned: OwnedSession, { epoch, owner }: Claim, incarnation: string): Promise<void> {
+    const { history } = this.#nodeLease
+    const isCertain = this.#nodeLease.isCertain(owner)
+    const recovered = await this.#undoOnFailure(owned, () => this.#directory.recover(this.#toStored(owned, incarnation), {
+      epoch, isCertain, mustExist: this.#nodeLease.hasSlept(owner)
+    }))
+    if (recovered === undefined) throw new SessionLostError('Another node has a later copy of the session, or this one is stale')
+    const claim = { epoch: recovered, owner: incarnation, history }
+    if (isCertain) owned.held(claim)
+    else owned.offered(claim)
+  }
+
+  async #create (owned: OwnedSession, incarnation: string): Promise<void> {
+    // The end of this very session would wait for it.
+    checkHeld(owned)
+    const { id } = owned.session
     // One that had the same id goes first.
     await this.whenLeft(id)
     if (this.isOver(id)) throw new DirectoryUnavailableError('The last session of that id is still in the directory')
-    await this.#record(owned, owner)
+    await this.#record(owned, incarnation)
   }
 
   async #record (owned: OwnedSession, owner: string): Promise<void> {
+    // What is lost while it is on its way counts as lost after it.
+    const { history } = this.#nodeLease
+    const epoch = await this.#undoOnFailure(owned, () => this.#directory.create(this.#toStored(owned, owner)))
+    if (epoch === undefined) throw new SessionLostError('The id of the session is taken')
+    owned.held({ epoch, owner, history })
+  }
+
+  async #write (owned: OwnedSession, { epoch }: Claim): Promise<void> {
     const { session } = owned
-    // Before the session: what is lost in between counts as lost after it.
-    const secret = await this.#directory.secret()
-    const { id, principal, createdAt, lastAccessedAt } = session
-    owned.isMetadataDirty = owned.isStateDirty = false
-    const created = await this.#undoOnFailure(owned, { isMetadataDirty: true, isStateDirty: true }, () => this.#directory.create({
-      id, principal, owner, createdAt, lastAccessedAt, metadata: this.#metadataOf(session), state: writeState(session, owned.state)
-    }))
-    if (created === undefined) throw new SessionLostError('The id of the session is taken')
-    owned.epoch = created
-    owned.secret = secret
+    await this.#undoOnFailure(owned, async (parts) => {
+      const changes: Changes = {}
+      if (parts.includes('metadata')) changes.metadata = this.#metadataOf(session)
+      if (parts.includes('state')) changes.state = writeState(session, owned.state)
+      if (await this.#directory.update(session.id, epoch, changes)) return
+      // Claiming it tells whether it is another node's, or the directory has lost its data.
+      owned.doubt()
+      owned.putBack(parts)
+    })
   }
 
-  async #write (owned: OwnedSession): Promise<void> {
-    const { session, epoch, isMetadataDirty, isStateDirty } = owned
-    const changes: Changes = {}
-    if (isMetadataDirty) changes.metadata = this.#metadataOf(session)
-    if (isStateDirty) changes.state = writeState(session, owned.state)
-    owned.isMetadataDirty = owned.isStateDirty = false
-    const written = await this.#undoOnFailure(owned, { isMetadataDirty, isStateDirty }, () => this.#directory.update(session.id, epoch, changes))
-    if (written) return
-    // Claiming it tells whether it is another node's, or the directory has lost its data.
-    Object.assign(owned, { isMetadataDirty, isStateDirty, incarnation: undefined })
-  }
-
-  async #undoOnFailure<T> (owned: OwnedSession, before: Partial<OwnedSession>, write: () => Promise<T>): Promise<T> {
+  // What counted as written is not, when it fails.
+  async #undoOnFailure<T> (owned: OwnedSession, write: (parts: readonly Part[]) => Promise<T>): Promise<T> {
+    const parts = owned.takeChanges()
     try {
-      return await write()
+      return await write(parts)
     } catch (error) {
-      Object.assign(owned, before)
+      owned.putBack(parts)
       throw error
     }
+  }
+
+  #toStored ({ session, state }: OwnedSession, owner: string): NewSession {
+    const { id, principal, createdAt, lastAccessedAt } = session
+    return { id, principal, owner, createdAt, lastAccessedAt, metadata: this.#metadataOf(session), state: writeState(session, state) }
   }
 
   #metadataOf (session: Session): Changes['metadata'] {
@@ -359,7 +375,6 @@ export class OwnedSessions {
   }
 }
 
-function toLiveness ({ session, epoch }: OwnedSession): Liveness {
-  const lastAccessedAt = session.activeRequests > 0 ? Date.now() : session.lastAccessedAt
-  return { id: session.id, epoch, lastAccessedAt }
+function checkHeld (owned: OwnedSession): void {
+  if (owned.isOver) throw new SessionLostError('The session has been closed')
 }

@@ -127,13 +127,10 @@ export class SessionRouter {
     return takeover
   }
 
-  // Undefined: another node was faster.
-  async #claim ({ id, epoch }: StoredSession): Promise<Session | SessionError | undefined> {
-    const incarnation = await this.#nodeLease.whenIncarnated(this.#patience)
-    const claimed = await this.#directory.claim(id, epoch, incarnation, Date.now())
-    if (claimed === undefined) return undefined
+  // Undefined: not now.
+  async #claim (record: StoredSession): Promise<Session | SessionError | undefined> {
     try {
-      return this.#ownedSessions.adopt(claimed)
+      return await this.#ownedSessions.takeOver(record)
     } catch (error) {
       if (error instanceof SessionLimitError) return error
       throw error

@@ -41,7 +41,7 @@ export function testDirectory (t: Test, open: StoreFactory): void {
 
   async function created (store: Store, changes: Partial<NewSession> = {}): Promise<StoredSession> {
     const record = session(store, changes)
-    return { ...record, epoch: Number(await store.one.create(record)) }
+    return { ...record, epoch: String(await store.one.create(record)) }
   }
 
   t.test('returns what was recorded', async t => {
@@ -59,10 +59,10 @@ export function testDirectory (t: Test, open: StoreFactory): void {
   t.test('knows nothing of a session that was never created', async t => {
     const { one } = await open(t, LONG)
     t.equal(await one.get('nobody'), undefined)
-    t.equal(await one.claim('nobody', 1, 'node-1', Date.now()), undefined)
-    t.strictSame(await one.touch([{ id: 'nobody', epoch: 1, lastAccessedAt: Date.now() }]), ['nobody'])
-    t.equal(await one.update('nobody', 1, { metadata: {} }), false)
-    t.strictSame(await one.release([{ id: 'nobody', epoch: 1, lastAccessedAt: Date.now() }]), ['nobody'])
+    t.equal(await one.claim({ id: 'nobody', epoch: '1', owner: undefined }, 'node-1', Date.now()), undefined)
+    t.strictSame(await one.touch([{ id: 'nobody', epoch: '1', lastAccessedAt: Date.now() }]), ['nobody'])
+    t.equal(await one.update('nobody', '1', { metadata: {} }), false)
+    t.strictSame(await one.release([{ id: 'nobody', epoch: '1', lastAccessedAt: Date.now() }]), ['nobody'])
     t.equal(await one.remove('nobody'), undefined)
     t.equal(await one.get('nobody'), undefined, 'and none of that made one')
   })
@@ -79,11 +79,11 @@ export function testDirectory (t: Test, open: StoreFactory): void {
   t.test('starts an id that is used again above every epoch it had', async t => {
     const store = await open(t, LONG)
     const first = await created(store)
-    const claimed = await store.two.claim(first.id, first.epoch, 'node-2', store.now())
+    const claimed = await store.two.claim(first, 'node-2', store.now())
     await store.one.remove(first.id)
     const again = await created(store, { id: first.id })
-    t.ok(again.epoch > Number(claimed?.epoch))
-    t.equal(await store.two.claim(first.id, first.epoch, 'node-2', store.now()), undefined)
+    t.ok(again.epoch > String(claimed?.epoch))
+    t.equal(await store.two.claim(first, 'node-2', store.now()), undefined)
   })
 
   t.test('takes any visible ASCII characters as an id', async t => {
@@ -118,21 +118,21 @@ export function testDirectory (t: Test, open: StoreFactory): void {
 
   t.test('lets exactly one of many claims win', async t => {
     const store = await open(t, LONG)
-    const { id, epoch } = await created(store)
+    const free = await created(store)
     const claims = await Promise.all(Array.from({ length: 20 }, (_, i) => {
-      return (i % 2 ? store.one : store.two).claim(id, epoch, `node-${i}`, store.now())
+      return (i % 2 ? store.one : store.two).claim(free, `other-${i}`, store.now())
     }))
     const winners = claims.filter(claim => claim !== undefined)
     t.equal(winners.length, 1)
-    const { record } = await store.one.get(id) ?? {}
+    const { record } = await store.one.get(free.id) ?? {}
     t.strictSame(record, winners[0])
-    t.ok(Number(record?.epoch) > epoch)
+    t.ok(String(record?.epoch) > free.epoch)
   })
 
   t.test('refuses every write of an owner that was replaced', async t => {
     const store = await open(t, LONG)
     const old = await created(store, { metadata: { by: 'old' } })
-    const now = await store.two.claim(old.id, old.epoch, 'node-2', store.now())
+    const now = await store.two.claim(old, 'node-2', store.now())
     t.strictSame(await store.one.touch([{ ...old, lastAccessedAt: 1 }]), [old.id])
     t.equal(await store.one.update(old.id, old.epoch, { metadata: { by: 'ghost' }, state: {} }), false)
     t.strictSame(await store.one.release([old]), [old.id])
@@ -170,7 +170,7 @@ export function testDirectory (t: Test, open: StoreFactory): void {
     t.strictSame(await store.one.touch([{ ...record, lastAccessedAt: store.now() }]), [record.id])
     t.equal(await store.one.update(record.id, record.epoch, { metadata: {} }), false)
     t.strictSame(await store.one.release([record]), [record.id])
-    t.equal(await store.one.claim(record.id, record.epoch, 'node-2', store.now()), undefined)
+    t.equal(await store.one.claim(record, 'node-2', store.now()), undefined)
     t.equal(await store.one.get(record.id), undefined)
     t.ok(await store.one.create(session(store, { id: record.id })), 'but the id is free again')
   })
@@ -188,7 +188,7 @@ export function testDirectory (t: Test, open: StoreFactory): void {
     const store = await open(t, ttl)
     const record = await created(store, { lastAccessedAt: store.now() - ttl + 150 })
     const at = store.now()
-    t.equal((await store.two.claim(record.id, record.epoch, 'node-2', at))?.lastAccessedAt, at)
+    t.equal((await store.two.claim(record, 'node-2', at))?.lastAccessedAt, at)
     await store.pass(200)
     t.ok(await store.two.get(record.id))
   })
@@ -206,14 +206,14 @@ export function testDirectory (t: Test, open: StoreFactory): void {
     t.ok(await store.one.announce({ node: 'node-1', url: 'http://127.0.0.1:1' }, 5000))
     const mine = await created(store, { metadata: { a: 1 } })
     const foreign = await created(store)
-    await store.two.claim(foreign.id, foreign.epoch, 'node-2', store.now())
+    await store.two.claim(foreign, 'node-2', store.now())
     const at = store.now()
     t.strictSame(await store.one.release([{ ...mine, lastAccessedAt: at }, foreign]), [foreign.id])
     const { record, owner } = await store.two.get(mine.id) ?? {}
     t.equal(owner, undefined)
     t.match(record, { owner: undefined, metadata: { a: 1 }, lastAccessedAt: at })
     t.strictSame(await store.one.touch([mine]), [mine.id], 'a late write of who let go is refused')
-    t.ok(await store.two.claim(mine.id, Number(record?.epoch), 'node-2', store.now()))
+    t.ok(await store.two.claim({ ...mine, owner: undefined, epoch: String(record?.epoch) }, 'node-2', store.now()))
   })
 
   t.test('says which of many sessions are lost', async t => {
@@ -234,7 +234,7 @@ export function testDirectory (t: Test, open: StoreFactory): void {
     t.equal(await store.one.get(record.id), undefined)
     t.equal(await store.two.remove(record.id), undefined)
     const other = await created(store)
-    t.equal(await store.one.remove(other.id, other.epoch + 1), undefined)
+    t.equal(await store.one.remove(other.id, `${other.epoch}-`), undefined)
     t.strictSame(await store.one.remove(other.id, other.epoch), other)
   })
 
@@ -291,11 +291,86 @@ export function testDirectory (t: Test, open: StoreFactory): void {
     t.strictSame(messages?.at(-1), { n: 1029 })
   })
 
-  t.test('gives every node the same secret', async t => {
-    const { one, two } = await open(t, LONG)
-    const [a, b] = await Promise.all([one.secret(), two.secret()])
-    t.equal(a, b)
-    t.ok(a.length >= 32)
-    t.equal(await one.secret(), a)
+  t.test('lets nobody claim what has another owner or another epoch', async t => {
+    const store = await open(t, LONG)
+    const record = await created(store)
+    t.equal(await store.two.claim({ ...record, owner: 'node-3' }, 'node-2', store.now()), undefined)
+    t.equal(await store.two.claim({ ...record, owner: undefined }, 'node-2', store.now()), undefined)
+    t.equal(await store.two.claim({ ...record, epoch: `${record.epoch}x` }, 'node-2', store.now()), undefined)
+    t.strictSame((await store.one.get(record.id))?.record, record)
+  })
+
+  t.test('lets a node claim again what it has claimed, in case it was not told', async t => {
+    const store = await open(t, LONG)
+    const record = await created(store)
+    const first = await store.two.claim(record, 'node-2', store.now())
+    const second = await store.two.claim(record, 'node-2', store.now())
+    t.match(second, { id: record.id, owner: 'node-2' })
+    t.ok(String(second?.epoch) > String(first?.epoch))
+    t.equal(await store.one.claim(record, 'node-3', store.now()), undefined, 'and nobody else')
+  })
+
+  t.test('recovers a session that is lost, under a new epoch', async t => {
+    const store = await open(t, LONG)
+    const lost = session(store, { principal: 'ann', metadata: { n: 1 }, state: { s: 1 } })
+    const before = await created(store)
+    const epoch = await store.one.recover(lost, { epoch: before.epoch, isCertain: true, mustExist: false })
+    t.ok(String(epoch) > before.epoch)
+    t.strictSame((await store.two.get(lost.id))?.record, { ...lost, epoch })
+    t.equal(await store.one.recover(session(store), { epoch: before.epoch, isCertain: false, mustExist: true }), undefined, 'but not a stale one')
+  })
+
+  t.test('keeps the latest of several copies, until one is claimed', async t => {
+    const store = await open(t, LONG)
+    const epochs = await Promise.all([1, 2, 3].map(async () => (await created(store)).epoch))
+    const [old, newer, newest] = epochs.sort().map(String)
+    const id = randomUUID()
+    const offer = (owner: string, epoch: unknown): Promise<string | undefined> => {
+      return store.one.recover(session(store, { id, owner, metadata: { by: owner } }), { epoch: String(epoch), isCertain: false, mustExist: false })
+    }
+    t.ok(await offer('b', newer))
+    t.equal(await offer('a', old), undefined, 'an older one')
+    t.ok(await offer('b', newer), 'the same again')
+    const epoch = await offer('c', newest)
+    t.match((await store.two.get(id))?.record, { owner: 'c', metadata: { by: 'c' } })
+    const claimed = await store.two.claim({ id, owner: 'c', epoch: String(epoch) }, 'c', store.now())
+    t.ok(claimed)
+    t.equal(await offer('d', epoch), undefined, 'it is decided')
+  })
+
+  t.test('compares what was claimed by mistake as if it had not been', async t => {
+    const store = await open(t, LONG)
+    const old = await created(store)
+    const { epoch } = await created(store)
+    const claimed = await store.one.claim(old, 'node-2', store.now())
+    t.strictSame(await store.one.release([{ ...old, ...claimed, from: old.epoch }]), [])
+    const copy = { epoch, isCertain: true, mustExist: false }
+    t.ok(await store.two.recover(session(store, { id: old.id, owner: 'node-3' }), copy))
+  })
+
+  t.test('prefers a copy that is certain to what is older', async t => {
+    const store = await open(t, LONG)
+    const old = await created(store, { metadata: { by: 'old' } })
+    const { epoch } = await created(store)
+    const certain = { epoch, isCertain: true, mustExist: false }
+    const fresh = session(store, { id: old.id, owner: 'node-2', metadata: undefined })
+    const recovered = await store.two.recover(fresh, certain)
+    t.strictSame((await store.one.get(old.id))?.record, { ...fresh, epoch: recovered })
+    t.equal(await store.one.update(old.id, old.epoch, {}), false)
+    t.ok(await store.two.recover(fresh, certain), 'also again, when the answer was lost')
+    t.equal(await store.one.recover({ ...fresh, owner: 'node-3' }, certain), undefined, 'but it is certain for one')
+  })
+
+  t.test('has one history, and one secret for all nodes', async t => {
+    const { one, two, pass } = await open(t, LONG)
+    const [a, b] = await Promise.all([one.history(), two.history()])
+    t.equal(a.id, b.id)
+    t.equal(a.secret, b.secret)
+    t.ok(a.secret.length >= 32)
+    await pass(20)
+    const later = await one.history()
+    t.equal(later.id, a.id)
+    t.equal(later.secret, a.secret)
+    t.ok(later.age >= a.age + 15 || a.age === Infinity)
   })
 }

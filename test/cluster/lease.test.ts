@@ -49,7 +49,7 @@ t.test('a node that has joined stays as long as the directory answers', async t 
   t.equal(node.incarnation, undefined)
   t.equal(await node.join(), true)
   const incarnation = String(node.incarnation)
-  t.equal(node.secret, await directory.secret())
+  t.equal(node.secret, (await directory.history()).secret)
   await pass(10 * LEASE)
   t.equal(node.isValid(), true)
   t.equal(node.incarnation, incarnation)
@@ -76,11 +76,11 @@ t.test('the directory has answered when the lease and the secret have come', asy
   const { directory, node, events, pass } = scene(t)
   node.on('answered', () => { events.push('answered') })
   await node.join()
-  const { secret } = directory
-  directory.secret = async () => { throw new Error('Its part of the directory is away') }
+  const { history } = directory
+  directory.history = async () => { throw new Error('Its part of the directory is away') }
   await pass(LEASE / 3)
   t.equal(node.isValid(), true)
-  directory.secret = secret
+  directory.history = history
   await pass(LEASE / 3)
   t.strictSame(events, ['joined', 'answered', 'unavailable', 'answered'])
 })
@@ -171,16 +171,82 @@ t.test('a directory that has lost its data makes every node join again', async t
   t.strictSame(events, ['joined', 'lapsed', 'joined'])
   t.not(node.incarnation, incarnation)
   t.not(node.secret, secret)
-  t.equal(node.secret, await directory.secret())
+  t.equal(node.secret, (await directory.history()).secret)
 })
 
-t.test('a secret that was lost alone is replaced', async t => {
+t.test('a history that has changed ends the lease, which begins anew', async t => {
   const { directory, node, events, pass } = scene(t)
+  const failOver = directory.replicate()
   await node.join()
-  directory.secret = async () => 'another secret'
+  const first = String(node.incarnation)
+  await pass(LEASE)
+  t.equal(node.isCertain(first), false, 'nothing was lost')
+  t.ok(node.isHistorySettled())
+  failOver()
+  t.equal(node.isCertain(first), false, 'nobody has noticed')
   await pass(LEASE / 3)
-  t.equal(node.secret, 'another secret')
-  t.strictSame(events, ['joined'])
+  t.strictSame(events, ['joined', 'lapsed', 'joined'])
+  t.not(node.incarnation, first)
+  t.ok(node.isCertain(first), 'its lease ran until then')
+  t.notOk(node.isHistorySettled())
+  t.ok(node.isRebuilding())
+  await pass(LEASE)
+  t.equal(node.isCertain(first), false, 'for as long as it would have run')
+  t.ok(node.isHistorySettled())
+  t.ok(node.isRebuilding(), 'for as long as others may take to find the directory')
+  await pass(2 * LEASE)
+  t.notOk(node.isRebuilding())
+})
+
+t.test('a node whose lease was over is not certain of what it held', async t => {
+  const { directory, node, pass } = scene(t)
+  await node.join()
+  const first = String(node.incarnation)
+  directory.away = true
+  await pass(2 * LEASE)
+  directory.wipe()
+  directory.away = false
+  await pass(LEASE / 10)
+  t.not(node.incarnation, first)
+  t.notOk(node.isCertain(first))
+  t.notOk(node.hasSlept(first))
+})
+
+t.test('a process that stood still knows what it has slept through', async t => {
+  const { node, pass, freeze } = scene(t)
+  await node.join()
+  const first = String(node.incarnation)
+  freeze(2 * LEASE)
+  await pass(LEASE / 3)
+  t.ok(node.hasSlept(first))
+  t.notOk(node.hasSlept(String(node.incarnation)))
+})
+
+t.test('a lease is not extended in a directory that does not say whether it has lost data', async t => {
+  const { directory, node, pass } = scene(t)
+  await node.join()
+  directory.history = async () => { throw new Error('away') }
+  await pass(LEASE)
+  t.equal(node.isValid(), false)
+})
+
+t.test('whoever doubts the directory is told whether it has lost data', async t => {
+  const { directory, node } = scene(t)
+  await node.join()
+  const first = node.incarnation
+  t.equal(await node.hasForgotten(), false)
+  directory.wipe()
+  t.equal(await node.hasForgotten(), true)
+  t.not(node.incarnation, first, 'and there is a lease again')
+  directory.wipe()
+  directory.announce = directory.renew = async () => { throw new Error('away') }
+  const { history } = directory
+  let asked = 0
+  directory.history = async () => {
+    if (asked++ > 0) throw new Error('away')
+    return history.apply(directory)
+  }
+  await t.rejects(node.hasForgotten(), { name: 'DirectoryUnavailableError' })
 })
 
 t.test('mail is read with the next renewal', async t => {

@@ -8,7 +8,7 @@ interface Scene {
   directory: MemoryDirectory
   outbox: Outbox
   errors: string[]
-  create: (id: string) => Promise<number>
+  create: (id: string) => Promise<string>
 }
 
 function scene (t: Test): Scene {
@@ -22,7 +22,7 @@ function scene (t: Test): Scene {
     errors,
     async create (id) {
       const now = Date.now()
-      return Number(await directory.create({ id, principal: undefined, owner: 'node-1', createdAt: now, lastAccessedAt: now, metadata: undefined, state: undefined }))
+      return String(await directory.create({ id, principal: undefined, owner: 'node-1', createdAt: now, lastAccessedAt: now, metadata: undefined, state: undefined }))
     }
   }
 }
@@ -83,7 +83,7 @@ t.test('what the directory did not take is told again, with what has ended since
   t.strictSame([await directory.get('a'), await directory.get('c')], [undefined, undefined])
   t.equal((await directory.get('b'))?.record.owner, undefined)
   directory.away = true
-  await outbox.remove('b', b + 1)
+  await outbox.remove('b', `${b}x`)
   t.equal(errors.length, 2, 'another outage is another entry')
   directory.away = false
 })
@@ -91,7 +91,7 @@ t.test('what the directory did not take is told again, with what has ended since
 t.test('one that cannot be reached keeps nobody waiting for all the others', async (t) => {
   const { directory, outbox } = scene(t)
   directory.away = true
-  await Promise.all(Array.from({ length: 200 }, (_, i) => outbox.remove(`s${i}`, 1)))
+  await Promise.all(Array.from({ length: 200 }, (_, i) => outbox.remove(`s${i}`, '1')))
   t.equal(directory.calls.get('remove'), 64, 'the first batch tells')
   directory.away = false
 })
@@ -109,7 +109,7 @@ t.test('a session that ends again while its first end is on the way is told agai
     await second.promise
     return original.release(...args)
   }
-  const removed = outbox.remove('a', epoch - 1)
+  const removed = outbox.remove('a', `${epoch}x`)
   while (directory.calls.size === 0 && !outbox.isOver('a')) await turn()
   await turn()
   const removedAgain = outbox.remove('a', epoch)
@@ -121,7 +121,7 @@ t.test('a session that ends again while its first end is on the way is told agai
   t.equal(await directory.get('a'), undefined)
 
   const b = await create('b')
-  const released = outbox.release({ id: 'b', epoch: b - 1, lastAccessedAt: 1 })
+  const released = outbox.release({ id: 'b', epoch: `${b}x`, lastAccessedAt: 1 })
   await turn()
   const releasedAgain = outbox.release({ id: 'b', epoch: b, lastAccessedAt: Date.now() })
   second.resolve()

@@ -1,13 +1,23 @@
-import t from 'tap'
-import { SessionLostError } from '../../lib/cluster/directory.js'
+import t, { type Test } from 'tap'
+import { SessionLostError, type Directory, type StoredSession } from '../../lib/cluster/directory.js'
 import type { Session } from '../../lib/session/session.js'
-import { buildScene, LEASE, type SceneNode } from '../helpers/cluster-scene.js'
+import { buildScene, LEASE, type Scene, type SceneNode } from '../helpers/cluster-scene.js'
 import { createDeferred } from '../helpers/deferred.js'
 
 function open ({ sessions }: SceneNode, metadata = {}): Session {
   const session = sessions.get(sessions.create(metadata, { principal: 'ann' }))
   if (session === undefined) throw new Error('The session is not there')
   return session
+}
+
+function never (): never {
+  throw new Error('It is not there')
+}
+
+/** As a node does that takes the session over. */
+async function claimFor (node: string, directory: Directory, id: string): Promise<StoredSession | undefined> {
+  const located = await directory.get(id)
+  return located && directory.claim(located.record, node, Date.now())
 }
 
 t.test('a session is in the directory a turn after it was opened, as it is then', async (t) => {
@@ -104,7 +114,7 @@ t.test('a session that another node has claimed is closed as moved, and its stat
   const node = await addNode()
   const session = open(node, { by: 'old' })
   await settle()
-  await directory.claim(session.id, await node.ownedSessions.epochOf(session), 'node-2', Date.now())
+  await claimFor('node-2', directory, session.id)
   node.sessions.update(session.id, { by: 'ghost' })
   await t.rejects(node.ownedSessions.settle(session), SessionLostError)
   t.strictSame(node.closed, ['moved'])
@@ -115,7 +125,7 @@ t.test('a session that another node has claimed is closed as moved, and its stat
   node.ownedSessions.doubt(session)
   node.ownedSessions.saveState(session, {})
   t.equal(node.ownedSessions.readState(session), undefined)
-  t.equal(await node.ownedSessions.epochOf(session), 0)
+  t.equal(await node.ownedSessions.epochOf(session), '')
 })
 
 t.test('a doubt that is unfounded costs a claim, and one that is not, the session', async (t) => {
@@ -189,7 +199,7 @@ t.test('settling all stops at the first sign of an outage', async (t) => {
   await settle()
   directory.wipe()
   await pass(LEASE / 2)
-  directory.claim = async () => { throw new Error('away') }
+  directory.recover = async () => { throw new Error('away') }
   node.errors.length = 0
   await node.ownedSessions.settleAll()
   t.equal(node.errors.length, 64, 'one batch')
@@ -205,7 +215,7 @@ t.test('a node that lost its lease claims its sessions again, and drops those th
   await pass(2 * LEASE)
   t.equal(node.ownedSessions.isCurrent(kept), false)
   directory.away = false
-  await directory.claim(lost.id, await node.ownedSessions.epochOf(lost), 'node-2', Date.now())
+  await claimFor('node-2', directory, lost.id)
   await pass(LEASE / 2)
   t.equal(node.ownedSessions.isCurrent(kept), true)
   t.match(await directory.get(kept.id), { owner: { node: node.nodeLease.incarnation } })
@@ -224,6 +234,123 @@ t.test('a directory that has lost its data gets its sessions back from their own
   await pass(LEASE)
   t.match(await directory.get(session.id), { record: { metadata: { n: 1 }, state: { s: 1 } }, owner: { node: node.nodeLease.incarnation } })
   t.strictSame(node.closed, [])
+})
+
+interface StaleCopy {
+  scene: Scene
+  /** Cut off from the directory. */
+  stale: SceneNode
+  reconnect: () => void
+  /** Has taken the session over from it since. */
+  current: SceneNode
+  id: string
+  /** To a replica of the directory that does not know of it. */
+  failOver: () => void
+}
+
+async function buildStaleCopy (t: Test): Promise<StaleCopy> {
+  const scene = buildScene(t)
+  const { directory, addNode, settle, pass } = scene
+  const [stale, current] = [await addNode(), await addNode()]
+  for (const node of [stale, current]) node.nodeLease.on('renewed', () => { node.ownedSessions.settleAll() })
+  const copy = open(stale, { n: 1 })
+  await settle()
+  const failOver = directory.replicate()
+  const renew = directory.renew.bind(directory)
+  directory.renew = async (node, lease) => {
+    if (node === stale.nodeLease.incarnation) throw new Error('It is cut off')
+    return renew(node, lease)
+  }
+  await pass(2 * LEASE)
+  const located = await directory.get(copy.id)
+  t.equal(located?.owner, undefined)
+  if (located !== undefined) t.ok(await current.ownedSessions.takeOver(located.record))
+  current.sessions.update(copy.id, { n: 2 })
+  await settle()
+  t.notOk(stale.ownedSessions.isCurrent(copy))
+  return { scene, stale, current, id: copy.id, failOver, reconnect: () => { directory.renew = renew } }
+}
+
+t.test('a directory that has lost a takeover hears of it from the new owner, and never has two', async (t) => {
+  const { scene: { directory, pass, settle }, stale, reconnect, current, id, failOver } = await buildStaleCopy(t)
+  const epoch = (await directory.get(id))?.record.epoch
+  failOver()
+  t.match(await directory.get(id), { record: { metadata: { n: 1 } }, owner: undefined }, 'it says that nobody serves the session')
+  reconnect()
+  await stale.nodeLease.join()
+  await settle()
+  t.match(await directory.get(id), { record: { metadata: { n: 1 } }, owner: { node: stale.nodeLease.incarnation } }, 'the stale one offers its copy')
+  t.notOk(stale.ownedSessions.isCurrent(stale.sessions.get(id) ?? never()), 'but does not serve it')
+  current.nodeLease.on('joined', () => { t.notOk(current.ownedSessions.isCurrent(current.sessions.get(id) ?? never()), 'the lease first') })
+  await pass(LEASE / 2)
+  t.match(await directory.get(id), { record: { metadata: { n: 2 } }, owner: { node: current.nodeLease.incarnation } })
+  t.ok(String((await directory.get(id))?.record.epoch) > String(epoch))
+  t.ok(current.ownedSessions.isCurrent(current.sessions.get(id) ?? never()))
+  await pass(LEASE)
+  t.strictSame(stale.closed, ['moved'])
+})
+
+t.test('nobody takes a session over before a loss of data is a lease old', async (t) => {
+  const { scene: { directory, addNode, pass }, current, id, failOver } = await buildStaleCopy(t)
+  const third = await addNode()
+  const session = current.sessions.get(id) ?? never()
+  failOver()
+  const located = await directory.get(id) ?? never()
+  t.equal(await third.ownedSessions.takeOver(located.record), undefined, 'before it has noticed')
+  t.match((await directory.get(id))?.record.metadata, { n: 1 })
+  t.equal(await third.ownedSessions.takeOver((await directory.get(id) ?? never()).record), undefined, 'after it has')
+  t.ok(current.ownedSessions.isCurrent(session), 'the owner goes on meanwhile')
+  await pass(LEASE / 2)
+  t.ok(current.ownedSessions.isCurrent(session))
+  t.match(await directory.get(id), { record: { metadata: { n: 2 } } })
+})
+
+t.test('of several copies the latest comes back, when Redis has lost its data and all leases are over', async (t) => {
+  const { scene: { directory, pass }, stale, reconnect, current, id } = await buildStaleCopy(t)
+  reconnect()
+  directory.away = true
+  await pass(2 * LEASE)
+  directory.wipe()
+  directory.away = false
+  await pass(LEASE / 2)
+  const session = current.sessions.get(id) ?? never()
+  t.notOk(current.ownedSessions.isCurrent(session), 'before it is known that it is the latest')
+  t.equal(current.ownedSessions.phaseOf(session), 'doubtful')
+  await t.rejects(current.ownedSessions.settle(session), { name: 'SessionRecoveringError' })
+  await pass(LEASE)
+  t.ok(current.ownedSessions.isCurrent(session))
+  t.match(await directory.get(id), { record: { metadata: { n: 2 } } })
+  t.strictSame(stale.closed, ['moved'])
+})
+
+t.test('a copy of a node that stood still does not come back by itself', async (t) => {
+  const { directory, addNode, settle, pass } = buildScene(t)
+  const node = await addNode()
+  const session = open(node)
+  await settle()
+  const first = node.nodeLease.incarnation
+  node.nodeLease.hasSlept = (incarnation) => incarnation === first
+  directory.away = true
+  await pass(2 * LEASE)
+  directory.away = false
+  directory.wipe()
+  await pass(LEASE)
+  await t.rejects(node.ownedSessions.settle(session), SessionLostError)
+  t.strictSame(node.closed, ['moved'])
+  t.equal(await directory.get(session.id), undefined)
+})
+
+t.test('a write of which the directory has lost the record waits for the lease, and brings it back', async (t) => {
+  const { directory, addNode, settle } = buildScene(t)
+  const node = await addNode()
+  const session = open(node, { n: 1 })
+  await settle()
+  const { incarnation } = node.nodeLease
+  directory.wipe()
+  node.sessions.update(session.id, { n: 2 })
+  await node.ownedSessions.settle(session)
+  t.not(node.nodeLease.incarnation, incarnation)
+  t.match(await directory.get(session.id), { record: { metadata: { n: 2 } }, owner: { node: node.nodeLease.incarnation } })
 })
 
 t.test('a session that has ended leaves the directory, whatever ended it', async (t) => {
@@ -329,7 +456,7 @@ t.test('shutdown leaves the session to others, with all that it has become', asy
   t.match(record, { owner: undefined, metadata: { n: 2 }, state: { s: 1 } })
   t.match(await directory.get(fresh.id), { record: { owner: undefined, metadata: { fresh: true } } }, 'one that is not recorded yet, too')
 
-  const claimed = await directory.claim(session.id, Number(record?.epoch), String(two.nodeLease.incarnation), Date.now())
+  const claimed = await claimFor(String(two.nodeLease.incarnation), directory, session.id)
   if (claimed === undefined) throw new Error('It could not be claimed')
   const adopted = two.ownedSessions.adopt(claimed)
   t.match(adopted, { id: session.id, principal: 'ann', metadata: { n: 2 }, createdAt: session.createdAt })
@@ -366,7 +493,7 @@ t.test('a claimed session for which there is no room is let go of', async (t) =>
   two.sessions.acquire(busy.id)
   const session = open(one)
   await settle()
-  const claimed = await directory.claim(session.id, await one.ownedSessions.epochOf(session), String(two.nodeLease.incarnation), Date.now())
+  const claimed = await claimFor(String(two.nodeLease.incarnation), directory, session.id)
   if (claimed === undefined) throw new Error('It could not be claimed')
   t.throws(() => two.ownedSessions.adopt(claimed), { code: 'FST_ERR_MCP_SESSION_LIMIT' })
   await two.outbox.flush()
@@ -379,7 +506,7 @@ t.test('a listener that closes an adopted session at once leaves none', async (t
   const session = open(one)
   await settle()
   two.sessions.on('created', ({ id }) => { two.sessions.cleanup(id) })
-  const claimed = await directory.claim(session.id, await one.ownedSessions.epochOf(session), String(two.nodeLease.incarnation), Date.now())
+  const claimed = await claimFor(String(two.nodeLease.incarnation), directory, session.id)
   if (claimed === undefined) throw new Error('It could not be claimed')
   t.equal(two.ownedSessions.adopt(claimed), undefined)
   await two.ownedSessions.whenAllLeft()
@@ -469,8 +596,8 @@ t.test('a session that this node does not hold has no epoch here', async (t) => 
   const { addNode, settle } = buildScene(t)
   const node = await addNode()
   const session = open(node)
-  t.not(await node.ownedSessions.epochOf(session), 0, 'but one that it does, has one as soon as it is asked for')
+  t.not(await node.ownedSessions.epochOf(session), '', 'but one that it does, has one as soon as it is asked for')
   await settle()
   node.sessions.cleanup(session.id)
-  t.equal(await node.ownedSessions.epochOf(session), 0)
+  t.equal(await node.ownedSessions.epochOf(session), '')
 })

@@ -1,10 +1,10 @@
 import { randomUUID } from 'node:crypto'
 import {
-  DirectoryUnavailableError, remainingLife, type Changes, type Directory, type Held, type JsonObject,
-  type Liveness, type Located, type NewSession, type Peer, type StoredSession
+  DirectoryUnavailableError, remainingLife, type Changes, type Claimable, type Copy, type Directory, type Held, type History,
+  type JsonObject, type Liveness, type Located, type NewSession, type Peer, type StoredSession
 } from '../../lib/cluster/directory.js'
 
-interface Entry { record: StoredSession, until: number }
+interface Entry { record: StoredSession, until: number, from?: string | undefined }
 interface Lease { peer: Peer, until: number, mail: JsonObject[] }
 
 /** The directory in one process: give the same one to several "nodes". Time is whatever `now` says. */
@@ -17,7 +17,8 @@ export class MemoryDirectory implements Directory {
   readonly #now: () => number
   readonly #sessions = new Map<string, Entry>()
   readonly #leases = new Map<string, Lease>()
-  #secret: string | undefined
+  #secret = randomUUID()
+  #history = { id: 'first', since: -Infinity, isFresh: true }
   #epoch = 0
 
   constructor ({ ttl = 3_600_000, now = Date.now }: { ttl?: number, now?: () => number } = {}) {
@@ -29,13 +30,27 @@ export class MemoryDirectory implements Directory {
   wipe (): void {
     this.#sessions.clear()
     this.#leases.clear()
-    this.#secret = undefined
+    this.#secret = randomUUID()
+    this.#history = { id: randomUUID(), since: this.#now(), isFresh: true }
   }
 
-  async create (session: NewSession): Promise<number | undefined> {
+  /** Returns what brings back all that it knows now, as a failover does to a replica that has not heard the rest. */
+  replicate (): () => void {
+    const sessions = structuredClone(this.#sessions)
+    const leases = structuredClone(this.#leases)
+    return () => {
+      this.#sessions.clear()
+      for (const [id, entry] of sessions) this.#sessions.set(id, entry)
+      this.#leases.clear()
+      for (const [node, lease] of leases) this.#leases.set(node, lease)
+      this.#history = { id: randomUUID(), since: this.#now(), isFresh: false }
+    }
+  }
+
+  async create (session: NewSession): Promise<string | undefined> {
     this.#answer('create')
     if (this.#entry(session.id) !== undefined) return
-    const record = { ...structuredClone(session), epoch: ++this.#epoch }
+    const record = { ...structuredClone(session), epoch: this.#nextEpoch() }
     this.#sessions.set(session.id, { record, until: this.#until(session.lastAccessedAt) })
     return record.epoch
   }
@@ -48,13 +63,26 @@ export class MemoryDirectory implements Directory {
     return structuredClone({ record, owner })
   }
 
-  async claim (id: string, epoch: number, node: string, lastAccessedAt: number): Promise<StoredSession | undefined> {
+  async claim ({ id, epoch, owner }: Claimable, node: string, lastAccessedAt: number): Promise<StoredSession | undefined> {
     this.#answer('claim')
-    const entry = this.#held({ id, epoch })
+    const entry = this.#entry(id)
     if (entry === undefined) return
-    Object.assign(entry.record, { owner: node, epoch: ++this.#epoch, lastAccessedAt })
+    const { record } = entry
+    if (record.owner !== node && (record.epoch !== epoch || record.owner !== owner)) return
+    Object.assign(record, { owner: node, epoch: this.#nextEpoch(), lastAccessedAt })
+    entry.from = undefined
     entry.until = this.#until(lastAccessedAt)
-    return structuredClone(entry.record)
+    return structuredClone(record)
+  }
+
+  async recover (session: NewSession, { epoch, isCertain, mustExist }: Copy): Promise<string | undefined> {
+    this.#answer('recover')
+    const entry = this.#entry(session.id)
+    if (entry === undefined && mustExist) return
+    if (entry !== undefined && entry.record.owner !== session.owner && rank(entry.from ?? entry.record.epoch) > rank(epoch)) return
+    const record = { ...structuredClone(session), epoch: this.#nextEpoch() }
+    this.#sessions.set(session.id, { record, until: this.#until(session.lastAccessedAt), from: isCertain ? undefined : epoch })
+    return record.epoch
   }
 
   async touch (sessions: readonly Liveness[]): Promise<string[]> {
@@ -62,7 +90,7 @@ export class MemoryDirectory implements Directory {
     return this.#write(sessions, () => {})
   }
 
-  async update (id: string, epoch: number, changes: Changes): Promise<boolean> {
+  async update (id: string, epoch: string, changes: Changes): Promise<boolean> {
     this.#answer('update')
     const entry = this.#held({ id, epoch })
     if (entry === undefined) return false
@@ -72,10 +100,13 @@ export class MemoryDirectory implements Directory {
 
   async release (sessions: readonly Liveness[]): Promise<string[]> {
     this.#answer('release')
-    return this.#write(sessions, record => Object.assign(record, { owner: undefined, epoch: ++this.#epoch }))
+    return this.#write(sessions, (entry, { from }) => {
+      Object.assign(entry.record, { owner: undefined, epoch: this.#nextEpoch() })
+      entry.from = from ?? entry.from
+    })
   }
 
-  async remove (id: string, epoch?: number): Promise<StoredSession | undefined> {
+  async remove (id: string, epoch?: string): Promise<StoredSession | undefined> {
     this.#answer('remove')
     const entry = epoch === undefined ? this.#entry(id) : this.#held({ id, epoch })
     if (entry !== undefined) this.#sessions.delete(id)
@@ -128,14 +159,19 @@ export class MemoryDirectory implements Directory {
     return lease !== undefined
   }
 
-  async secret (): Promise<string> {
-    this.#answer('secret')
-    return (this.#secret ??= randomUUID())
+  async history (): Promise<History> {
+    this.#answer('history')
+    const { id, since, isFresh } = this.#history
+    return { id, age: this.#now() - since, isFresh, secret: this.#secret }
   }
 
   #answer (method: string): void {
     this.calls.set(method, (this.calls.get(method) ?? 0) + 1)
     if (this.away) throw new DirectoryUnavailableError('The directory is away')
+  }
+
+  #nextEpoch (): string {
+    return `${++this.#epoch}`.padStart(16, '0') + `-${randomUUID().slice(0, 8)}`
   }
 
   #until (lastAccessedAt: number): number {
@@ -158,7 +194,7 @@ export class MemoryDirectory implements Directory {
     return lease !== undefined && this.#now() < lease.until ? lease : undefined
   }
 
-  #write (sessions: readonly Liveness[], change: (record: StoredSession) => void): string[] {
+  #write (sessions: readonly Liveness[], change: (entry: Entry, session: Liveness) => void): string[] {
     const lost: string[] = []
     for (const session of sessions) {
       const entry = this.#held(session)
@@ -167,9 +203,13 @@ export class MemoryDirectory implements Directory {
       } else {
         entry.record.lastAccessedAt = session.lastAccessedAt
         entry.until = this.#until(session.lastAccessedAt)
-        change(entry.record)
+        change(entry, session)
       }
     }
     return lost
   }
+}
+
+function rank (epoch: string): number {
+  return parseInt(epoch, 10)
 }

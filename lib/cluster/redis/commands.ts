@@ -105,8 +105,8 @@ export class RedisCommands {
     return { close: () => connection.disconnect() }
   }
 
-  secretKey (): string {
-    return `${this.#prefix}secret`
+  historyKey (): string {
+    return `${this.#prefix}history`
   }
 
   /**

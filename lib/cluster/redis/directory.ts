@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto'
 import { performance } from 'node:perf_hooks'
 import {
-  remainingLife, type Changes, type Directory, type JsonObject, type Liveness, type Located, type NewSession,
-  type Peer, type StoredSession
+  remainingLife, type Changes, type Claimable, type Copy, type Directory, type History, type JsonObject, type Liveness, type Located,
+  type NewSession, type Peer, type StoredSession
 } from '../directory.js'
 import { RedisCommands, type RedisCommandsOptions } from './commands.js'
 
@@ -26,12 +26,12 @@ export class RedisDirectory implements Directory {
     this.commands = new RedisCommands(options)
   }
 
-  async create (session: NewSession): Promise<number | undefined> {
+  async create (session: NewSession): Promise<string | undefined> {
     const { id, lastAccessedAt } = session
     const reply = await this.commands.run('create', this.commands.sessionKeys(id),
-      [this.#life(lastAccessedAt), ...fieldsOf(session)],
-      late => { if (late != null) ignoreFailure(this.remove(id, Number(late))) })
-    return reply == null ? undefined : Number(reply)
+      [this.#life(lastAccessedAt), random(), ...fieldsOf(session)],
+      late => { if (late != null) ignoreFailure(this.remove(id, String(late))) })
+    return reply == null ? undefined : String(reply)
   }
 
   async get (id: string): Promise<Located | undefined> {
@@ -40,21 +40,29 @@ export class RedisDirectory implements Directory {
     return { record, owner: record.owner === undefined ? undefined : await this.#knownPeer(record.owner) }
   }
 
-  async claim (id: string, epoch: number, node: string, lastAccessedAt: number): Promise<StoredSession | undefined> {
+  async claim ({ id, epoch, owner }: Claimable, node: string, lastAccessedAt: number): Promise<StoredSession | undefined> {
     // Whoever claimed and was told that it failed does not serve the session: nobody else could, either.
     return recordOf(await this.commands.run('claim', this.commands.sessionKeys(id),
-      [epoch, node, lastAccessedAt, this.#life(lastAccessedAt)],
+      [epoch, owner ?? '', node, lastAccessedAt, this.#life(lastAccessedAt), random()],
       late => {
         const record = recordOf(late)
-        if (record !== undefined) ignoreFailure(this.release([record]))
+        if (record !== undefined) ignoreFailure(this.release([{ ...record, from: epoch }]))
       }))
+  }
+
+  // Nothing has to be undone: who has not got the answer recovers it again.
+  async recover (session: NewSession, { epoch, isCertain, mustExist }: Copy): Promise<string | undefined> {
+    const { id, owner, lastAccessedAt } = session
+    const reply = await this.commands.run('recover', this.commands.sessionKeys(id),
+      [epoch, owner, Number(isCertain), Number(mustExist), this.#life(lastAccessedAt), random(), ...fieldsOf(session)])
+    return reply == null ? undefined : String(reply)
   }
 
   touch (sessions: readonly Liveness[]): Promise<string[]> {
     return this.#touch('touch', sessions)
   }
 
-  async update (id: string, epoch: number, changes: Changes): Promise<boolean> {
+  async update (id: string, epoch: string, changes: Changes): Promise<boolean> {
     const args: string[] = []
     for (const field of ['metadata', 'state'] as const) {
       if (Object.hasOwn(changes, field)) args.push(field, stringify(changes[field]))
@@ -67,7 +75,7 @@ export class RedisDirectory implements Directory {
     return this.#touch('release', sessions)
   }
 
-  async remove (id: string, epoch?: number): Promise<StoredSession | undefined> {
+  async remove (id: string, epoch?: string): Promise<StoredSession | undefined> {
     return recordOf(await this.commands.run('remove', this.commands.sessionKeys(id), [epoch ?? '']))
   }
 
@@ -115,9 +123,10 @@ export class RedisDirectory implements Directory {
     return Number(reply) === 1
   }
 
-  async secret (): Promise<string> {
-    const proposal = randomBytes(32).toString('base64url')
-    return String(await this.commands.run('secret', [this.commands.secretKey()], [proposal]))
+  async history (): Promise<History> {
+    const reply = await this.commands.run('history', [this.commands.historyKey()], [random(32), random()])
+    const [secret, id, age, fresh] = [reply].flat().map(String)
+    return { secret: String(secret), id: String(id), age: Number(age), isFresh: fresh === '1' }
   }
 
   #life (lastAccessedAt: number): number {
@@ -153,8 +162,8 @@ export class RedisDirectory implements Directory {
 
   async #touchBatch (mode: 'touch' | 'release', batch: readonly Liveness[]): Promise<string[]> {
     const keys = batch.flatMap(({ id }) => this.commands.sessionKeys(id))
-    const args = batch.flatMap(({ epoch, lastAccessedAt }) => [epoch, lastAccessedAt, this.#life(lastAccessedAt)])
-    const reply = await this.commands.run('touch', keys, [mode, ...args])
+    const args = batch.flatMap(({ epoch, lastAccessedAt, from = '' }) => [epoch, lastAccessedAt, this.#life(lastAccessedAt), from])
+    const reply = await this.commands.run('touch', keys, [mode, random(), ...args])
     const lost = new Set([reply].flat().map(Number))
     return batch.filter((_, index) => lost.has(index)).map(({ id }) => id)
   }
@@ -190,7 +199,7 @@ function recordOf (reply: unknown): StoredSession | undefined {
     id: String(fields.get('id')),
     principal: fields.get('principal'),
     owner: fields.get('owner'),
-    epoch: Number(fields.get('epoch')),
+    epoch: String(fields.get('epoch')),
     createdAt: Number(fields.get('createdAt')),
     lastAccessedAt: Number(fields.get('lastAccessedAt')),
     metadata: object('metadata'),
@@ -205,6 +214,10 @@ function parseObject (text: unknown): JsonObject {
 
 function stringify (value: JsonObject | undefined): string {
   return value === undefined ? '' : JSON.stringify(value)
+}
+
+function random (bytes = 9): string {
+  return randomBytes(bytes).toString('base64url')
 }
 
 /** The last resort has been tried; if it fails, a lease or a ttl clears up. */

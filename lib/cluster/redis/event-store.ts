@@ -10,7 +10,7 @@ export interface RedisEventStoreOptions {
   id: string
   bounds: EventLogBounds
   /** The epoch at which this node holds the session now. */
-  epoch: () => number | Promise<number>
+  epoch: () => string | Promise<string>
   /** Resolves when the epoch is known and this node's; undefined: it is. Rejects when it will not be. */
   ready: () => Promise<void> | undefined
   /** Called with every `DirectoryUnavailableError`: those events are sent, but cannot be replayed. */

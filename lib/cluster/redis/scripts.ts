@@ -14,44 +14,97 @@ local function expire (key, life)
 end
 `
 
-/** life, field, value, … -> epoch | nil. The clock as first epoch keeps an id that is used again ahead. */
-const create = `${EXPIRE}
+/*
+ * An epoch is the clock of Redis in microseconds, 16 digits of it, a dash, and what the caller has drawn at random: later
+ * ones compare as greater, and two histories of one session, as after a failover that has lost a claim, never meet at the
+ * same. A key of another type holds no session.
+ */
+const EPOCH = `
+local function epochOf (key)
+  local epoch = redis.pcall('HGET', key, 'epoch')
+  return type(epoch) == 'string' and epoch
+end
+local function rank (epoch)
+  return tonumber(string.match(epoch, '^%d+')) or 0
+end
+local function newEpoch (after, random)
+  local now = redis.call('TIME')
+  return string.format('%016.0f-%s', math.max(now[1] * 1000000 + now[2], after + 1), random)
+end
+`
+
+/**
+ * KEYS: record, events. ARGV: life in ms or 0, random, then fields and values. Reply: the epoch; nil: the id is taken.
+ */
+const create = `${EXPIRE}${EPOCH}
 if redis.call('EXISTS', KEYS[1]) == 1 then return nil end
-local now = redis.call('TIME')
-local epoch = now[1] .. string.format('%06d', tonumber(now[2]))
+local epoch = newEpoch(0, ARGV[2])
 redis.call('DEL', KEYS[2])
-redis.call('HSET', KEYS[1], 'epoch', epoch, unpack(ARGV, 2))
+redis.call('HSET', KEYS[1], 'epoch', epoch, unpack(ARGV, 3))
 expire(KEYS[1], ARGV[1])
 return epoch
 `
 
+/** KEYS: record. Reply: its fields and values; an empty list: there is none; one string: what is there is no record. */
 const read = `
+local record = redis.pcall('HGETALL', KEYS[1])
+if record.err then return { record.err } end
+return record
+`
+
+/**
+ * KEYS: record, events. ARGV: epoch, owner or '', new owner, lastAccessedAt, life, random. Reply: the record as it is now;
+ * an empty list: it is not as it was, or gone. Who owns it already may claim it, for the answer may not have come.
+ */
+const claim = `${EXPIRE}${EPOCH}
+local epoch = epochOf(KEYS[1])
+if not epoch then return {} end
+local owner = redis.call('HGET', KEYS[1], 'owner') or ''
+if owner ~= ARGV[3] and (epoch ~= ARGV[1] or owner ~= ARGV[2]) then return {} end
+redis.call('HSET', KEYS[1], 'epoch', newEpoch(rank(epoch), ARGV[6]), 'owner', ARGV[3], 'lastAccessedAt', ARGV[4])
+redis.call('HDEL', KEYS[1], 'from')
+expire(KEYS[1], ARGV[5])
+expire(KEYS[2], ARGV[5])
 return redis.call('HGETALL', KEYS[1])
 `
 
-/** epoch, owner, lastAccessedAt, life -> the record, or an empty list */
-const claim = `${EXPIRE}
-if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then return {} end
-redis.call('HINCRBY', KEYS[1], 'epoch', 1)
-redis.call('HSET', KEYS[1], 'owner', ARGV[2], 'lastAccessedAt', ARGV[3])
-expire(KEYS[1], ARGV[4])
-expire(KEYS[2], ARGV[4])
-return redis.call('HGETALL', KEYS[1])
+/**
+ * KEYS: record, events. ARGV: the epoch of the copy, its owner, 1 if it is certain, 1 if a record must exist, life, random,
+ * then fields and values. Reply: the new epoch; nil: the record is later than the copy, or no record. One that is not
+ * certain keeps the epoch of its copy as `from`, by which it is compared until somebody claims it.
+ */
+const recover = `${EXPIRE}${EPOCH}
+local epoch = epochOf(KEYS[1])
+if not epoch and (ARGV[4] == '1' or redis.call('EXISTS', KEYS[1]) == 1) then return nil end
+if epoch and redis.call('HGET', KEYS[1], 'owner') ~= ARGV[2] then
+  if rank(redis.call('HGET', KEYS[1], 'from') or epoch) > rank(ARGV[1]) then return nil end
+end
+local recovered = newEpoch(math.max(rank(ARGV[1]), rank(epoch or '')), ARGV[6])
+redis.call('HDEL', KEYS[1], 'principal', 'metadata', 'state', 'from')
+redis.call('HSET', KEYS[1], 'epoch', recovered, unpack(ARGV, 7))
+if ARGV[3] ~= '1' then redis.call('HSET', KEYS[1], 'from', ARGV[1]) end
+expire(KEYS[1], ARGV[5])
+expire(KEYS[2], ARGV[5])
+return recovered
 `
 
-/** 'touch' | 'release', then epoch, lastAccessedAt, life of each session -> the indexes that are lost */
-const touch = `${EXPIRE}
+/**
+ * KEYS: record and events of each session. ARGV: 'touch' or 'release', random, then epoch, lastAccessedAt, life, and the epoch before a
+ * claim that is undone or '', of each. Reply: the indexes of those that are lost.
+ */
+const touch = `${EXPIRE}${EPOCH}
 local lost = {}
 for i = 1, #KEYS / 2 do
   local record, events = KEYS[2 * i - 1], KEYS[2 * i]
-  local epoch, used, life = ARGV[3 * i - 1], ARGV[3 * i], ARGV[3 * i + 1]
-  if redis.call('HGET', record, 'epoch') ~= epoch then
+  local epoch, used, life, from = unpack(ARGV, 4 * i - 1, 4 * i + 2)
+  if epochOf(record) ~= epoch then
     lost[#lost + 1] = i - 1
   else
     redis.call('HSET', record, 'lastAccessedAt', used)
     if ARGV[1] == 'release' then
       redis.call('HDEL', record, 'owner')
-      redis.call('HINCRBY', record, 'epoch', 1)
+      redis.call('HSET', record, 'epoch', newEpoch(rank(epoch), ARGV[2]))
+      if from ~= '' then redis.call('HSET', record, 'from', from) end
     end
     expire(record, life)
     expire(events, life)
@@ -60,9 +113,9 @@ end
 return lost
 `
 
-/** epoch, then field and value pairs, an empty value removes the field -> 1 | 0 */
-const update = `
-if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then return 0 end
+/** KEYS: record. ARGV: epoch, then fields and values; an empty value removes the field. Reply: 1; 0: it is at another epoch, or gone. */
+const update = `${EPOCH}
+if epochOf(KEYS[1]) ~= ARGV[1] then return 0 end
 for i = 2, #ARGV, 2 do
   if ARGV[i + 1] == '' then
     redis.call('HDEL', KEYS[1], ARGV[i])
@@ -73,23 +126,24 @@ end
 return 1
 `
 
-/** epoch or '' -> the record that was removed, or an empty list */
-const remove = `
-if ARGV[1] ~= '' and redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then return {} end
-local record = redis.call('HGETALL', KEYS[1])
+/** KEYS: record, events. ARGV: epoch, or '' for any. Reply: the record that was removed; an empty list: none. */
+const remove = `${EPOCH}
+if ARGV[1] ~= '' and epochOf(KEYS[1]) ~= ARGV[1] then return {} end
+local record = redis.pcall('HGETALL', KEYS[1])
 redis.call('DEL', KEYS[1], KEYS[2])
+if record.err then return { record.err } end
 return record
 `
 
 /**
- * epoch, most events, most bytes, stream, pending, data, then ids of events that have reached their client
- * -> the id of the event, and how many of those ids are dealt with; nil if the epoch is another.
+ * KEYS: record, events. ARGV: epoch, most events, most bytes, stream, pending, data, then ids of events that have reached
+ * their client. Reply: the id of the event, and how many of those ids are dealt with; nil: the epoch is another.
  *
  * What is over the bounds goes: first what has reached its client, then what is oldest. `eventBytes` of the record counts;
  * it begins again with the events, for Redis may have evicted them.
  */
-const store = `
-if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then return nil end
+const store = `${EPOCH}
+if epochOf(KEYS[1]) ~= ARGV[1] then return nil end
 local id = redis.call('XADD', KEYS[2], '*', 'stream', ARGV[4], 'pending', ARGV[5], 'data', ARGV[6])
 local length = redis.call('XLEN', KEYS[2])
 local bytes = #ARGV[6]
@@ -118,9 +172,8 @@ return { id, dealt }
 `
 
 /**
- * stream, where to begin, how many events to look at
- * -> the last id ever given, the oldest kept, the last one looked at, then id, pending, data of those of the stream;
- * an empty list when no events are kept.
+ * KEYS: record, events. ARGV: stream, where to begin, how many events to look at. Reply: the last id ever given, the
+ * oldest kept, the last one looked at, then id, pending, data of those of the stream; an empty list: no events are kept.
  */
 const events = `
 if redis.call('EXISTS', KEYS[2]) == 0 then return {} end
@@ -142,14 +195,14 @@ end
 return reply
 `
 
-/** url, lease -> 1 | 0. Keys: the lease, the mailbox. */
+/** KEYS: lease, mailbox. ARGV: url, lease in ms. Reply: 1; 0: the incarnation has one. */
 const announce = `
 if not redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return 0 end
 redis.call('DEL', KEYS[2])
 return 1
 `
 
-/** lease -> the messages | nil. A lease that is over stays over: only a new id may be announced. */
+/** KEYS: lease, mailbox. ARGV: lease in ms. Reply: the messages; nil: it is over, and stays so: only a new id may be announced. */
 const renew = `
 if redis.call('PEXPIRE', KEYS[1], ARGV[1]) == 0 then return nil end
 local messages = redis.call('LRANGE', KEYS[2], 0, -1)
@@ -157,18 +210,19 @@ redis.call('DEL', KEYS[2])
 return messages
 `
 
+/** KEYS: lease, mailbox. Reply: how many of them there were. */
 const withdraw = `
 return redis.call('DEL', KEYS[1], KEYS[2])
 `
 
-/** -> url and milliseconds left, or an empty list */
+/** KEYS: lease, mailbox. Reply: url and milliseconds left; an empty list: it is over. */
 const peer = `
 local url = redis.call('GET', KEYS[1])
 if not url then return {} end
 return { url, tostring(redis.call('PTTL', KEYS[1])) }
 `
 
-/** message, maximum -> 1 | 0. The mailbox outlives its node by no more than a lease. */
+/** KEYS: lease, mailbox. ARGV: message, most messages. Reply: 1; 0: the node is gone. The mailbox outlives its node by no more than a lease. */
 const send = `
 local life = redis.call('PTTL', KEYS[1])
 if life < 0 then return 0 end
@@ -205,10 +259,23 @@ if count == 1 then redis.call('PEXPIRE', KEYS[1], 60000) end
 return count
 `
 
-/** proposal -> the secret */
-const secret = `
-redis.call('SET', KEYS[1], ARGV[1], 'NX')
-return redis.call('GET', KEYS[1])
+/**
+ * KEYS: history. ARGV: a secret, for the first to ask; random. Reply: the secret, the id of the history, its age in ms,
+ * 1 if it began with nothing.
+ *
+ * A server that was restarted, or was a replica before, calls itself by another run id: what it was not told any more is
+ * lost. Where INFO is not allowed only the loss of all data is seen.
+ */
+const history = `
+local info = redis.pcall('INFO', 'server')
+local run = type(info) == 'string' and string.match(info, 'run_id:(%x+)') or ''
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local known = redis.call('HMGET', KEYS[1], 'secret', 'run', 'id', 'since', 'fresh')
+if known[1] and known[2] == run then return { known[1], known[3], tostring(math.max(0, now - known[4])), known[5] } end
+local secret, fresh = known[1] or ARGV[1], known[1] and '0' or '1'
+redis.call('HSET', KEYS[1], 'secret', secret, 'run', run, 'id', ARGV[2], 'since', now, 'fresh', fresh)
+return { secret, ARGV[2], '0', fresh }
 `
 
 export interface Script {
@@ -221,6 +288,7 @@ export const scripts = {
   create: defineScript('create', create),
   read: defineScript('read', read),
   claim: defineScript('claim', claim),
+  recover: defineScript('recover', recover),
   touch: defineScript('touch', touch),
   update: defineScript('update', update),
   remove: defineScript('remove', remove),
@@ -234,7 +302,7 @@ export const scripts = {
   count: defineScript('count', count),
   publish: defineScript('publish', publish),
   published: defineScript('published', published),
-  secret: defineScript('secret', secret)
+  history: defineScript('history', history)
 }
 
 export type ScriptName = keyof typeof scripts

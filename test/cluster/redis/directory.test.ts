@@ -145,11 +145,11 @@ t.test('while Redis is away, every call fails in time as unavailable', needsRedi
     const started = Date.now()
     const list = async (): Promise<void> => { for await (const record of directory.list()) t.fail(record.id) }
     const calls = [
-      directory.create(session('y')), directory.get('x'), directory.claim('x', 1, 'node-1', now),
-      directory.touch([{ id: 'x', epoch: 1, lastAccessedAt: now }]), directory.update('x', 1, {}),
-      directory.release([{ id: 'x', epoch: 1, lastAccessedAt: now }]), directory.remove('none'), directory.count(), list(),
+      directory.create(session('y')), directory.get('x'), directory.claim({ id: 'x', epoch: '1', owner: undefined }, 'node-1', now),
+      directory.touch([{ id: 'x', epoch: '1', lastAccessedAt: now }]), directory.update('x', '1', {}),
+      directory.release([{ id: 'x', epoch: '1', lastAccessedAt: now }]), directory.remove('none'), directory.count(), list(),
       directory.announce({ node: 'n', url: 'u' }, 100), directory.renew('n', 100), directory.withdraw('n'),
-      directory.peer('n'), directory.send('n', {}), directory.secret()
+      directory.peer('n'), directory.send('n', {}), directory.history()
     ]
     for (const { status, reason } of (await Promise.allSettled(calls)).map(r => ({ reason: undefined, ...r }))) {
       t.equal(status, 'rejected')
@@ -175,21 +175,21 @@ t.test('while Redis is away, every call fails in time as unavailable', needsRedi
 t.test('data outlive a restart where they are kept', needsRedisServer(), async t => {
   const server = await serve(t, { dir: t.testdir() })
   const directory = new RedisDirectory({ redis: client(t, server, { retryStrategy: () => 20 }), ttl: 60_000 })
-  const epoch = Number(await directory.create(session('x')))
+  const epoch = String(await directory.create(session('x')))
   await server.stop()
   await server.start()
   t.match(await directory.get('x'), { record: { epoch } })
-  t.ok(await directory.claim('x', epoch, 'node-2', now), 'and its scripts are loaded again')
+  t.ok(await directory.claim({ id: 'x', epoch, owner: 'node-1' }, 'node-2', now), 'and its scripts are loaded again')
 })
 
 t.test('what was done too late is undone', needsRedisServer(), async t => {
   const server = await serve(t)
   const directory = new RedisDirectory({ redis: client(t, server), ttl: 60_000, timeout: 200 })
-  const epoch = Number(await directory.create(session('x')))
+  const epoch = String(await directory.create(session('x')))
   server.freeze()
   await t.rejects(Promise.all([
-    directory.create(session('y')), directory.create(session('x')), directory.claim('x', epoch, 'node-1', now),
-    directory.claim('x', 1, 'node-1', now)
+    directory.create(session('y')), directory.create(session('x')), directory.claim({ id: 'x', epoch, owner: 'node-1' }, 'node-3', now),
+    directory.claim({ id: 'x', epoch: '1', owner: undefined }, 'node-1', now)
   ]), { name: 'DirectoryUnavailableError' })
   await sleep(220)
   server.thaw()
@@ -197,7 +197,7 @@ t.test('what was done too late is undone', needsRedisServer(), async t => {
   t.equal(await directory.get('y'), undefined, 'a session whose creation had failed is not there')
   const left = await directory.get('x')
   t.match(left, { record: { owner: undefined } }, 'a session whose claim had failed is free')
-  t.ok(Number(left?.record.epoch) > epoch)
+  t.ok(String(left?.record.epoch) > epoch)
 })
 
 t.test('a late undo that fails too stays silent', needsRedisServer(), async t => {
@@ -233,8 +233,8 @@ t.test('a client that its maker has closed fails at once', async t => {
 t.test('a refusal by Redis is a failure of the directory, not an answer', needsRedisServer(), async t => {
   const redis = client(t, await serve(t))
   const directory = new RedisDirectory({ redis, ttl: 60_000 })
-  await redis.set(directory.commands.sessionKeys('x')[0], 'not a hash')
-  await t.rejects(directory.get('x'), { name: 'DirectoryUnavailableError', cause: /WRONGTYPE/ })
+  await redis.set(directory.commands.historyKey(), 'not a hash')
+  await t.rejects(directory.history(), { name: 'DirectoryUnavailableError', cause: /WRONGTYPE/ })
 })
 
 t.test('says when its commands were taken from the client', async t => {

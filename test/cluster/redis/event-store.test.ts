@@ -20,7 +20,7 @@ const TTL = 60_000
 interface Scene {
   readonly directory: RedisDirectory
   readonly id: string
-  readonly epoch: number
+  readonly epoch: string
   /** The keys of the record and of the events. */
   readonly keys: readonly [string, string]
   readonly failures: DirectoryUnavailableError[]
@@ -33,7 +33,7 @@ async function openScene (redis: ConstructorParameters<typeof RedisDirectory>[0]
   const directory = new RedisDirectory({ redis, ttl, timeout, prefix })
   const id = randomUUID()
   const now = Date.now()
-  const epoch = Number(await directory.create({
+  const epoch = String(await directory.create({
     id, principal: undefined, owner: 'node-1', createdAt: now, lastAccessedAt: now, metadata: undefined, state: undefined
   }))
   const failures: DirectoryUnavailableError[] = []
@@ -270,10 +270,10 @@ async function testStore (t: Test, redis: Redis): Promise<void> {
     const { store, directory, id, epoch, losses } = await openScene(redis)
     const old = store()
     const seen = await old.append(GET, '1', [])
-    const claimed = await directory.claim(id, epoch, 'node-2', Date.now())
+    const claimed = await directory.claim({ id, epoch, owner: 'node-1' }, 'node-2', Date.now())
     await t.rejects(old.append(GET, '2', []), { code: 'FST_ERR_MCP_SESSION_OWNER_FAILED' })
     t.equal(losses(), 1)
-    const now = store({}, { epoch: async () => Number(claimed?.epoch) })
+    const now = store({}, { epoch: async () => String(claimed?.epoch) })
     await now.append(GET, '3', [])
     t.strictSame(await readAfter(now, seen), ['3'])
     await directory.remove(id)

@@ -3,7 +3,7 @@ import Fastify from 'fastify'
 import { Redis } from 'ioredis'
 import { inspect } from 'node:util'
 import t from 'tap'
-import { RedisDirectory } from '../../../lib/cluster/redis/directory.js'
+import { RedisCommands } from '../../../lib/cluster/redis/commands.js'
 import { withoutArguments } from '../../../lib/cluster/redis/redis-error.js'
 import { captureLog } from '../../helpers/log-lines.js'
 import { needsRedis, startRedis } from '../../helpers/redis-server.js'
@@ -14,10 +14,10 @@ t.test('the arguments of a command that failed are nowhere in the error', needsR
   const redis = new Redis(url)
   t.teardown(() => { redis.disconnect() })
   const prefix = `test-${Date.now()}:`
-  const directory = new RedisDirectory({ redis, prefix, ttl: 1000, timeout: 1000 })
-  const [key] = directory.commands.sessionKeys('secret-id')
+  const commands = new RedisCommands({ redis, prefix, timeout: 1000 })
+  const key = commands.announcementsKey()
   await redis.set(key, 'of a wrong type')
-  const error: unknown = await directory.update('secret-id', 1, { metadata: { key: 'secret-value' } }).catch((error: unknown) => error)
+  const error: unknown = await commands.run('publish', [key], ['secret-value', 'channel']).catch((error: unknown) => error)
   t.match(error, { name: 'DirectoryUnavailableError', cause: /WRONGTYPE/ })
   const log = captureLog()
   const app = Fastify({ logger: { stream: log.stream, serializers: { err: (error) => ({ all: inspect(error, { depth: 10, showHidden: true }), message: '', stack: '', type: '' }) } } })
