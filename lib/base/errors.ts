@@ -76,6 +76,16 @@ export const OwnerFailedError = define({
   code: 'FST_ERR_MCP_SESSION_OWNER_FAILED', status: 502, message: 'The node that serves the session has failed. The request may or may not have been carried out'
 })
 
+/** The node that serves the session is alive, and cannot be reached from here. The log says why, and at which URL. */
+export const OwnerUnreachableError = define({
+  code: 'FST_ERR_MCP_SESSION_OWNER_UNREACHABLE', status: 503, retryAfter: 1, message: 'The node that serves the session cannot be reached. Try again later'
+})
+
+/** A node was asked in the place of another one: what nodes advertise does not lead to them. */
+export const MisdirectedError = define({
+  code: 'FST_ERR_MCP_SESSION_MISDIRECTED', status: 503, message: 'The nodes of the cluster do not reach each other as they advertise. Give each of them a URL of its own: option "cluster.advertise"'
+})
+
 /** The Host or Origin of a request is not one that the endpoint is meant for. */
 export const ForbiddenOriginError = define({
   code: 'FST_ERR_MCP_SESSION_FORBIDDEN_ORIGIN', status: 403, message: 'Forbidden: %s is not allowed'

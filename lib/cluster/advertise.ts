@@ -1,12 +1,14 @@
 import type { FastifyInstance } from 'fastify'
 import { networkInterfaces } from 'node:os'
+import { Server as TlsServer } from 'node:tls'
 
 const ANY_ADDRESS = new Set(['0.0.0.0', '::'])
 
 /** The URL at which the other nodes reach this one, as far as it can be seen from here. */
 export function findOwnUrl (fastify: FastifyInstance): string {
   const [bound] = fastify.addresses().filter((address) => typeof address === 'object')
-  const protocol = fastify.initialConfig.https ? 'https' : 'http'
+  // Also when the app has made its server itself.
+  const protocol = fastify.initialConfig.https || fastify.server instanceof TlsServer ? 'https' : 'http'
   // An app that does not listen, as in tests, has sessions of its own, and nobody passes it any.
   if (bound === undefined) return `${protocol}://localhost:0`
   const address = ANY_ADDRESS.has(bound.address) ? findOwnAddress() : bound.address
@@ -16,4 +18,24 @@ export function findOwnUrl (fastify: FastifyInstance): string {
 function findOwnAddress (): string {
   const addresses = Object.values(networkInterfaces()).flatMap((list) => list ?? [])
   return addresses.find(({ family, internal }) => family === 'IPv4' && !internal)?.address ?? '127.0.0.1'
+}
+
+/** Whether a URL leads to the machine that it is used on. */
+export function isLoopbackUrl (url: string): boolean {
+  if (!URL.canParse(url)) return false
+  return /^(?:localhost|.*\.localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(new URL(url).hostname)
+}
+
+/** What is wrong with a URL that other nodes are to use, and how to write it. Undefined: nothing. */
+export function findAdvertiseFault (value: unknown): string | undefined {
+  if (typeof value !== 'string' || !URL.canParse(value)) return 'an http:// or https:// URL, such as http://10.0.0.7:3000'
+  const { protocol, host, port, pathname, search, hash, username, password } = new URL(value)
+  const origin = `${protocol}//${host}`
+  if (protocol !== 'http:' && protocol !== 'https:') return 'an http:// or https:// URL, such as http://10.0.0.7:3000'
+  if (port === '0') return 'a URL with the port at which the app listens, not 0'
+  if (username !== '' || password !== '') return `a URL without credentials, for nodes sign what they pass on: ${origin}`
+  if (pathname !== '/' || search !== '' || hash !== '' || value.endsWith('?') || value.endsWith('#')) {
+    return `a URL without a path or query, for the path is that of each request: ${origin}`
+  }
+  return undefined
 }

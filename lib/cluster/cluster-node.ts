@@ -1,6 +1,8 @@
 import type { FastifyBaseLogger, FastifyReply, FastifyRequest } from 'fastify'
 import { hkdfSync } from 'node:crypto'
-import { ClusterUnavailableError, OwnerFailedError, type SessionError } from '../base/errors.js'
+import type { Server } from 'node:http'
+import type { Readable } from 'node:stream'
+import { ClusterUnavailableError, MisdirectedError, OwnerFailedError, type SessionError } from '../base/errors.js'
 import type { EventLog, EventLogBounds } from '../http/event-log.js'
 import type { SessionCluster, SessionState } from '../http/session-cluster.js'
 import { channels } from '../observe/channels.js'
@@ -9,8 +11,10 @@ import type { Session } from '../session/session.js'
 import type { SessionFollower } from '../http/shutdown.js'
 import { SessionLostError, type JsonObject } from './directory.js'
 import { Outbox } from './outbox.js'
-import { Forwarder, isForwarded } from './forwarder.js'
+import { Forwarder } from './forwarder.js'
+import { HopReceiver } from './hop-receiver.js'
 import { OwnedSessions } from './owned-sessions.js'
+import { PeerTroubles } from './peer-troubles.js'
 import { NodeLease } from './lease.js'
 import { resolveClusterOptions, type ClusterOptions } from './options.js'
 import { RedisAnnouncements } from './redis/announcements.js'
@@ -20,6 +24,7 @@ import { RedisDirectory } from './redis/directory.js'
 import { RedisEventStore } from './redis/event-store.js'
 import { SessionDirectory, TERMINATED } from './session-directory.js'
 import { SessionRouter } from './session-router.js'
+import { ThisNode } from './this-node.js'
 
 // How long a request waits for Redis, in milliseconds.
 const PATIENCE = 1000
@@ -39,12 +44,24 @@ export interface ClusterNodeOptions {
 
 /** @throws TypeError that names the option */
 export function createClusterNode ({ sessions, ttl, options, findOwnUrl, log }: ClusterNodeOptions): ClusterNode {
-  const { redis, prefix, lease, advertise } = resolveClusterOptions(options)
+  const { redis, prefix, lease, advertise, dispatcher } = resolveClusterOptions(options)
   const interval = Math.min(ttl / WRITES_PER_TTL, LONGEST_WRITE_INTERVAL)
   // What was used since the last write must not be gone before the next one.
   const directory = new RedisDirectory({ redis, prefix, timeout: Math.min(PATIENCE, lease / 3), ttl: ttl + interval })
-  const nodeLease = new NodeLease({ directory, lease, url: () => advertise ?? findOwnUrl() })
-  return new ClusterNode(sessions, directory, nodeLease, interval, log)
+  const url = (): string => advertise ?? findOwnUrl()
+  const nodeLease = new NodeLease({ directory, lease, url })
+  return new ClusterNode({ sessions, directory, nodeLease, interval, log, thisNode: new ThisNode(nodeLease, url), forwarder: new Forwarder({ dispatcher }) })
+}
+
+interface ClusterParts {
+  sessions: SessionManager
+  directory: RedisDirectory
+  nodeLease: NodeLease
+  thisNode: ThisNode
+  forwarder: Forwarder
+  /** Milliseconds between two writes of when sessions were last used; 0: never. */
+  interval: number
+  log: FastifyBaseLogger
 }
 
 /** This process as a node of the cluster. */
@@ -56,14 +73,14 @@ export class ClusterNode implements SessionCluster, SessionFollower {
   readonly #outbox: Outbox
   readonly #ownedSessions: OwnedSessions
   readonly #locator: SessionRouter
-  readonly #forwarder = new Forwarder()
+  readonly #forwarder: Forwarder
+  readonly #receiver: HopReceiver
   readonly #commands: RedisCommands
   readonly #readSecret: () => Promise<string>
   readonly #onError: (message: string, error: unknown) => void
   readonly #liveness: NodeJS.Timeout | undefined
 
-  /** @param interval milliseconds between two writes of when sessions were last used; 0: never */
-  constructor (sessions: SessionManager, directory: RedisDirectory, nodeLease: NodeLease, interval: number, log: FastifyBaseLogger) {
+  constructor ({ sessions, directory, nodeLease, thisNode, forwarder, interval, log }: ClusterParts) {
     const onError = (message: string, error: unknown): void => log.warn(error, message)
     const find = (id: string): Session | undefined => sessions.get(id)
     this.#nodeLease = nodeLease
@@ -72,7 +89,19 @@ export class ClusterNode implements SessionCluster, SessionFollower {
     this.#onError = onError
     this.#outbox = new Outbox({ directory, onError })
     this.#ownedSessions = new OwnedSessions({ sessions, directory, nodeLease, outbox: this.#outbox, patience: PATIENCE, onError })
-    this.#locator = new SessionRouter({ directory, nodeLease, ownedSessions: this.#ownedSessions, forwarder: this.#forwarder, patience: PATIENCE, find })
+    this.#forwarder = forwarder
+    this.#receiver = new HopReceiver(thisNode)
+    this.#locator = new SessionRouter({
+      directory,
+      nodeLease,
+      ownedSessions: this.#ownedSessions,
+      forwarder,
+      receiver: this.#receiver,
+      thisNode,
+      troubles: new PeerTroubles({ lease: nodeLease.lease, log }),
+      patience: PATIENCE,
+      find
+    })
     this.minuteCounts = new RedisMinuteCounts(directory.commands)
     this.announcements = new RedisAnnouncements({ commands: directory.commands, onError })
     this.directory = new SessionDirectory(directory, this.#outbox, (id) => sessions.cleanup(id).success)
@@ -114,9 +143,23 @@ export class ClusterNode implements SessionCluster, SessionFollower {
     return this.#locator.locate(request, reply, id, principal)
   }
 
+  /** From now on, answers to other nodes say that they are this one's. */
+  listen (server: Pick<Server, 'prependListener'>): void {
+    this.#receiver.listen(server)
+  }
+
+  receive (request: FastifyRequest, reply: FastifyReply): SessionError | undefined {
+    const received = this.#receiver.receive(request, reply)
+    if (received === 'mine') this.#receiver.presentCaller(request)
+    return received === 'misdirected' ? new MisdirectedError() : undefined
+  }
+
   isForwarded (request: FastifyRequest): boolean {
-    const { incarnation: node, secret } = this.#nodeLease
-    return node !== undefined && isForwarded(request, { node, secret })
+    return this.#receiver.isForwarded(request)
+  }
+
+  replay (request: FastifyRequest): Readable | undefined {
+    return this.#locator.replay(request)
   }
 
   barrier (session: Session): Promise<void> | undefined {

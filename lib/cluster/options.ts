@@ -1,4 +1,6 @@
-import { checkNames, checkTimer, refuse } from '../base/option-checks.js'
+import type { Dispatcher } from 'undici'
+import { checkMethod, checkNames, checkTimer, refuse } from '../base/option-checks.js'
+import { findAdvertiseFault } from './advertise.js'
 import type { RedisClient } from './redis/commands.js'
 
 /** Lets sessions live on many machines. */
@@ -6,7 +8,7 @@ export interface ClusterOptions {
   /** An ioredis `Redis` or `Cluster`, on Redis 7 or Valkey. Who made it closes it. */
   redis: RedisClient
   /**
-   * The URL at which the other nodes reach this one.
+   * The URL at which the other nodes reach this one, and nothing else: no path, no query, no credentials.
    *
    * @default this machine's first non-internal IPv4 address, and the port
    * @example 'http://10.0.0.7:3000'
@@ -24,6 +26,14 @@ export interface ClusterOptions {
    * @default 5000
    */
   lease?: number | undefined
+  /**
+   * Connects this node to the others: a `Dispatcher` of undici 7 or later, for a private certificate authority or client
+   * certificates. Who made it closes it.
+   *
+   * @default an `Agent` that gives up a connection after a second
+   * @example new Agent({ connect: { ca, cert, key, timeout: 1000 } })
+   */
+  dispatcher?: Dispatcher | undefined
 }
 
 export interface ResolvedClusterOptions {
@@ -31,6 +41,7 @@ export interface ResolvedClusterOptions {
   readonly advertise: string | undefined
   readonly prefix: string
   readonly lease: number
+  readonly dispatcher: Dispatcher | undefined
 }
 
 const SHORTEST_LEASE = 300
@@ -38,18 +49,29 @@ const SHORTEST_LEASE = 300
 /** @throws TypeError that names the option */
 export function resolveClusterOptions (options: ClusterOptions): ResolvedClusterOptions {
   if (typeof options !== 'object' || options === null) refuse('cluster', 'an object { redis }', options)
-  checkNames(options, ['redis', 'advertise', 'prefix', 'lease'], 'cluster')
-  const { redis, advertise, prefix = 'mcp:', lease = 5000 } = options
+  checkNames(options, ['redis', 'advertise', 'prefix', 'lease', 'dispatcher'], 'cluster')
+  const { redis, advertise, prefix = 'mcp:', lease = 5000, dispatcher } = options
   if (typeof redis !== 'object' || redis === null) refuse('cluster.redis', 'a client of ioredis', redis)
   if (typeof redis.defineCommand !== 'function') refuse('cluster.redis', 'a client of ioredis', redis)
-  if (advertise !== undefined && !isHttpUrl(advertise)) refuse('cluster.advertise', 'an http:// or https:// URL', advertise)
+  checkAdvertise(advertise)
+  checkMethod('cluster.dispatcher', dispatcher, 'dispatch', ', such as an Agent of undici')
   if (typeof prefix !== 'string' || /[{}]/.test(prefix)) refuse('cluster.prefix', 'a string without braces', prefix)
   if (checkTimer('cluster.lease', lease, 'not allowed here') < SHORTEST_LEASE) {
     refuse('cluster.lease', `at least ${SHORTEST_LEASE} ms, for it is renewed three times in its life`, lease)
   }
-  return { redis, advertise, prefix, lease }
+  return { redis, advertise, prefix, lease, dispatcher }
 }
 
-function isHttpUrl (value: unknown): boolean {
-  return typeof value === 'string' && URL.canParse(value) && /^https?:$/.test(new URL(value).protocol)
+function checkAdvertise (url: unknown): void {
+  const fault = url === undefined ? undefined : findAdvertiseFault(url)
+  if (fault === undefined) return
+  // A password is not for the log.
+  if (hasCredentials(url)) throw new TypeError(`Option "cluster.advertise" must be ${fault}, got a URL with credentials`)
+  refuse('cluster.advertise', fault, url)
+}
+
+function hasCredentials (url: unknown): boolean {
+  if (typeof url !== 'string' || !URL.canParse(url)) return false
+  const { username, password } = new URL(url)
+  return username !== '' || password !== ''
 }

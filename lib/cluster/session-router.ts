@@ -1,12 +1,19 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { IncomingMessage } from 'node:http'
+import type { Readable } from 'node:stream'
 import { setTimeout } from 'node:timers/promises'
-import { ClusterUnavailableError, OwnerFailedError, SessionLimitError, SessionNotFoundError, type SessionError } from '../base/errors.js'
+import { ClusterUnavailableError, MisdirectedError, OwnerFailedError, OwnerUnreachableError, SessionLimitError, SessionNotFoundError, type SessionError } from '../base/errors.js'
 import type { Session } from '../session/session.js'
 import { DirectoryUnavailableError, SessionLostError, type Directory, type Peer, type StoredSession } from './directory.js'
-import { ForwardError, type Forwarder } from './forwarder.js'
+import type { Forwarder } from './forwarder.js'
+import { ForwardError, type HopOutcome } from './hop-outcome.js'
+import type { HopReceiver } from './hop-receiver.js'
+import { KeptBody } from './kept-body.js'
 import type { OwnedSessions } from './owned-sessions.js'
 import type { NodeLease } from './lease.js'
 import { FailureDetector } from './failure-detector.js'
+import type { PeerTroubles } from './peer-troubles.js'
+import type { ThisNode } from './this-node.js'
 
 // How often an owner that cannot be reached is tried again, in milliseconds.
 const RETRY_INTERVAL = 100
@@ -15,46 +22,70 @@ export interface SessionRouterOptions {
   directory: Directory
   nodeLease: NodeLease
   ownedSessions: OwnedSessions
-  forwarder: Forwarder
+  forwarder: Pick<Forwarder, 'forward'>
+  receiver: Pick<HopReceiver, 'isForwarded' | 'refuse'>
+  thisNode: ThisNode
+  troubles: PeerTroubles
   /** Milliseconds to wait for this node's lease. */
   patience: number
   /** The session of that id in this process. */
   find: (id: string) => Session | undefined
 }
 
+/** One request for a session, however often it is tried. */
+interface Visit {
+  readonly request: FastifyRequest
+  readonly reply: FastifyReply
+  readonly id: string
+  readonly principal: string | undefined
+  /** Why it has failed so far. */
+  error: SessionError
+}
+
+type Located = Session | SessionError | 'answered'
+
 /** Finds the owner of a session: has it answer the request, or takes the session over when it is gone. */
 export class SessionRouter {
   readonly #directory: Directory
   readonly #nodeLease: NodeLease
   readonly #ownedSessions: OwnedSessions
-  readonly #forwarder: Forwarder
+  readonly #forwarder: Pick<Forwarder, 'forward'>
+  readonly #receiver: SessionRouterOptions['receiver']
+  readonly #thisNode: ThisNode
+  readonly #troubles: PeerTroubles
   readonly #peers: FailureDetector
   readonly #patience: number
   readonly #find: (id: string) => Session | undefined
   // One at a time for each session, however many requests arrive together.
   readonly #takeovers = new Map<string, Promise<Session | SessionError | undefined>>()
+  // Of requests that have been passed on.
+  readonly #bodies = new WeakMap<IncomingMessage, KeptBody>()
 
-  constructor ({ directory, nodeLease, ownedSessions, forwarder, patience, find }: SessionRouterOptions) {
+  constructor ({ directory, nodeLease, ownedSessions, forwarder, receiver, thisNode, troubles, patience, find }: SessionRouterOptions) {
     this.#directory = directory
     this.#nodeLease = nodeLease
     this.#ownedSessions = ownedSessions
     this.#forwarder = forwarder
+    this.#receiver = receiver
+    this.#thisNode = thisNode
+    this.#troubles = troubles
     this.#peers = new FailureDetector(directory, nodeLease.lease)
     this.#patience = patience
     this.#find = find
   }
 
   /** See `SessionCluster.locate`. */
-  async locate (request: FastifyRequest, reply: FastifyReply, id: string, principal: string | undefined): Promise<Session | SessionError | 'answered'> {
+  async locate (request: FastifyRequest, reply: FastifyReply, id: string, principal: string | undefined): Promise<Located> {
     // An owner that has died without a word keeps its lease for a while; then its sessions can be taken over.
     const deadline = performance.now() + this.#nodeLease.lease + 1000
+    const visit: Visit = { request, reply, id, principal, error: new ClusterUnavailableError() }
     try {
       do {
-        const outcome = await this.#tryOnce(request, reply, id, principal)
+        const outcome = await this.#tryOnce(visit)
         if (outcome !== undefined) return outcome
         await setTimeout(RETRY_INTERVAL)
       } while (performance.now() < deadline && !reply.raw.destroyed)
-      return new ClusterUnavailableError()
+      return visit.error
     } catch (error) {
       if (error instanceof DirectoryUnavailableError) return new ClusterUnavailableError()
       if (error instanceof ForwardError) return new OwnerFailedError()
@@ -62,8 +93,15 @@ export class SessionRouter {
     }
   }
 
+  /** See `SessionCluster.replay`. */
+  replay (request: FastifyRequest): Readable | undefined {
+    const body = this.#bodies.get(request.raw)
+    return body?.wasRead === true ? body.open() : undefined
+  }
+
   // Undefined: not now, but perhaps a little later.
-  async #tryOnce (request: FastifyRequest, reply: FastifyReply, id: string, principal: string | undefined): Promise<Session | SessionError | 'answered' | undefined> {
+  async #tryOnce (visit: Visit): Promise<Located | undefined> {
+    const { id, principal } = visit
     // What has just ended here may still be in the directory.
     await this.#ownedSessions.whenLeft(id)
     if (this.#ownedSessions.isOver(id)) return new SessionNotFoundError()
@@ -72,16 +110,13 @@ export class SessionRouter {
     const located = await this.#directory.get(id)
     if (located === undefined && await this.#isRebuilding()) return undefined
     if (located === undefined || located.record.principal !== principal) return new SessionNotFoundError()
-    const { owner } = located
-    if (owner !== undefined && owner.node !== this.#nodeLease.incarnation) {
-      return await this.#forward(request, reply, owner) ? 'answered' : undefined
-    }
-    // It may have come here while the directory was asked: it must not be claimed from ourselves.
-    if (!this.#takeovers.has(id) && this.#find(id) !== undefined) return this.#tryOnce(request, reply, id, principal)
-    const taken = await this.#takeOver(located.record)
-    // The lease under which it was claimed can be over already.
-    if (taken === undefined || taken instanceof Error || this.#ownedSessions.isCurrent(taken)) return taken
-    return undefined
+    const { record, owner } = located
+    if (owner === undefined || owner.node === this.#nodeLease.incarnation) return this.#takeOver(visit, record)
+    if (!this.#thisNode.isAtSameAddress(owner)) return this.#passOn(visit, owner)
+    // A node that was here before has died, and need not be waited for.
+    if (this.#thisNode.isNew) return this.#takeOver(visit, record)
+    this.#troubles.misdirected(owner)
+    return new MisdirectedError()
   }
 
   // A directory that has lost its data has lost the lease of this node too. Until the owners have written their
@@ -100,7 +135,36 @@ export class SessionRouter {
     return this.#ownedSessions.isCurrent(session) ? session : undefined
   }
 
-  async #forward (request: FastifyRequest, reply: FastifyReply, to: Peer): Promise<boolean> {
+  async #passOn (visit: Visit, owner: Peer): Promise<Located | undefined> {
+    const { request, reply } = visit
+    // What was passed on once is never passed on again: the node that it came from has to look anew.
+    if (this.#receiver.isForwarded(request)) {
+      this.#receiver.refuse(request, reply)
+      return new ClusterUnavailableError()
+    }
+    this.#troubles.compare(this.#thisNode.origin, owner)
+    const body = this.#bodies.get(request.raw) ?? new KeptBody(request.raw)
+    this.#bodies.set(request.raw, body)
+    const outcome = await this.#forward(request, reply, owner, body)
+    switch (outcome.kind) {
+      case 'answered':
+        this.#troubles.reached(owner)
+        return 'answered'
+      case 'misdirected':
+        this.#troubles.misdirected(owner)
+        return new MisdirectedError()
+      case 'unreachable':
+      case 'stranger':
+        this.#troubles.unreachable(owner, outcome.cause)
+        visit.error = new OwnerUnreachableError()
+        // A stranger may have done something with what it was sent.
+        return (outcome.kind === 'stranger' && body.wasRead) || this.#troubles.isLasting(owner) ? visit.error : undefined
+      default:
+        return body.isWhole ? undefined : new ClusterUnavailableError()
+    }
+  }
+
+  async #forward (request: FastifyRequest, reply: FastifyReply, to: Peer, body: KeptBody): Promise<HopOutcome> {
     // Before that, it may not know the secret.
     await this.#nodeLease.whenIncarnated(this.#patience)
     // It would never close again.
@@ -109,8 +173,9 @@ export class SessionRouter {
     reply.raw.on('close', end)
     let answered = false
     try {
-      answered = await this.#forwarder.forward(request, reply, { to, secret: this.#nodeLease.secret, signal })
-      return answered
+      const outcome = await this.#forwarder.forward(request, reply, { to, secret: this.#nodeLease.secret, body, signal })
+      answered = outcome.kind === 'answered'
+      return outcome
     } finally {
       if (!answered) {
         reply.raw.off('close', end)
@@ -119,7 +184,16 @@ export class SessionRouter {
     }
   }
 
-  #takeOver (record: StoredSession): Promise<Session | SessionError | undefined> {
+  async #takeOver (visit: Visit, record: StoredSession): Promise<Located | undefined> {
+    // It may have come here while the directory was asked: it must not be claimed from ourselves.
+    if (!this.#takeovers.has(record.id) && this.#find(record.id) !== undefined) return this.#tryOnce(visit)
+    const taken = await this.#claimOnce(record)
+    // The lease under which it was claimed can be over already.
+    if (taken === undefined || taken instanceof Error || this.#ownedSessions.isCurrent(taken)) return taken
+    return undefined
+  }
+
+  #claimOnce (record: StoredSession): Promise<Session | SessionError | undefined> {
     const running = this.#takeovers.get(record.id)
     if (running !== undefined) return running
     const takeover = this.#claim(record).finally(() => this.#takeovers.delete(record.id))

@@ -1,4 +1,5 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { Readable } from 'node:stream'
 import type { SessionError } from '../base/errors.js'
 import type { Session } from '../session/session.js'
 import type { EventLog, EventLogBounds } from './event-log.js'
@@ -18,6 +19,17 @@ export interface SessionRouter {
    * `'answered'`: the owner has answered the request, and the reply is sent.
    */
   locate (request: FastifyRequest, reply: FastifyReply, id: string, principal: string | undefined): Promise<Session | SessionError | 'answered'>
+
+  /**
+   * Looks at a request before anybody else does. One that another node has passed on says from here on who is calling
+   * as it did there.
+   *
+   * @returns what is wrong: it was meant for another node
+   */
+  receive (request: FastifyRequest, reply: FastifyReply): SessionError | undefined
+
+  /** The body of a request that was sent to another node in vain, from its beginning; undefined: it is as it was. */
+  replay (request: FastifyRequest): Readable | undefined
 
   /** Whether another node has passed the request on, which checked it as this one would. */
   isForwarded (request: FastifyRequest): boolean

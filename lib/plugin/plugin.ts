@@ -17,6 +17,7 @@ import { warnOfMistakes } from './boot-warnings.js'
 import { LocalAnnouncements } from '../http/announcements.js'
 import { LocalMinuteCounts, OpeningRate } from '../http/opening-rate.js'
 import { createBodyHook } from '../http/body-hook.js'
+import { createReceiveHook, createReplayHook } from '../http/hop-hooks.js'
 import { createEarlierHook, createRouteHook } from '../http/session-hook.js'
 import { hashSessionId } from '../session/session-id.js'
 import { providePluginContext, type PluginContext } from '../http/plugin-context.js'
@@ -73,7 +74,9 @@ async function mcpSessionsPlugin (fastify: FastifyInstance, options: McpSessions
 
   fastify.addHook('onRoute', createRouteHook(context))
   fastify.addHook('onRoute', rejections.watchRoute)
+  if (node !== undefined) fastify.addHook('onRequest', createReceiveHook({ ...context, cluster: node }))
   if (hasRoutes(fastify)) fastify.addHook('onRequest', createEarlierHook(context, (request) => rejections.isWatched(request)))
+  if (node !== undefined) fastify.addHook('preParsing', createReplayHook({ ...context, cluster: node }))
   fastify.addHook('preValidation', createBodyHook(context))
   if (node !== undefined) fastify.addHook('onSend', createWriteBarrier({ ...context, cluster: node }))
 }
@@ -100,6 +103,7 @@ async function joinCluster (fastify: FastifyInstance, sessions: SessionManager, 
     findOwnUrl: () => findOwnUrl(fastify),
     log: fastify.log
   })
+  node.listen(fastify.server)
   fastify.decorate('sessionDirectory', node.directory)
   fastify.addHook('onListen', async function joinOthers () {
     await node.join()

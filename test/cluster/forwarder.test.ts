@@ -4,9 +4,13 @@ import http, { type IncomingMessage, type RequestOptions, type ServerResponse } 
 import { connect, type OutgoingHttpHeaders } from 'node:http2'
 import { createServer, type Server } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
-import fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
+import fastify, { type FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
-import { FORWARDED_HEADER, Forwarder, isForwarded, type Hop } from '../../lib/cluster/forwarder.js'
+import { Agent } from 'undici'
+import { Forwarder, type Hop } from '../../lib/cluster/forwarder.js'
+import type { HopOutcome } from '../../lib/cluster/hop-outcome.js'
+import { ANSWER_HEADER, FORWARDED_HEADER, signAnswer, verifyHop, type AnswerState } from '../../lib/cluster/hop-signature.js'
+import { KeptBody, MOST_KEPT } from '../../lib/cluster/kept-body.js'
 import { freePort } from '../helpers/redis-server.js'
 
 const SECRET = 'the secret of the cluster'
@@ -17,18 +21,29 @@ function portOf (server: Server): number {
 }
 
 /** A plain HTTP server in the place of the owner. */
-async function owner (t: Test, handler: (req: IncomingMessage, res: ServerResponse) => void): Promise<string> {
-  const server = http.createServer(handler).listen(0, '127.0.0.1')
+async function owner (t: Test, handler: (req: IncomingMessage, res: ServerResponse) => void, state?: AnswerState): Promise<string> {
+  const server = http.createServer((req, res) => {
+    signFor(req, res, state)
+    handler(req, res)
+  }).listen(0, '127.0.0.1')
   await once(server, 'listening')
   t.teardown(() => { server.close().closeAllConnections() })
   return `http://127.0.0.1:${portOf(server)}`
+}
+
+/** Has an answer say that it comes from a node of the cluster. */
+function signFor (req: IncomingMessage, res: ServerResponse, state: AnswerState = 'served'): void {
+  const hop = verifyHop(req.headers[FORWARDED_HEADER], { method: req.method ?? '', url: req.url ?? '', sessionId: req.headers['mcp-session-id'] }, SECRET)
+  if (hop !== undefined) res.setHeader(ANSWER_HEADER, signAnswer(hop.proof, state))
 }
 
 interface Node {
   app: FastifyInstance
   url: string
   /** What became of every request that was passed on. */
-  outcomes: Array<boolean | Error>
+  outcomes: Array<HopOutcome['kind'] | Error>
+  /** Why they failed. */
+  causes: unknown[]
 }
 
 interface NodeOptions {
@@ -42,17 +57,26 @@ async function node (t: Test, url: string, { hop, connectTimeout, prepare }: Nod
   const app = fastify({ forceCloseConnections: true })
   const forwarder = new Forwarder(connectTimeout === undefined ? {} : { connectTimeout })
   const outcomes: Node['outcomes'] = []
+  const causes: unknown[] = []
+  const bodies = new WeakMap<IncomingMessage, KeptBody>()
   prepare?.(app)
   app.addHook('onRequest', async (request, reply) => {
     try {
       const to = { node: 'owner-1', url }
-      const passed = await forwarder.forward(request, reply, { to, secret: SECRET, ...hop })
-      outcomes.push(passed)
-      if (passed) return reply
+      const body = new KeptBody(request.raw)
+      bodies.set(request.raw, body)
+      const outcome = await forwarder.forward(request, reply, { to, secret: SECRET, body, ...hop })
+      outcomes.push(outcome.kind)
+      if ('cause' in outcome) causes.push(outcome.cause)
+      if (outcome.kind === 'answered') return reply
     } catch (error) {
       outcomes.push(error instanceof Error ? error : new Error(String(error)))
       return reply.code(502).send({ failed: true })
     }
+  })
+  app.addHook('preParsing', async (request, _reply, payload) => {
+    const body = bodies.get(request.raw)
+    return body?.wasRead === true ? body.open() : payload
   })
   app.addContentTypeParser('*', { parseAs: 'buffer', bodyLimit: 64 * 1024 * 1024 }, (_request, body, done) => { done(null, body) })
   app.all('/*', async request => ({ servedHere: hash(request.body) }))
@@ -61,7 +85,7 @@ async function node (t: Test, url: string, { hop, connectTimeout, prepare }: Nod
     await forwarder.close()
     await app.close()
   })
-  return { app, url: `http://127.0.0.1:${portOf(app.server)}`, outcomes }
+  return { app, url: `http://127.0.0.1:${portOf(app.server)}`, outcomes, causes }
 }
 
 /** One HTTP/2 request: the status, and what was answered. */
@@ -133,7 +157,7 @@ t.test('the owner sees the request as the client sent it', async t => {
     host: 'api.example.com', 'mcp-session-id': 'abc', 'x-forwarded-for': '203.0.113.7, 127.0.0.1', [FORWARDED_HEADER]: String
   })
   for (const name of ['x-secret-hop', 'expect', 'te', 'transfer-encoding']) t.equal(req?.headers[name], undefined, name)
-  t.strictSame(outcomes, [true])
+  t.strictSame(outcomes, ['answered'])
 })
 
 t.test('large bodies go both ways', async t => {
@@ -255,7 +279,7 @@ t.test('an owner that dies while it answers breaks the connection', async t => {
   const res = await answerTo(send(url).end())
   await t.rejects(read(res), { code: 'ECONNRESET' })
   t.equal(res.complete, false)
-  t.strictSame(outcomes, [true])
+  t.strictSame(outcomes, ['answered'])
 })
 
 t.test('a request that could not be passed on is untouched', async t => {
@@ -265,7 +289,7 @@ t.test('a request that could not be passed on is untouched', async t => {
     const res = await answerTo(send(url, { method: 'POST', headers: { 'content-type': 'application/octet-stream', ...headers } }).end(body))
     t.strictSame(JSON.parse(String(await read(res))), { servedHere: hash(body) })
   }
-  t.strictSame(outcomes, [false, false])
+  t.strictSame(outcomes, ['unreachable', 'unreachable'])
 })
 
 t.test('an owner that takes no connection is unreachable after connectTimeout', async t => {
@@ -278,7 +302,7 @@ t.test('an owner that takes no connection is unreachable after connectTimeout', 
   const started = Date.now()
   const res = await answerTo(send(front, { method: 'POST', headers: { 'content-type': 'application/octet-stream' } }).end('body'))
   t.strictSame(JSON.parse(String(await read(res))), { servedHere: hash('body') })
-  t.strictSame(outcomes, [false])
+  t.strictSame(outcomes, ['unreachable'])
   t.ok(Date.now() - started < 3000)
 })
 
@@ -287,7 +311,7 @@ t.test('a request without a body may be repeated until there is an answer', asyn
   const res = await answerTo(send(url).end())
   t.equal(res.statusCode, 200)
   t.strictSame(JSON.parse(String(await read(res))), { servedHere: hash(undefined) })
-  t.strictSame(outcomes, [false])
+  t.strictSame(outcomes, ['unreachable'])
 })
 
 t.test('an owner that is given up ends what waits for it', async t => {
@@ -396,7 +420,7 @@ t.test('a connection that the owner has closed meanwhile is not used again', asy
   const res = await answerTo(send(front, { method: 'POST' }).end('{}'))
   t.equal(res.statusCode, 200)
   t.equal(requests, 2)
-  t.strictSame(outcomes, [true, true])
+  t.strictSame(outcomes, ['answered', 'answered'])
 })
 
 t.test('closing ends open streams', async t => {
@@ -406,7 +430,7 @@ t.test('closing ends open streams', async t => {
   app.get('/', {
     onRequest: async (request, reply) => {
       const to = { node: 'owner-1', url }
-      await forwarder.forward(request, reply, { to, secret: SECRET })
+      await forwarder.forward(request, reply, { to, secret: SECRET, body: new KeptBody(request.raw) })
       return reply
     }
   }, async () => {})
@@ -416,49 +440,6 @@ t.test('closing ends open streams', async t => {
   const broken = t.rejects(read(res))
   await forwarder.close()
   await broken
-})
-
-t.test('signatures', async t => {
-  const seen: boolean[] = []
-  const receive = { node: 'owner-1', secret: SECRET }
-  const headers: string[] = []
-  const target = fastify()
-  target.all('/*', async (request: FastifyRequest) => {
-    headers.push(String(request.headers[FORWARDED_HEADER]))
-    seen.push(isForwarded(request, receive))
-  })
-  await target.listen({ port: 0, host: '127.0.0.1' })
-  t.teardown(() => target.close())
-  const url = `http://127.0.0.1:${portOf(target.server)}`
-  const direct = async (path: string, headers: Record<string, string>, method = 'GET'): Promise<boolean | undefined> => {
-    const res = await answerTo(send(`${url}${path}`, { method, headers }).end())
-    await read(res)
-    return seen.at(-1)
-  }
-
-  const { url: front } = await node(t, url)
-  await read(await answerTo(send(`${front}/mcp?x=1`, { headers: { 'mcp-session-id': 'abc', [FORWARDED_HEADER]: 'made.up' } }).end()))
-  t.equal(seen.at(-1), true, 'a node replaces what its client made up')
-  const good = String(headers.at(-1))
-
-  const session = { 'mcp-session-id': 'abc' }
-  t.equal(await direct('/mcp?x=1', { ...session, [FORWARDED_HEADER]: good }), true, 'the very same request')
-  t.equal(await direct('/mcp?x=1', session), false)
-  for (const header of ['', 'x', '.', 'made.up', good.slice(1), `${good}A`, 'A'.repeat(good.length), '€']) {
-    t.equal(await direct('/mcp?x=1', { ...session, [FORWARDED_HEADER]: Buffer.from(header).toString('latin1') }), false, header)
-  }
-  t.equal(await direct('/mcp?x=2', { ...session, [FORWARDED_HEADER]: good }), false, 'another URL')
-  t.equal(await direct('/mcp?x=1', { ...session, [FORWARDED_HEADER]: good }, 'DELETE'), false, 'another method')
-  t.equal(await direct('/mcp?x=1', { 'mcp-session-id': 'abd', [FORWARDED_HEADER]: good }), false, 'another session')
-  receive.node = 'owner-2'
-  t.equal(await direct('/mcp?x=1', { ...session, [FORWARDED_HEADER]: good }), false, 'another node')
-  Object.assign(receive, { node: 'owner-1', secret: 'another' })
-  t.equal(await direct('/mcp?x=1', { ...session, [FORWARDED_HEADER]: good }), false, 'another secret')
-
-  const { url: early } = await node(t, url, { hop: { secret: '' } })
-  receive.secret = ''
-  await read(await answerTo(send(`${early}/mcp`).end()))
-  t.equal(seen.at(-1), false, 'no secret yet')
 })
 
 t.test('a request that came over HTTP/2 goes on over HTTP/1.1, with its body and its name', async t => {
@@ -474,7 +455,7 @@ t.test('a request that came over HTTP/2 goes on over HTTP/1.1, with its body and
   const forwarder = new Forwarder()
   app.register(async (scope: FastifyInstance) => {
     scope.addHook('onRequest', async (request, reply) => {
-      await forwarder.forward(request, reply, { to: { node: 'owner-1', url }, secret: SECRET })
+      await forwarder.forward(request, reply, { to: { node: 'owner-1', url }, secret: SECRET, body: new KeptBody(request.raw) })
       return reply
     })
     scope.all('/*', async () => 'not passed on')
@@ -496,4 +477,92 @@ t.test('a request that came over HTTP/2 goes on over HTTP/1.1, with its body and
     ['GET', '/mcp?x=1', authority, '', undefined, false],
     ['DELETE', '/mcp?x=1', authority, '', undefined, false]
   ])
+})
+
+for (const state of ['refused', 'misdirected'] as const) {
+  t.test(`a request that was ${state} can be served elsewhere, with its body`, async t => {
+    const body = Buffer.alloc(300_000, 'x')
+    const { url, outcomes } = await node(t, await owner(t, (_req, res) => { res.writeHead(503).end('not me') }, state))
+    for (const headers of [{ 'content-length': body.length }, {}]) {
+      const res = await answerTo(send(url, { method: 'POST', headers: { 'content-type': 'application/octet-stream', ...headers } }).end(body))
+      t.strictSame(JSON.parse(String(await read(res))), { servedHere: hash(body) })
+    }
+    t.strictSame(outcomes, [state, state])
+  })
+}
+
+t.test('what answers without the proof is no node, and does not answer for one', async t => {
+  const answers: Array<(res: ServerResponse) => void> = [
+    (res) => { res.removeHeader(ANSWER_HEADER) },
+    (res) => { res.setHeader(ANSWER_HEADER, 'made-up served') },
+    (res) => { res.setHeader(ANSWER_HEADER, `${String(res.getHeader(ANSWER_HEADER))} too`) }
+  ]
+  const { url, outcomes, causes } = await node(t, await owner(t, (req, res) => {
+    answers[Number(req.headers['x-answer'])]?.(res)
+    res.writeHead(404).end('another service')
+  }))
+  for (const i of answers.keys()) {
+    const res = await answerTo(send(url, { headers: { 'x-answer': i } }).end())
+    t.strictSame(JSON.parse(String(await read(res))), { servedHere: hash(undefined) })
+  }
+  t.strictSame(outcomes, Array(3).fill('stranger'))
+  t.match(causes, Array(3).fill({ message: /no node of this cluster: it says 404/ }))
+})
+
+t.test('the proof of the owner does not reach the client', async t => {
+  const { url } = await node(t, await owner(t, (_req, res) => { res.end('ok') }))
+  const res = await answerTo(send(url).end())
+  await read(res)
+  t.equal(res.headers[ANSWER_HEADER], undefined)
+})
+
+t.test('a body that is too long to be kept cannot be read again', async t => {
+  const kept: KeptBody[] = []
+  const url = await owner(t, async (req, res) => {
+    req.resume()
+    await once(req, 'end')
+    res.end()
+  }, 'refused')
+  const app = fastify()
+  const forwarder = new Forwarder()
+  app.addHook('onRequest', async (request, reply) => {
+    const body = new KeptBody(request.raw)
+    kept.push(body)
+    await forwarder.forward(request, reply, { to: { node: 'owner-1', url }, secret: SECRET, body })
+    return reply.send('done')
+  })
+  app.post('/', async () => {})
+  await app.listen({ port: 0, host: '127.0.0.1' })
+  t.teardown(async () => {
+    await forwarder.close()
+    await app.close()
+  })
+  for (const size of [MOST_KEPT, MOST_KEPT + 1]) {
+    await read(await answerTo(send(`http://127.0.0.1:${portOf(app.server)}/`, { method: 'POST' }).end(Buffer.alloc(size))))
+  }
+  t.strictSame(kept.map(({ isWhole }) => isWhole), [true, false])
+})
+
+t.test('a dispatcher of the app makes the connections, and is left open', async t => {
+  const dispatcher = new Agent()
+  t.teardown(() => dispatcher.destroy())
+  const url = await owner(t, (req, res) => {
+    if (req.url === '/open') res.writeHead(200).flushHeaders()
+    else res.end('ok')
+  })
+  const app = fastify({ forceCloseConnections: true })
+  const forwarder = new Forwarder({ dispatcher })
+  app.addHook('onRequest', async (request, reply) => {
+    await forwarder.forward(request, reply, { to: { node: 'owner-1', url }, secret: SECRET, body: new KeptBody(request.raw) })
+    return reply
+  })
+  app.get('/open', async () => {})
+  await app.listen({ port: 0, host: '127.0.0.1' })
+  t.teardown(() => app.close())
+  const res = await answerTo(send(`http://127.0.0.1:${portOf(app.server)}/open`).end())
+  const broken = t.rejects(read(res), 'what it carried is cut off')
+  await forwarder.close()
+  await broken
+  const { statusCode } = await dispatcher.request({ origin: url, path: '/', method: 'GET' })
+  t.equal(statusCode, 200)
 })

@@ -3,29 +3,40 @@ import { mock } from 'node:test'
 import t, { type Test } from 'tap'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { NewSession } from '../../lib/cluster/directory.js'
-import { ForwardError, Forwarder, type Hop } from '../../lib/cluster/forwarder.js'
+import { Forwarder, type Hop } from '../../lib/cluster/forwarder.js'
+import { ForwardError, type HopOutcome } from '../../lib/cluster/hop-outcome.js'
+import { PeerTroubles } from '../../lib/cluster/peer-troubles.js'
 import { SessionRouter } from '../../lib/cluster/session-router.js'
+import { ThisNode } from '../../lib/cluster/this-node.js'
 import type { SessionManagerOptions } from '../../lib/session/session-manager.js'
 import { buildScene, LEASE, type Scene, type SceneNode } from '../helpers/cluster-scene.js'
 
-type Answer = (reply: FastifyReply, hop: Hop) => Promise<boolean>
+type Answer = (reply: FastifyReply, hop: Hop) => Promise<HopOutcome>
 
 class FakeForwarder extends Forwarder {
   readonly hops: Hop[] = []
   answer: Answer = async (reply) => {
     reply.send('from the owner')
-    return true
+    return { kind: 'answered' }
   }
 
-  override async forward (_request: FastifyRequest, reply: FastifyReply, hop: Hop): Promise<boolean> {
+  override async forward (_request: FastifyRequest, reply: FastifyReply, hop: Hop): Promise<HopOutcome> {
     this.hops.push(hop)
     return this.answer(reply, hop)
   }
 }
 
+const NEW_CODES = new Set(['FST_ERR_MCP_SESSION_OWNER_UNREACHABLE', 'FST_ERR_MCP_SESSION_MISDIRECTED'])
+const OWN_URL = 'http://10.0.0.1:3000'
+
 interface LocatorScene extends Scene {
   node: SceneNode
   forwarder: FakeForwarder
+  /** What was logged, by its level. */
+  logged: Array<[level: string, fields: object, message: string]>
+  /** Has requests come from another node. To how many of them have been refused. */
+  receive: (isForwarded: boolean) => void
+  refused: () => number
   /** Asks for a session as a request does: to the id of the session, or what was answered. */
   locate: (id: string, principal?: string) => Promise<string>
   record: (changes?: Partial<NewSession>) => Promise<string>
@@ -37,10 +48,20 @@ async function scene (t: Test, options: SessionManagerOptions = {}, { isJoined =
   const base = buildScene(t)
   base.directory.away = !isJoined
   const node = await base.addNode(options)
+  const thisNode = new ThisNode(node.nodeLease, () => OWN_URL, Date.now)
+  // It has been here for longer than a lease, or else it would take every other node at its address for dead.
+  if (isJoined) node.nodeLease.emit('joined', String(node.nodeLease.incarnation), undefined)
+  const logged: LocatorScene['logged'] = []
+  const logAt = (level: string) => (fields: object, message: string): void => { logged.push([level, fields, message]) }
+  const log = { info: logAt('info'), warn: logAt('warn'), error: logAt('error') }
+  const troubles = new PeerTroubles({ lease: LEASE, log, now: Date.now })
+  let isForwarded = false
+  let refused = 0
+  const receiver = { isForwarded: () => isForwarded, refuse: () => { refused++ } }
   base.directory.away = false
   const forwarder = new FakeForwarder()
   const locator = new SessionRouter({
-    ...node, directory: base.directory, forwarder, patience: 1000, find: (id) => node.sessions.get(id)
+    ...node, directory: base.directory, forwarder, receiver, thisNode, troubles, patience: 1000, find: (id) => node.sessions.get(id)
   })
   const clients: FastifyReply[] = []
   const app = Fastify()
@@ -59,10 +80,15 @@ async function scene (t: Test, options: SessionManagerOptions = {}, { isJoined =
     ...base,
     node,
     forwarder,
+    logged,
+    receive: (value) => { isForwarded = value },
+    refused: () => refused,
     vanish: () => { clients.at(-1)?.raw.destroy() },
     async locate (id, principal) {
       const { statusCode, body } = await app.inject({ url: '/', query: { id, ...(principal !== undefined && { principal }) } })
-      return statusCode === 200 ? body : String(statusCode)
+      if (statusCode === 200) return body
+      const { code }: { code?: string } = JSON.parse(body.startsWith('{') ? body : '{}')
+      return code !== undefined && NEW_CODES.has(code) ? code : String(statusCode)
     },
     async record (changes = {}) {
       const now = Date.now()
@@ -122,9 +148,9 @@ t.test('a living owner answers, and is asked again while it cannot be reached', 
   await directory.announce({ node: 'other', url: 'http://127.0.0.1:1' }, 60_000)
   t.equal(await locate(id, 'ann'), 'from the owner')
   t.match(forwarder.hops[0], { to: { node: 'other' }, secret: node.nodeLease.secret })
-  forwarder.answer = async () => false
+  forwarder.answer = async () => ({ kind: 'unreachable', cause: new Error('refused') })
   const started = performance.now()
-  t.equal(await locate(id, 'ann'), '503')
+  t.equal(await locate(id, 'ann'), 'FST_ERR_MCP_SESSION_OWNER_UNREACHABLE')
   t.ok(performance.now() - started >= LEASE + 1000, 'for a lease and a second')
   t.ok(forwarder.hops.length > 5)
 })
@@ -143,7 +169,7 @@ t.test('an owner whose lease lapses is given up, and its session taken over', as
   const { locate, record, forwarder, directory, pass } = await scene(t)
   const id = await record()
   await directory.announce({ node: 'other', url: 'http://127.0.0.1:1' }, LEASE)
-  forwarder.answer = (_reply, { signal }) => new Promise((resolve) => signal?.addEventListener('abort', () => resolve(false)))
+  forwarder.answer = (_reply, { signal }) => new Promise((resolve) => signal?.addEventListener('abort', () => resolve({ kind: 'lost' })))
   t.equal(await during(pass, locate(id)), `here: ${id}`)
   t.equal(forwarder.hops.length, 1)
   const calls = Number(directory.calls.get('peer'))
@@ -160,7 +186,7 @@ t.test('an outage of the directory does not end a request that its owner works o
     await pass(LEASE)
     directory.away = false
     reply.send('at last')
-    return true
+    return { kind: 'answered' }
   }
   t.equal(await locate(id), 'at last')
 })
@@ -271,4 +297,115 @@ t.test('nothing is passed on for a client that has gone', async (t) => {
   }
   t.equal(await locate(id), '502')
   t.equal(forwarder.hops.length, 0)
+})
+
+t.test('what another node has passed on is never passed on again', async (t) => {
+  const { locate, record, forwarder, directory, receive, refused } = await scene(t)
+  const id = await record()
+  await directory.announce({ node: 'other', url: 'http://10.0.0.2:3000' }, LEASE)
+  receive(true)
+  t.equal(await locate(id), '503')
+  t.equal(refused(), 1, 'and the node that it came from looks anew')
+  t.equal(forwarder.hops.length, 0)
+  receive(false)
+  t.equal(await locate(id), 'from the owner')
+})
+
+t.test('a session that has gone from its owner meanwhile is looked for again', async (t) => {
+  const { locate, record, forwarder, directory } = await scene(t)
+  const id = await record()
+  await directory.announce({ node: 'other', url: 'http://10.0.0.2:3000' }, 10 * LEASE)
+  forwarder.answer = async () => {
+    const epoch = (await directory.get(id))?.record.epoch ?? ''
+    await directory.release([{ id, epoch, lastAccessedAt: Date.now() }])
+    return { kind: 'refused' }
+  }
+  t.equal(await locate(id), `here: ${id}`)
+})
+
+t.test('a node that was at the own address before has died, and is not waited for', async (t) => {
+  const { locate, record, forwarder, directory } = await scene(t)
+  const id = await record()
+  await directory.announce({ node: 'other', url: `${OWN_URL}/` }, LEASE)
+  t.equal(await locate(id), `here: ${id}`)
+  t.equal(forwarder.hops.length, 0)
+})
+
+t.test('another that lives at the own address is a mistake, and said once', async (t) => {
+  const { locate, record, forwarder, directory, pass, logged } = await scene(t)
+  await pass(LEASE + 50)
+  const id = await record()
+  await directory.announce({ node: 'other', url: OWN_URL }, LEASE)
+  for (let i = 0; i < 3; i++) t.equal(await locate(id), 'FST_ERR_MCP_SESSION_MISDIRECTED')
+  t.equal(forwarder.hops.length, 0)
+  t.match(logged, [['error', { node: 'other', url: OWN_URL }, /leads to another node.*cluster\.advertise/]])
+  t.equal(logged.length, 1)
+})
+
+t.test('so is one whose address leads to another node', async (t) => {
+  const { locate, record, forwarder, directory, logged } = await scene(t)
+  const id = await record()
+  await directory.announce({ node: 'other', url: 'http://10.0.0.2:3000' }, LEASE)
+  forwarder.answer = async () => ({ kind: 'misdirected' })
+  t.equal(await locate(id), 'FST_ERR_MCP_SESSION_MISDIRECTED')
+  t.equal(forwarder.hops.length, 1)
+  t.equal(logged.length, 1)
+})
+
+t.test('why a node cannot be reached is said once, until it answers', async (t) => {
+  const { locate, record, forwarder, directory, pass, logged } = await scene(t)
+  const id = await record()
+  await directory.announce({ node: 'other', url: 'http://10.0.0.2:3000' }, 100 * LEASE)
+  const cause = new Error('certificate')
+  forwarder.answer = async () => ({ kind: 'unreachable', cause })
+  t.equal(await during(pass, locate(id)), 'FST_ERR_MCP_SESSION_OWNER_UNREACHABLE')
+  await pass(LEASE)
+  const tried = forwarder.hops.length
+  t.equal(await locate(id), 'FST_ERR_MCP_SESSION_OWNER_UNREACHABLE', 'at once, for it lives')
+  t.equal(forwarder.hops.length, tried + 1)
+  t.strictSame(logged.map(([level, fields]) => [level, fields]), [['error', { err: cause, node: 'other', url: 'http://10.0.0.2:3000' }]])
+  forwarder.answer = async (reply) => {
+    reply.send('again')
+    return { kind: 'answered' }
+  }
+  t.equal(await locate(id), 'again')
+  t.equal(await locate(id), 'again')
+  t.match(logged.slice(1), [['info', { node: 'other', attempts: tried + 1 }, /answers again/]])
+  t.equal(logged.length, 2)
+})
+
+t.test('a stranger at the address of the owner', async (t) => {
+  const { locate, record, forwarder, directory, logged } = await scene(t)
+  const id = await record()
+  await directory.announce({ node: 'other', url: 'http://10.0.0.2:3000' }, 10 * LEASE)
+  forwarder.answer = async (_reply, { body }) => {
+    body.wasRead = true
+    return { kind: 'stranger', cause: new Error('it says 404') }
+  }
+  t.equal(await locate(id), 'FST_ERR_MCP_SESSION_OWNER_UNREACHABLE')
+  t.equal(forwarder.hops.length, 1, 'who may have acted on the request')
+  t.equal(logged.length, 1)
+})
+
+t.test('a body that cannot be sent again is not', async (t) => {
+  const { locate, record, forwarder, directory } = await scene(t)
+  const id = await record()
+  await directory.announce({ node: 'other', url: 'http://10.0.0.2:3000' }, 10 * LEASE)
+  forwarder.answer = async (_reply, { body }) => {
+    Object.defineProperty(body, 'isWhole', { value: false })
+    return { kind: 'refused' }
+  }
+  t.equal(await locate(id), '503')
+  t.equal(forwarder.hops.length, 1)
+})
+
+t.test('a loopback address is no good to other machines', async (t) => {
+  const { locate, record, directory, logged } = await scene(t)
+  for (const [node, url] of [['remote', 'http://10.0.0.2:3000'], ['local', 'http://localhost:3000'], ['again', 'http://[::1]:3000']] as const) {
+    await directory.announce({ node, url }, 10 * LEASE)
+    const id = await record({ owner: node })
+    t.equal(await locate(id), 'from the owner')
+  }
+  t.match(logged, [['warn', { own: OWN_URL, url: 'http://localhost:3000' }, /loopback/]])
+  t.equal(logged.length, 1)
 })

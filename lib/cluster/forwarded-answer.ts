@@ -1,0 +1,192 @@
+import type { FastifyReply } from 'fastify'
+import type { IncomingHttpHeaders } from 'node:http'
+import { Readable } from 'node:stream'
+import type { Dispatcher } from 'undici'
+import type { ForwardMessage } from '../observe/channels.js'
+import type { Trace } from '../observe/trace.js'
+import { takeOverHeaders } from './hop-headers.js'
+import { ForwardError, type HopOutcome } from './hop-outcome.js'
+import { ANSWER_HEADER, readAnswer } from './hop-signature.js'
+import type { BodyReader } from './kept-body.js'
+
+type Controller = Dispatcher.DispatchController
+
+export interface ForwardedAnswerOptions {
+  readonly reply: FastifyReply
+  /** What the owner's answer has to bring. */
+  readonly proof: string
+  readonly signal: AbortSignal | undefined
+  /** The body of the request; undefined: it has none. */
+  readonly body: BodyReader | undefined
+  readonly trace: Trace<ForwardMessage> | undefined
+}
+
+/** What becomes of a request that is on its way to another node: takes the answer in, and sends it as the reply. */
+export class ForwardedAnswer implements Dispatcher.DispatchHandler {
+  /** Settles when the answer has begun, or will never come. Rejects with a `ForwardError`. */
+  readonly outcome: Promise<HopOutcome>
+  /** Called when nothing more will come. */
+  onOver: () => void = ignore
+  readonly #reply: FastifyReply
+  readonly #proof: string
+  readonly #signal: AbortSignal | undefined
+  readonly #requestBody: BodyReader | undefined
+  readonly #trace: Trace<ForwardMessage> | undefined
+  readonly #resolve: (outcome: HopOutcome) => void
+  readonly #reject: (error: ForwardError) => void
+  #controller: Controller | undefined
+  // Of an answer that is not for the client.
+  #isIgnored = false
+  #isSettled = false
+  #isOver = false
+  #length = NaN
+  #whole: Buffer | undefined
+  #body: AnswerBody | undefined
+
+  constructor ({ reply, proof, signal, body, trace }: ForwardedAnswerOptions) {
+    this.#reply = reply
+    this.#proof = proof
+    this.#signal = signal
+    this.#requestBody = body
+    this.#trace = trace
+    let settle: [(outcome: HopOutcome) => void, (error: ForwardError) => void] = [ignore, ignore]
+    this.outcome = new Promise((resolve, reject) => { settle = [resolve, reject] });
+    [this.#resolve, this.#reject] = settle
+    reply.raw.on('close', this.#onClose)
+    signal?.addEventListener('abort', this.cut)
+  }
+
+  /** Ends it, however far it has come. */
+  readonly cut = (): void => {
+    const reason = new Error('The request was cut off')
+    if (this.#controller !== undefined) this.#controller.abort(reason)
+    else this.#fail(reason)
+  }
+
+  onRequestStart (controller: Controller): void {
+    this.#controller = controller
+    if (this.#isOver) controller.abort(new Error('The request was cut off before there was a connection'))
+  }
+
+  onResponseStart (controller: Controller, status: number, headers: IncomingHttpHeaders): void {
+    if (status < 200) return
+    this.#trace?.end({ statusCode: status })
+    const state = readAnswer(headers[ANSWER_HEADER], this.#proof)
+    if (state === 'served') {
+      this.#begin(status, headers)
+      return
+    }
+    this.#isIgnored = true
+    // Who is asked next begins with what has been read of it.
+    this.#requestBody?.destroy()
+    if (state !== undefined) {
+      this.#settle({ kind: state })
+      return
+    }
+    this.#settle({ kind: 'stranger', cause: new Error(`What answers there is no node of this cluster: it says ${status}`) })
+    controller.abort(new Error('The answer is not wanted'))
+  }
+
+  onResponseData (controller: Controller, chunk: Buffer): void {
+    if (this.#isIgnored) return
+    // Most answers are here at once, and then cost less in one piece.
+    if (this.#body === undefined && chunk.length === this.#length) this.#whole = chunk
+    else if (!this.#open(controller).push(chunk)) controller.pause()
+  }
+
+  onResponseEnd (): void {
+    if (this.#body !== undefined) this.#body.push(null)
+    else if (!this.#isIgnored) this.#send(this.#whole)
+    this.#end()
+  }
+
+  onResponseError (_controller: Controller | undefined, error: Error): void {
+    if (this.#body === undefined) this.#fail(error)
+    else this.#body.destroy(error)
+    this.#end()
+  }
+
+  readonly #onClose = (): void => {
+    if (!this.#reply.raw.writableFinished) this.cut()
+  }
+
+  #begin (status: number, headers: IncomingHttpHeaders): void {
+    // Such as one that has timed out here.
+    if (this.#reply.sent) {
+      this.#isIgnored = true
+      this.cut()
+      return
+    }
+    takeOverHeaders(this.#reply, headers)
+    this.#reply.code(status)
+    this.#length = Number(headers['content-length'] ?? NaN)
+    process.nextTick(this.#openLate)
+  }
+
+  // Otherwise the head of a quiet stream waits for the first event.
+  readonly #openLate = (): void => {
+    if (this.#isOver || this.#body !== undefined || this.#whole !== undefined || this.#controller === undefined) return
+    const { raw } = this.#reply
+    raw.once('pipe', () => raw.flushHeaders())
+    this.#open(this.#controller)
+  }
+
+  #open (controller: Controller): AnswerBody {
+    if (this.#body !== undefined) return this.#body
+    this.#body = new AnswerBody(controller)
+    this.#send(this.#body)
+    return this.#body
+  }
+
+  #send (payload: Readable | Buffer | undefined): void {
+    this.#reply.send(payload)
+    this.#settle({ kind: 'answered' })
+  }
+
+  #fail (cause: Error): void {
+    this.#trace?.end({ error: cause })
+    if (this.#reply.raw.destroyed) this.#refuse(new ForwardError('The client has gone away', cause))
+    else if (this.#requestBody?.wasRead === true) this.#refuse(new ForwardError('The node that owns the session failed', cause))
+    else this.#settle(this.#signal?.aborted === true ? { kind: 'lost' } : { kind: 'unreachable', cause })
+    this.#end()
+  }
+
+  #settle (outcome: HopOutcome): void {
+    this.#isSettled = true
+    this.#resolve(outcome)
+  }
+
+  #refuse (error: ForwardError): void {
+    if (!this.#isSettled) this.#reject(error)
+    this.#isSettled = true
+  }
+
+  #end (): void {
+    if (this.#isOver) return
+    this.#isOver = true
+    this.#reply.raw.off('close', this.#onClose)
+    this.#signal?.removeEventListener('abort', this.cut)
+    this.onOver()
+  }
+}
+
+/** The body of an answer, read no faster than the client takes it. */
+class AnswerBody extends Readable {
+  readonly #controller: Controller
+
+  constructor (controller: Controller) {
+    super()
+    this.#controller = controller
+  }
+
+  override _read (): void {
+    this.#controller.resume()
+  }
+
+  override _destroy (error: Error | null, done: (error: Error | null) => void): void {
+    if (!this.readableEnded) this.#controller.abort(error ?? new Error('Nobody reads the answer'))
+    done(error)
+  }
+}
+
+function ignore (): void {}

@@ -1,0 +1,74 @@
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { IncomingMessage, Server, ServerResponse } from 'node:http'
+import { ANSWER_HEADER, FORWARDED_HEADER, signAnswer, verifyHop, type AnswerState, type VerifiedHop } from './hop-signature.js'
+import type { ThisNode } from './this-node.js'
+
+/** The requests that other nodes have passed on to this one. */
+export class HopReceiver {
+  readonly #self: ThisNode
+  readonly #hops = new WeakMap<IncomingMessage, VerifiedHop>()
+
+  constructor (self: ThisNode) {
+    this.#self = self
+  }
+
+  /** Signs the answers to what comes from other nodes before anybody else sees it: also those of the app's own hooks. */
+  listen (server: Pick<Server, 'prependListener'>): void {
+    server.prependListener('request', (raw, response) => { this.#receive(raw, response, raw.url) })
+  }
+
+  /**
+   * `mine`: another node has passed the request on to this one. `misdirected`: to another than this one. Undefined: no
+   * node has, whatever a client may have made up.
+   */
+  receive (request: FastifyRequest, reply: FastifyReply): 'mine' | 'misdirected' | undefined {
+    // A second server of the app, for a second address of a name, is not the one that is listened to.
+    const hop = this.#hops.get(request.raw) ?? this.#receive(request.raw, reply.raw, request.originalUrl)
+    if (hop === undefined) return undefined
+    return this.#isMine(hop) ? 'mine' : 'misdirected'
+  }
+
+  isForwarded (request: FastifyRequest): boolean {
+    return request.headers[FORWARDED_HEADER] !== undefined && this.#hops.has(request.raw)
+  }
+
+  /** Tells the node that has passed the request on to look for the session elsewhere. */
+  refuse ({ raw }: FastifyRequest, reply: FastifyReply): void {
+    const hop = this.#hops.get(raw)
+    if (hop !== undefined && !reply.raw.headersSent) answer(reply.raw, hop, 'refused')
+  }
+
+  /** Has the request say who is calling as it did on the first node, whatever the app trusts here. */
+  presentCaller (request: FastifyRequest): void {
+    const caller = this.#hops.get(request.raw)?.caller
+    if (caller === undefined) return
+    const { ip, protocol, host } = caller
+    // Fastify reads them from the connection and the headers, through getters of its prototype.
+    Object.defineProperties(request, {
+      ip: { value: ip, configurable: true, enumerable: true },
+      protocol: { value: protocol, configurable: true, enumerable: true },
+      host: { value: host, configurable: true, enumerable: true }
+    })
+  }
+
+  #receive (raw: IncomingMessage, response: ServerResponse, url = ''): VerifiedHop | undefined {
+    const header = raw.headers[FORWARDED_HEADER]
+    if (header === undefined) return undefined
+    const { secret } = this.#self
+    const hop = verifyHop(header, { method: raw.method ?? '', url, sessionId: raw.headers['mcp-session-id'] }, secret)
+    if (hop === undefined) return undefined
+    this.#hops.set(raw, hop)
+    answer(response, hop, this.#isMine(hop) ? 'served' : 'misdirected')
+    return hop
+  }
+
+  // What was meant for the node that was here before is this one's: it has died.
+  #isMine ({ node }: VerifiedHop): boolean {
+    return node === this.#self.incarnation || this.#self.isNew
+  }
+}
+
+// On the raw response, so that a reply that the app hijacks has it too.
+function answer (response: ServerResponse, { proof }: VerifiedHop, state: AnswerState): void {
+  response.setHeader(ANSWER_HEADER, signAnswer(proof, state))
+}

@@ -1,0 +1,97 @@
+import type { IncomingMessage } from 'node:http'
+import { Readable } from 'node:stream'
+
+const BODILESS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'DELETE', 'OPTIONS'])
+
+/** Up to how many bytes of a body are kept, to be sent once more when a node that got them had no use for them. */
+export const MOST_KEPT = 1024 * 1024
+
+/**
+ * The body of a client's request, which stays unread until somebody reads it, and can be read again from its
+ * beginning by who comes next. Unlike a pipe or an iterator, the end of a reader leaves the request open, so that
+ * the client can still get an answer.
+ */
+export class KeptBody {
+  /** Whether any of it has ever been read. */
+  wasRead = false
+  readonly #raw: IncomingMessage
+  #kept: Buffer[] = []
+  #size = 0
+  #hasEnded = false
+
+  constructor (raw: IncomingMessage) {
+    this.#raw = raw
+  }
+
+  get isEmpty (): boolean {
+    const { headers: { 'content-length': length, 'transfer-encoding': encoding }, httpVersionMajor, method = '' } = this.#raw
+    // HTTP/2 need not say ahead that there is a body.
+    if (httpVersionMajor > 1 && length === undefined) return BODILESS.has(method)
+    return encoding === undefined && Number(length ?? 0) === 0
+  }
+
+  /** Whether it can be read from its beginning: all that has been read was little enough to be kept. */
+  get isWhole (): boolean {
+    return this.#size <= MOST_KEPT
+  }
+
+  /** One reader at a time. */
+  open (): BodyReader {
+    const raw = this.#raw
+    const onData = (chunk: Buffer): void => {
+      this.#keep(chunk)
+      if (!reader.push(chunk)) raw.pause()
+    }
+    const onEnd = (): void => {
+      this.#hasEnded = true
+      reader.push(null)
+    }
+    const reader = new BodyReader({
+      begin: () => {
+        this.wasRead = true
+        for (const chunk of this.#kept) reader.push(chunk)
+        if (this.#hasEnded) reader.push(null)
+        else raw.on('data', onData).once('end', onEnd)
+      },
+      resume: () => { raw.resume() },
+      end: () => { raw.off('data', onData).off('end', onEnd) }
+    })
+    return reader
+  }
+
+  #keep (chunk: Buffer): void {
+    this.#size += chunk.length
+    if (this.isWhole) this.#kept.push(chunk)
+    else this.#kept = []
+  }
+}
+
+interface Source {
+  begin: () => void
+  resume: () => void
+  end: () => void
+}
+
+/** undici reads from a stream only when there is a connection to send it on. */
+export class BodyReader extends Readable {
+  wasRead = false
+  readonly #source: Source
+
+  constructor (source: Source) {
+    super()
+    this.#source = source
+  }
+
+  override _read (): void {
+    if (!this.wasRead) {
+      this.wasRead = true
+      this.#source.begin()
+    }
+    this.#source.resume()
+  }
+
+  override _destroy (error: Error | null, done: (error: Error | null) => void): void {
+    this.#source.end()
+    done(error)
+  }
+}
