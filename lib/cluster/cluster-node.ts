@@ -47,7 +47,13 @@ export function createClusterNode ({ sessions, ttl, options, findOwnUrl, log }: 
   const { redis, prefix, lease, advertise, dispatcher } = resolveClusterOptions(options)
   const interval = Math.min(ttl / WRITES_PER_TTL, LONGEST_WRITE_INTERVAL)
   // What was used since the last write must not be gone before the next one.
-  const directory = new RedisDirectory({ redis, prefix, timeout: Math.min(PATIENCE, lease / 3), ttl: ttl + interval })
+  const directory = new RedisDirectory({
+    redis,
+    prefix,
+    timeout: Math.min(PATIENCE, lease / 3),
+    ttl: ttl + interval,
+    onUnreadable: ({ message }, key) => log.error({ key }, `The record of a session cannot be read, for ${message}. To its client the session is gone`)
+  })
   const url = (): string => advertise ?? findOwnUrl()
   const nodeLease = new NodeLease({ directory, lease, url })
   return new ClusterNode({ sessions, directory, nodeLease, interval, log, thisNode: new ThisNode(nodeLease, url), forwarder: new Forwarder({ dispatcher }) })

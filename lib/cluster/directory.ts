@@ -144,9 +144,9 @@ export interface Directory {
 
   /**
    * Every session of the cluster, in no order. A session that comes or goes during the walk may or may not
-   * be in it; none comes twice.
+   * be in it; none comes twice. `onUnreadable` is called for each record that cannot be read, and is left out.
    */
-  list (): AsyncIterable<StoredSession>
+  list (onUnreadable?: () => void): AsyncIterable<StoredSession>
 
   /** Starts the lease of an incarnation for `lease` milliseconds. False if that id is in use. */
   announce (peer: Peer, lease: number): Promise<boolean>

@@ -5,13 +5,18 @@ import {
   type NewSession, type Peer, type StoredSession
 } from '../directory.js'
 import { RedisCommands, type RedisCommandsOptions } from './commands.js'
+import { parseObject, stringify, toFields, toRecord, UnreadableRecordError } from './record.js'
 
 const MAILBOX_SIZE = 1024
 const TOUCH_BATCH = 128
+// Of records that cannot be read.
+const MOST_REMEMBERED = 1000
 
 export interface RedisDirectoryOptions extends RedisCommandsOptions {
   /** Idle milliseconds after which a session is gone; `0`: never. */
   ttl: number
+  /** Called once for each record that cannot be read: nobody can serve the session. */
+  onUnreadable?: ((error: UnreadableRecordError, key: string) => void) | undefined
 }
 
 /** The directory on Redis 7 or Valkey, alone or as Redis Cluster. */
@@ -19,33 +24,37 @@ export class RedisDirectory implements Directory {
   readonly ttl: number
   /** For what else is kept per session, such as its events. */
   readonly commands: RedisCommands
+  readonly #onUnreadable: NonNullable<RedisDirectoryOptions['onUnreadable']>
+  // The keys of those that have been told of.
+  readonly #unreadable = new Set<string>()
   readonly #peers = new Map<string, { peer: Peer, until: number }>()
 
   constructor (options: RedisDirectoryOptions) {
     this.ttl = options.ttl
+    this.#onUnreadable = options.onUnreadable ?? (() => {})
     this.commands = new RedisCommands(options)
   }
 
   async create (session: NewSession): Promise<string | undefined> {
     const { id, lastAccessedAt } = session
     const reply = await this.commands.run('create', this.commands.sessionKeys(id),
-      [this.#life(lastAccessedAt), random(), ...fieldsOf(session)],
+      [this.#life(lastAccessedAt), random(), ...toFields(session)],
       late => { if (late != null) ignoreFailure(this.remove(id, String(late))) })
     return reply == null ? undefined : String(reply)
   }
 
   async get (id: string): Promise<Located | undefined> {
-    const record = recordOf(await this.commands.run('read', this.commands.sessionKeys(id), []))
+    const record = this.#read(id, await this.commands.run('read', this.commands.sessionKeys(id), []))
     if (record === undefined) return
     return { record, owner: record.owner === undefined ? undefined : await this.#knownPeer(record.owner) }
   }
 
   async claim ({ id, epoch, owner }: Claimable, node: string, lastAccessedAt: number): Promise<StoredSession | undefined> {
     // Whoever claimed and was told that it failed does not serve the session: nobody else could, either.
-    return recordOf(await this.commands.run('claim', this.commands.sessionKeys(id),
+    return this.#read(id, await this.commands.run('claim', this.commands.sessionKeys(id),
       [epoch, owner ?? '', node, lastAccessedAt, this.#life(lastAccessedAt), random()],
       late => {
-        const record = recordOf(late)
+        const record = this.#read(id, late)
         if (record !== undefined) ignoreFailure(this.release([{ ...record, from: epoch }]))
       }))
   }
@@ -54,7 +63,7 @@ export class RedisDirectory implements Directory {
   async recover (session: NewSession, { epoch, isCertain, mustExist }: Copy): Promise<string | undefined> {
     const { id, owner, lastAccessedAt } = session
     const reply = await this.commands.run('recover', this.commands.sessionKeys(id),
-      [epoch, owner, Number(isCertain), Number(mustExist), this.#life(lastAccessedAt), random(), ...fieldsOf(session)])
+      [epoch, owner, Number(isCertain), Number(mustExist), this.#life(lastAccessedAt), random(), ...toFields(session)])
     return reply == null ? undefined : String(reply)
   }
 
@@ -76,7 +85,7 @@ export class RedisDirectory implements Directory {
   }
 
   async remove (id: string, epoch?: string): Promise<StoredSession | undefined> {
-    return recordOf(await this.commands.run('remove', this.commands.sessionKeys(id), [epoch ?? '']))
+    return this.#read(id, await this.commands.run('remove', this.commands.sessionKeys(id), [epoch ?? '']))
   }
 
   async count (): Promise<number> {
@@ -85,11 +94,11 @@ export class RedisDirectory implements Directory {
     return count
   }
 
-  async * list (): AsyncGenerator<StoredSession> {
+  async * list (onUnreadable?: () => void): AsyncGenerator<StoredSession> {
     for await (const keys of this.#sessionKeys()) {
       const replies = await Promise.all(keys.map(key => this.commands.run('read', [key], [])))
-      for (const reply of replies) {
-        const record = recordOf(reply)
+      for (const [index, reply] of replies.entries()) {
+        const record = this.#readAt(String(keys[index]), reply, { onUnreadable })
         if (record !== undefined) yield record
       }
     }
@@ -101,7 +110,7 @@ export class RedisDirectory implements Directory {
 
   async renew (node: string, lease: number): Promise<JsonObject[] | undefined> {
     const reply = await this.commands.run('renew', this.commands.nodeKeys(node), [lease])
-    return Array.isArray(reply) ? reply.map(parseObject) : undefined
+    return Array.isArray(reply) ? reply.map(parseObject).filter((message) => message !== undefined) : undefined
   }
 
   async withdraw (node: string): Promise<void> {
@@ -127,6 +136,24 @@ export class RedisDirectory implements Directory {
     const reply = await this.commands.run('history', [this.commands.historyKey()], [random(32), random()])
     const [secret, id, age, fresh] = [reply].flat().map(String)
     return { secret: String(secret), id: String(id), age: Number(age), isFresh: fresh === '1' }
+  }
+
+  #read (id: string, reply: unknown): StoredSession | undefined {
+    return this.#readAt(this.commands.sessionKeys(id)[0], reply, { id })
+  }
+
+  // What cannot be read is no session.
+  #readAt (key: string, reply: unknown, { id, onUnreadable }: { id?: string, onUnreadable?: (() => void) | undefined }): StoredSession | undefined {
+    try {
+      return toRecord(reply, id)
+    } catch (error) {
+      if (!(error instanceof UnreadableRecordError)) throw error
+      onUnreadable?.()
+      if (!this.#unreadable.has(key)) this.#onUnreadable(error, key)
+      if (this.#unreadable.size >= MOST_REMEMBERED) this.#unreadable.clear()
+      this.#unreadable.add(key)
+      return undefined
+    }
   }
 
   #life (lastAccessedAt: number): number {
@@ -176,44 +203,6 @@ export class RedisDirectory implements Directory {
       yield [...new Set(fresh)]
     }
   }
-}
-
-function fieldsOf (session: NewSession): string[] {
-  const { id, principal, owner, createdAt, lastAccessedAt, metadata, state } = session
-  const fields = ['id', id, 'owner', owner, 'createdAt', `${createdAt}`, 'lastAccessedAt', `${lastAccessedAt}`]
-  if (principal !== undefined) fields.push('principal', principal)
-  if (metadata !== undefined) fields.push('metadata', stringify(metadata))
-  if (state !== undefined) fields.push('state', stringify(state))
-  return fields
-}
-
-function recordOf (reply: unknown): StoredSession | undefined {
-  if (!Array.isArray(reply) || reply.length === 0) return
-  const fields = new Map<string, string>()
-  for (let i = 0; i < reply.length; i += 2) fields.set(String(reply[i]), String(reply[i + 1]))
-  const object = (name: string): JsonObject | undefined => {
-    const text = fields.get(name)
-    return text === undefined ? undefined : parseObject(text)
-  }
-  return {
-    id: String(fields.get('id')),
-    principal: fields.get('principal'),
-    owner: fields.get('owner'),
-    epoch: String(fields.get('epoch')),
-    createdAt: Number(fields.get('createdAt')),
-    lastAccessedAt: Number(fields.get('lastAccessedAt')),
-    metadata: object('metadata'),
-    state: object('state')
-  }
-}
-
-function parseObject (text: unknown): JsonObject {
-  const value: JsonObject = JSON.parse(String(text))
-  return value
-}
-
-function stringify (value: JsonObject | undefined): string {
-  return value === undefined ? '' : JSON.stringify(value)
 }
 
 function random (bytes = 9): string {

@@ -180,8 +180,13 @@ function readPage (streamId: string, reply: unknown): Page | undefined {
 }
 
 function readIds (json: string | undefined): readonly RequestId[] {
-  const ids: readonly RequestId[] = JSON.parse(String(json))
-  return ids
+  try {
+    const ids: unknown = JSON.parse(String(json))
+    return Array.isArray(ids) ? ids.filter(isRequestId) : []
+  } catch {
+    // Whoever wrote that, it is not known what waits for an answer.
+    return []
+  }
 }
 
 /** Of what Redis calls them: milliseconds, a dash, and a number within the millisecond. */
@@ -189,4 +194,8 @@ function compareIds (a: string, b: string): number {
   const [aTime, aNumber] = a.split('-').map(Number)
   const [bTime, bNumber] = b.split('-').map(Number)
   return Number(aTime) - Number(bTime) || Number(aNumber) - Number(bNumber)
+}
+
+function isRequestId (value: unknown): value is RequestId {
+  return typeof value === 'string' || typeof value === 'number'
 }

@@ -243,3 +243,35 @@ t.test('says when its commands were taken from the client', async t => {
   for (const name of Object.keys(redis).filter(name => name.startsWith('mcpSessions_'))) Reflect.deleteProperty(redis, name)
   await t.rejects(directory.get('x'), /lost its commands/)
 })
+
+t.test('mail that is no message is left out', needsRedisServer(), async t => {
+  const redis = client(t, await serve(t))
+  const directory = new RedisDirectory({ redis, ttl: 60_000 })
+  await directory.announce({ node: 'n', url: 'u' }, 60_000)
+  await directory.send('n', { n: 1 })
+  await redis.rpush(directory.commands.nodeKeys('n')[1], '{', 'null', '3', '[]')
+  await directory.send('n', { n: 2 })
+  t.strictSame(await directory.renew('n', 60_000), [{ n: 1 }, { n: 2 }])
+})
+
+t.test('records that cannot be read are left out of the list, counted, and told of once', needsRedisServer(), async t => {
+  const redis = client(t, await serve(t))
+  const told: string[] = []
+  const directory = new RedisDirectory({ redis, ttl: 60_000, onUnreadable: ({ message }) => { told.push(message) } })
+  const mute = new RedisDirectory({ redis, ttl: 60_000 })
+  const [good, ...bad] = ['good', ...Array.from({ length: 1002 }, (_, i) => `bad${i}`)]
+  await directory.create(session(String(good)))
+  for (const id of bad) await redis.set(directory.commands.sessionKeys(id)[0], 'text')
+  const walk = async (): Promise<[string[], number]> => {
+    const ids: string[] = []
+    let unreadable = 0
+    for await (const { id } of directory.list(() => { unreadable++ })) ids.push(id)
+    return [ids, unreadable]
+  }
+  t.strictSame(await walk(), [['good'], 1002])
+  t.equal(told.length, 1002)
+  t.equal(told[0], 'it is no hash')
+  await directory.get('bad0')
+  t.ok(told.length <= 1003, 'what is remembered of them is bounded')
+  for await (const { id } of mute.list()) t.equal(id, 'good')
+})

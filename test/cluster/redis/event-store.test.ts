@@ -106,6 +106,16 @@ async function testStore (t: Test, redis: Redis): Promise<void> {
     t.match(first, /^[\x21-\x7e]+$/, 'an id fits into a header')
   })
 
+  t.test('what waits for an answer is not known when it cannot be read', async (t) => {
+    const { store, keys: [, events] } = await openScene(redis)
+    const log = store()
+    const first = await log.append(GET, '1', [7])
+    for (const pending of ['{', '3', '[null, 1, "a", {}]']) {
+      await redis.xadd(events, '*', 'stream', GET, 'pending', pending, 'data', '2')
+      t.strictSame((await resume(log, first))?.pending, pending.startsWith('[') ? [1, 'a'] : [])
+    }
+  })
+
   t.test('what Redis is told is what comes back', async (t) => {
     const { store } = await openScene(redis)
     const events = store()
