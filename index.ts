@@ -28,7 +28,7 @@ export {
 export { channels, tracingChannels } from './lib/observe/channels.js'
 export { hashSessionId } from './lib/session/session-id.js'
 export type { ClusterOptions } from './lib/cluster/options.js'
-export type { ClusterSession, SessionDirectory } from './lib/cluster/session-directory.js'
+export type { ListedSession, SessionDirectory } from './lib/http/session-directory.js'
 export type {
   CreateDualServer, CreateServer, CreateServerContext, DualEndpointOptions, McpEndpointOptions, ModernServerContext, ResponseMode,
   ResumableOptions, SessionEndpointOptions, SessionServer
@@ -46,7 +46,7 @@ export type { WithSession } from './lib/plugin/augmentation.js'
 export type { Announcement, Audience, ServerChange } from './lib/http/announcements.js'
 export type { EventBus } from './lib/http/event-bus.js'
 export type { Notifier } from './lib/http/notifier.js'
-export type { Mcp } from './lib/plugin/mcp.js'
+export type { Mcp, Readiness } from './lib/plugin/mcp.js'
 export type { TelemetryOptions } from './lib/telemetry/options.js'
 export type { McpSessionsOptions } from './lib/plugin/options.js'
 export type { Result } from './lib/base/result.js'

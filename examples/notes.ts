@@ -29,7 +29,9 @@ export async function notesApi (app: FastifyInstance, { isReady = () => true }: 
 
   app.get('/health', { logLevel: 'warn' }, async (_request, reply) => {
     const activeSessions = app.sessionManager.getActiveSessionCount()
-    return isReady() ? { status: 'ok', activeSessions } : reply.code(503).send({ status: 'stopping', activeSessions })
+    const readiness = app.mcp.readiness()
+    if (!isReady()) return reply.code(503).send({ status: 'stopping', activeSessions })
+    return readiness.isReady ? { status: 'ok', activeSessions } : reply.code(503).send({ status: readiness.reason, activeSessions })
   })
 }
 

@@ -5,11 +5,11 @@ import type { Readable } from 'node:stream'
 import { ClusterUnavailableError, MisdirectedError, OwnerFailedError, type SessionError } from '../base/errors.js'
 import type { EventLog, EventLogBounds } from '../http/event-log.js'
 import type { SessionCluster, SessionState } from '../http/session-cluster.js'
-import { channels } from '../observe/channels.js'
 import type { SessionManager } from '../session/session-manager.js'
 import type { Session } from '../session/session.js'
 import type { SessionFollower } from '../http/shutdown.js'
 import { SessionLostError, type JsonObject } from './directory.js'
+import { Outage } from './outage.js'
 import { Outbox } from './outbox.js'
 import { Forwarder } from './forwarder.js'
 import { HopReceiver } from './hop-receiver.js'
@@ -22,7 +22,7 @@ import { RedisMinuteCounts } from './redis/minute-counts.js'
 import type { RedisCommands } from './redis/commands.js'
 import { RedisDirectory } from './redis/directory.js'
 import { RedisEventStore } from './redis/event-store.js'
-import { SessionDirectory, TERMINATED } from './session-directory.js'
+import { ClusterDirectory, TERMINATED } from './cluster-directory.js'
 import { SessionRouter } from './session-router.js'
 import { ThisNode } from './this-node.js'
 
@@ -72,7 +72,7 @@ interface ClusterParts {
 
 /** This process as a node of the cluster. */
 export class ClusterNode implements SessionCluster, SessionFollower {
-  readonly directory: SessionDirectory
+  readonly directory: ClusterDirectory
   readonly announcements: RedisAnnouncements
   readonly minuteCounts: RedisMinuteCounts
   readonly #nodeLease: NodeLease
@@ -84,6 +84,7 @@ export class ClusterNode implements SessionCluster, SessionFollower {
   readonly #commands: RedisCommands
   readonly #readSecret: () => Promise<string>
   readonly #onError: (message: string, error: unknown) => void
+  readonly #outage: Outage
   readonly #liveness: NodeJS.Timeout | undefined
 
   constructor ({ sessions, directory, nodeLease, thisNode, forwarder, interval, log }: ClusterParts) {
@@ -110,12 +111,21 @@ export class ClusterNode implements SessionCluster, SessionFollower {
     })
     this.minuteCounts = new RedisMinuteCounts(directory.commands)
     this.announcements = new RedisAnnouncements({ commands: directory.commands, onError })
-    this.directory = new SessionDirectory(directory, this.#outbox, (id) => sessions.cleanup(id).success)
+    this.directory = new ClusterDirectory(directory, this.#outbox, (id) => sessions.cleanup(id).success)
 
     nodeLease.on('renewed', () => this.#catchUp())
     nodeLease.on('mail', (messages) => closeTerminated(sessions, messages))
-    tellOutages(nodeLease, log, sessions)
+    this.#outage = new Outage(nodeLease, log, sessions)
+    nodeLease.on('joined', (incarnation) => {
+      log.info({ url: thisNode.origin, incarnation, lease: nodeLease.lease }, 'This node has joined the cluster')
+    })
     if (interval > 0) this.#liveness = this.#startWriting(interval)
+  }
+
+  /** What keeps this node from answering for sessions. Undefined: nothing. */
+  get trouble (): 'redis-away' | 'no-lease' | undefined {
+    if (this.#outage.isOn) return 'redis-away'
+    return this.#nodeLease.isValid() ? undefined : 'no-lease'
   }
 
   /** Asks for a lease. Never rejects. */
@@ -220,24 +230,4 @@ function closeTerminated (sessions: SessionManager, messages: JsonObject[]): voi
   for (const { type, id } of messages) {
     if (type === TERMINATED && typeof id === 'string') sessions.cleanup(id)
   }
-}
-
-// Once at the beginning and once at the end, not at every attempt.
-function tellOutages (nodeLease: NodeLease, log: FastifyBaseLogger, sessions: SessionManager): void {
-  let awaySince: number | undefined
-  nodeLease.on('unavailable', (error) => {
-    if (awaySince !== undefined) return
-    awaySince = performance.now()
-    log.error(error, 'The session directory does not answer. Sessions of this node are served while its lease can be valid')
-    const unavailable = channels['redis.unavailable']
-    if (unavailable.hasSubscribers) unavailable.publish({ sessions, error })
-  })
-  nodeLease.on('answered', () => {
-    if (awaySince === undefined) return
-    const after = performance.now() - awaySince
-    awaySince = undefined
-    log.info({ after: Math.round(after) }, 'The session directory answers again')
-    const available = channels['redis.available']
-    if (available.hasSubscribers) available.publish({ sessions, after })
-  })
 }

@@ -3,7 +3,7 @@ import type {
   RawReplyDefaultExpression, RawRequestDefaultExpression, RawServerBase, RawServerDefault, RouteGenericInterface, RouteHandlerMethod,
   RouteShorthandOptions as ShorthandOptions
 } from 'fastify'
-import type { SessionDirectory } from '../cluster/session-directory.js'
+import type { SessionDirectory } from '../http/session-directory.js'
 import type { SessionManager } from '../session/session-manager.js'
 import type { SessionMode } from '../http/session-hook.js'
 import type { Mcp } from './mcp.js'
@@ -38,7 +38,7 @@ declare module 'fastify' {
     sessionManager: SessionManager
     /** What goes out to MCP clients of its own accord. */
     mcp: Mcp
-    /** The sessions of the whole cluster. There with the option `cluster` only. */
+    /** All sessions: those of the whole cluster, or without one of this process. */
     sessionDirectory: SessionDirectory
 
     /** A route that requires a session has one: `request.mcpSession` is not null. */

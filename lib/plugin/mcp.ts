@@ -3,6 +3,15 @@ import { EventBus } from '../http/event-bus.js'
 import type { Announcements } from '../http/announcements.js'
 import { Notifier } from '../http/notifier.js'
 
+/** Whether a load balancer should send requests to this process. */
+export type Readiness =
+  | { readonly isReady: true }
+  /**
+   * `closing`: the app has begun to close. `redis-away`: Redis does not answer. `no-lease`: this node has no lease yet, or
+   * has lost it, so the others take it for dead.
+   */
+  | { readonly isReady: false, readonly reason: 'closing' | 'redis-away' | 'no-lease' }
+
 /** What `app.mcp` is. */
 export interface Mcp {
   /** Tells clients of both eras, on all nodes of a cluster, what has changed. */
@@ -19,14 +28,38 @@ export interface Mcp {
    * const codec = createRequestStateCodec({ key: await app.mcp.requestStateKey() })
    */
   requestStateKey (): Promise<Uint8Array>
+  /**
+   * Whether a load balancer should send requests here. Costs no round trip.
+   *
+   * @example
+   * app.get('/ready', async (_request, reply) => {
+   *   const readiness = app.mcp.readiness()
+   *   return reply.code(readiness.isReady ? 200 : 503).send(readiness)
+   * })
+   */
+  readiness (): Readiness
 }
 
-/** @param shareKey gives the key that all nodes of a cluster have */
-export function createMcp (announcements: Announcements, shareKey: (() => Promise<Uint8Array>) | undefined): Mcp {
-  const own = randomBytes(32)
+export interface McpParts {
+  readonly announcements: Announcements
+  readonly shutdown: { readonly hasStarted: boolean }
+  /** This process as a node of a cluster. */
+  readonly node: {
+    readonly trouble: 'redis-away' | 'no-lease' | undefined
+    /** The key that all nodes have. */
+    requestStateKey (): Promise<Uint8Array>
+  } | undefined
+}
+
+export function createMcp ({ announcements, shutdown, node }: McpParts): Mcp {
+  const ownKey = randomBytes(32)
   return {
     notify: new Notifier(announcements),
     bus: new EventBus(announcements),
-    requestStateKey: shareKey ?? (async () => own)
+    requestStateKey: async () => node === undefined ? ownKey : await node.requestStateKey(),
+    readiness () {
+      const reason = shutdown.hasStarted ? 'closing' : node?.trouble
+      return reason === undefined ? { isReady: true } : { isReady: false, reason }
+    }
   }
 }

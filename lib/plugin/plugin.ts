@@ -11,6 +11,7 @@ import { logSessions } from './session-log.js'
 import { createMcp } from './mcp.js'
 import { resolveOptions, type McpSessionsOptions, type ResolvedOptions } from './options.js'
 import { createWriteBarrier } from '../http/write-barrier.js'
+import { LocalSessionDirectory, type SessionDirectory } from '../http/session-directory.js'
 import { Connections } from '../http/connections.js'
 import { decorateWithRecord, ReplyTracker } from '../http/reply-tracker.js'
 import { warnOfMistakes } from './boot-warnings.js'
@@ -39,7 +40,7 @@ async function mcpSessionsPlugin (fastify: FastifyInstance, options: McpSessions
   const shutdown = new Shutdown({ sessions, replies, connections: new Connections(fastify.server), drainTimeout, successor: node })
   const announcements = node?.announcements ?? new LocalAnnouncements((error) => fastify.log.error(error, 'Somebody who listens to announcements has failed'))
   const openingRate = maxOpensPerMinute === undefined ? undefined : new OpeningRate(maxOpensPerMinute, node?.minuteCounts ?? new LocalMinuteCounts())
-  const mcp = createMcp(announcements, node && (() => node.requestStateKey()))
+  const mcp = createMcp({ announcements, shutdown, node })
   const warnings = new Warnings(fastify.log, options.ignoreWarnings)
   const identify = warnOfMistakes(fastify, warnings, {
     isEnabled: enabled,
@@ -51,6 +52,8 @@ async function mcpSessionsPlugin (fastify: FastifyInstance, options: McpSessions
   const context: PluginContext = { ...resolved, identify, reject: rejections.reject, sessions, replies, shutdown, warnings, openingRate, announcements, bus: mcp.bus, cluster: node }
 
   fastify.decorate('sessionManager', sessions)
+  const directory: SessionDirectory = node?.directory ?? new LocalSessionDirectory(sessions)
+  fastify.decorate('sessionDirectory', directory)
   fastify.decorate('mcp', mcp)
   fastify.decorateRequest('mcpSession', null)
   decorateWithRecord(fastify)
@@ -104,7 +107,6 @@ async function joinCluster (fastify: FastifyInstance, sessions: SessionManager, 
     log: fastify.log
   })
   node.listen(fastify.server)
-  fastify.decorate('sessionDirectory', node.directory)
   fastify.addHook('onListen', async function joinOthers () {
     await node.join()
   })

@@ -9,7 +9,7 @@ import { endlessKeys } from './stores.js'
 const TIME_TO_REST = 8000
 const POLL = 100
 // Made once, and for all sessions.
-const KEPT_KEYS: ReadonlySet<string> = new Set(['mcp:secret'])
+const KEPT_KEYS: ReadonlySet<string> = new Set(['mcp:history'])
 // What may be there or not at any moment: the next renewal of a lease, and the like.
 const FLUCTUATION = 2
 

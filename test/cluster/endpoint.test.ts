@@ -57,6 +57,19 @@ t.test('on one Redis', needsRedis(), async (t) => {
   const { url: redisUrl, stop } = await startRedis()
   t.teardown(stop)
 
+  t.test('a call that runs when its session is terminated on another node is answered', async (t) => {
+    const addNode = createNodes(t, redisUrl)
+    const [owner, other] = [await addNode(), await addNode()]
+    const client = createClient(t, owner)
+    await client.open()
+    const answer = client.post(call(2, 'wait'))
+    await until(() => owner.servers[0]?.waiting.length === 1, 'the tool has begun')
+    t.equal(await other.app.sessionDirectory.terminate(client.sessionId), true)
+    const { status, text } = await (await answer).end()
+    t.equal(status, 200)
+    t.match(text, 'Session closed')
+  })
+
   t.test('a session that another node takes over stays at the path at which it was opened', async (t) => {
     const addNode = createNodes(t, redisUrl)
     const path = '/t/:tenant/mcp'

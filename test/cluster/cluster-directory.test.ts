@@ -1,6 +1,6 @@
 import t from 'tap'
 import { Outbox } from '../../lib/cluster/outbox.js'
-import { SessionDirectory } from '../../lib/cluster/session-directory.js'
+import { ClusterDirectory } from '../../lib/cluster/cluster-directory.js'
 import { MemoryDirectory } from '../helpers/memory-directory.js'
 
 t.test('a session is terminated, also when its owner cannot be told at once', async (t) => {
@@ -10,7 +10,7 @@ t.test('a session is terminated, also when its owner cannot be told at once', as
   await directory.create({ id: 'a', principal: undefined, owner: 'owner', createdAt: now, lastAccessedAt: now, metadata: undefined, state: undefined })
   const errors: string[] = []
   const outbox = new Outbox({ directory, onError: (message) => { errors.push(message) } })
-  const sessions = new SessionDirectory(directory, outbox, () => false)
+  const sessions = new ClusterDirectory(directory, outbox, () => false)
 
   const { send } = directory
   directory.send = async () => { throw new Error('Its part of the directory is away') }

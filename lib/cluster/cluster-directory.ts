@@ -1,21 +1,13 @@
-import type { Session, SessionMetadata, SessionOrigin } from '../session/session.js'
+import type { ListedSession, SessionDirectory } from '../http/session-directory.js'
 import type { Directory, StoredSession } from './directory.js'
 import type { Outbox } from './outbox.js'
 import { readOrigin } from './stored-state.js'
 
-/** A session of the cluster, as the directory has it: its times can be a little behind. */
-export interface ClusterSession extends SessionOrigin, Pick<Session, 'id' | 'createdAt' | 'lastAccessedAt'> {
-  readonly metadata?: Readonly<SessionMetadata> | undefined
-}
-
 /** What a node is told when one of its sessions was terminated elsewhere. */
 export const TERMINATED = 'terminated'
 
-/**
- * The sessions of the whole cluster, for operators. Every method rejects with a
- * `DirectoryUnavailableError` when Redis does not answer.
- */
-export class SessionDirectory {
+/** The sessions of the whole cluster. Every method rejects with a `DirectoryUnavailableError` when Redis does not answer. */
+export class ClusterDirectory implements SessionDirectory {
   readonly #directory: Directory
   readonly #outbox: Outbox
   readonly #closeLocally: (id: string) => boolean
@@ -33,8 +25,8 @@ export class SessionDirectory {
   }
 
   /** All sessions, in no order; one that comes or goes meanwhile may be missing. */
-  async * list (): AsyncGenerator<ClusterSession> {
-    for await (const stored of this.#directory.list()) yield toClusterSession(stored)
+  async * list (): AsyncGenerator<ListedSession> {
+    for await (const stored of this.#directory.list()) yield toListed(stored)
   }
 
   /**
@@ -50,7 +42,7 @@ export class SessionDirectory {
   }
 }
 
-function toClusterSession (stored: StoredSession): ClusterSession {
+function toListed (stored: StoredSession): ListedSession {
   const { id, createdAt, lastAccessedAt, metadata } = stored
   return { ...readOrigin(stored), id, createdAt, lastAccessedAt, metadata }
 }

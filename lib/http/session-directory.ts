@@ -1,0 +1,43 @@
+import type { SessionManager } from '../session/session-manager.js'
+import type { Session, SessionMetadata, SessionOrigin } from '../session/session.js'
+
+/** A session as a directory has it: in a cluster its times can be a little behind. */
+export interface ListedSession extends SessionOrigin, Pick<Session, 'id' | 'createdAt' | 'lastAccessedAt'> {
+  readonly metadata?: Readonly<SessionMetadata> | undefined
+}
+
+/** All sessions, on all nodes of a cluster, for operators. In a cluster every method rejects when Redis does not answer. */
+export interface SessionDirectory {
+  /** How many sessions there are. */
+  count (): Promise<number>
+  /** All sessions, in no order; one that comes or goes meanwhile may be missing. */
+  list (): AsyncIterable<ListedSession>
+  /**
+   * Ends a session wherever it lives, and resolves to whether there was one. From then on no request finds it, but in a
+   * cluster for those that reach its owner within a third of a lease.
+   */
+  terminate (id: string): Promise<boolean>
+}
+
+/** The directory of a process that is on its own. */
+export class LocalSessionDirectory implements SessionDirectory {
+  readonly #sessions: SessionManager
+
+  constructor (sessions: SessionManager) {
+    this.#sessions = sessions
+  }
+
+  async count (): Promise<number> {
+    return this.#sessions.getActiveSessionCount()
+  }
+
+  async * list (): AsyncGenerator<ListedSession> {
+    for (const { id, createdAt, lastAccessedAt, metadata, principal, clientInfo, protocolVersion } of this.#sessions.list()) {
+      yield { id, createdAt, lastAccessedAt, metadata, principal, clientInfo, protocolVersion }
+    }
+  }
+
+  async terminate (id: string): Promise<boolean> {
+    return this.#sessions.cleanup(id).success
+  }
+}
