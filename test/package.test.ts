@@ -101,7 +101,8 @@ t.test('its manifest can be read', async (t) => {
   t.equal(run(project, process.execPath, 'manifest.cjs').trim(), 'fastify-mcp-sessions')
 })
 
-t.test('has examples that start where the package is installed, with nothing else but tsx', async (t) => {
+t.test('has examples that start where the package and an SDK are installed, with nothing else but tsx', async (t) => {
+  link(project, '@modelcontextprotocol/sdk')
   const server = start(t, process.execPath, ['--import', 'tsx', 'node_modules/fastify-mcp-sessions/examples/server.ts'], { PORT: '0' }, project)
   await server.says('MCP endpoint')
   server.process.kill('SIGINT')
