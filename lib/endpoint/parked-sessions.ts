@@ -12,10 +12,6 @@ interface Parked {
 export class ParkedSessions {
   readonly #sessions = new Map<Session, Parked>()
 
-  get count (): number {
-    return this.#sessions.size
-  }
-
   /** @param log the events that a client may come back for */
   add (session: Session, state: SessionState, log: EventLog | undefined): void {
     this.#sessions.set(session, { state: JSON.stringify(state), log })
