@@ -1,6 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import { networkInterfaces } from 'node:os'
 import { Server as TlsServer } from 'node:tls'
+import { isLoopback } from '../base/loopback.js'
 
 const ANY_ADDRESS = new Set(['0.0.0.0', '::'])
 
@@ -22,8 +23,7 @@ function findOwnAddress (): string {
 
 /** Whether a URL leads to the machine that it is used on. */
 export function isLoopbackUrl (url: string): boolean {
-  if (!URL.canParse(url)) return false
-  return /^(?:localhost|.*\.localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(new URL(url).hostname)
+  return URL.canParse(url) && isLoopback(new URL(url).hostname)
 }
 
 /** What is wrong with a URL that other nodes are to use, and how to write it. Undefined: nothing. */
