@@ -1,6 +1,7 @@
 import type { FastifyBaseLogger } from 'fastify'
 import { runGuarded } from '../base/safe-call.js'
-import { channels, type ChannelMessage, type TypedChannel } from '../observe/channels.js'
+import { channels, type ObservedSession } from '../observe/channels.js'
+import { listen, type Stop } from '../observe/listen.js'
 import { hashSessionId } from '../session/session-id.js'
 
 const CREATED = {
@@ -23,32 +24,33 @@ const CLOSED: { readonly [reason: string]: string } = {
  * Writes a line for each thing that happens to the sessions of one app: its message names what it is, its fields say
  * the rest. Call what it returns when the app has closed.
  */
-export function logSessions (sessions: object, log: FastifyBaseLogger): () => void {
+export function logSessions (sessions: object, log: FastifyBaseLogger): Stop {
   const ends = [
-    listen(channels['session.created'], sessions, ({ session: { id, protocolVersion }, how }) => {
-      log.info({ sessionId: hashSessionId(id), revision: protocolVersion }, CREATED[how])
-    }),
-    listen(channels['session.closed'], sessions, ({ session: { id }, reason, age }) => {
-      log.info({ sessionId: hashSessionId(id), reason, age }, CLOSED[reason] ?? 'Session closed')
-    }),
-    listen(channels['session.restored'], sessions, ({ session: { id }, unanswered }) => {
-      log.info({ sessionId: hashSessionId(id), unanswered }, 'Session restored with a new MCP server')
-    }),
-    listen(channels['session.parked'], sessions, ({ session: { id } }) => {
-      log.debug({ sessionId: hashSessionId(id) }, 'Session parked')
-    }),
-    listen(channels['session.handed-over'], sessions, ({ session: { id } }) => {
-      log.info({ sessionId: hashSessionId(id) }, 'Session handed over')
-    })
+    listen(channels['session.created'], sessions, guard(({ session, how }) => {
+      log.info(describe(session, { revision: session.protocolVersion }), CREATED[how])
+    })),
+    listen(channels['session.closed'], sessions, guard(({ session, reason, age }) => {
+      log.info(describe(session, { reason, age }), CLOSED[reason] ?? 'Session closed')
+    })),
+    listen(channels['session.restored'], sessions, guard(({ session, unanswered }) => {
+      log.info(describe(session, { unanswered }), 'Session restored with a new MCP server')
+    })),
+    listen(channels['session.parked'], sessions, guard(({ session }) => {
+      log.debug(describe(session), 'Session parked')
+    })),
+    listen(channels['session.handed-over'], sessions, guard(({ session }) => {
+      log.info(describe(session), 'Session handed over')
+    }))
   ]
   return () => { for (const end of ends) end() }
 }
 
-function listen<M extends ChannelMessage> (channel: TypedChannel<M>, sessions: object, write: (message: M) => void): () => void {
-  const listener = (message: M): void => {
-    // A logger that fails has nobody left to tell, and Node.js would end the process.
-    if (message.sessions === sessions) runGuarded(() => write(message), () => {})
-  }
-  channel.subscribe(listener)
-  return () => { channel.unsubscribe(listener) }
+// Where a level is not logged, nothing is hashed.
+function describe ({ id }: ObservedSession, more: object = {}): object {
+  return { get sessionId () { return hashSessionId(id) }, ...more }
+}
+
+// A logger that fails has nobody left to tell, and Node.js would end the process.
+function guard<M> (write: (message: M) => void): (message: M) => void {
+  return (message) => runGuarded(() => write(message), () => {})
 }

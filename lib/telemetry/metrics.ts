@@ -2,7 +2,7 @@ import { metrics, type Attributes } from '@opentelemetry/api'
 import { channels, tracingChannels, type CallMessage } from '../observe/channels.js'
 import { BoundedNames } from './bounded-names.js'
 import { readErrorType, readRevision, readTarget, TRANSPORT } from './call-facts.js'
-import { listen, type Stop } from './listen.js'
+import { listen, type Stop } from '../observe/listen.js'
 
 // Seconds. Of the conventions.
 const OPERATION_BUCKETS = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300]

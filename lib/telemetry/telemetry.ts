@@ -1,5 +1,5 @@
 import { recordMetrics } from './metrics.js'
-import type { Stop } from './listen.js'
+import type { Stop } from '../observe/listen.js'
 import type { ResolvedTelemetryOptions } from './options.js'
 import { recordTraces } from './traces.js'
 

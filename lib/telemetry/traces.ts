@@ -6,7 +6,7 @@ import { AsyncLocalStorage } from 'node:async_hooks'
 import { tracingChannels, type CallMessage, type ChannelMessage, type ForwardMessage, type TypedTracingChannel } from '../observe/channels.js'
 import { hashSessionId } from '../session/session-id.js'
 import { readErrorType, readRevision, readTarget, TRANSPORT } from './call-facts.js'
-import { listen, type Stop } from './listen.js'
+import { listen, type Stop } from '../observe/listen.js'
 
 // Characters of what a client has made up, such as the name of a tool.
 const LONGEST = 256

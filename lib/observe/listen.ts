@@ -1,4 +1,4 @@
-import type { ChannelMessage, TypedChannel } from '../observe/channels.js'
+import type { ChannelMessage, TypedChannel } from './channels.js'
 
 /** Ends what was begun. */
 export type Stop = () => void
