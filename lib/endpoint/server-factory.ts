@@ -1,5 +1,8 @@
+import type { FastifyRequest } from 'fastify'
 import { ServerError } from '../base/errors.js'
-import type { CreateServer, SessionServer } from './options.js'
+import type { Session } from '../session/session.js'
+import { readAuthInfo } from './auth-info.js'
+import type { CreateServer, CreateServerContext, SessionServer } from './options.js'
 import type { ServerLink } from './server-link.js'
 import type { SessionTransport } from './transport/session-transport.js'
 
@@ -21,6 +24,11 @@ export function createServerFactory<Context> (createServer: CreateServer<Context
     made.add(server)
     return server
   }
+}
+
+/** What `createServer` is told of a session. */
+export function toServerContext (session: Session, request: FastifyRequest, restored: boolean): CreateServerContext {
+  return { era: 'legacy', session, request, restored, authInfo: readAuthInfo(request) }
 }
 
 function isServer (value: unknown): value is ConnectableServer {

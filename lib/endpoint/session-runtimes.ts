@@ -10,12 +10,11 @@ import { hasResponseEnded } from '../http/response-end.js'
 import { channels } from '../observe/channels.js'
 import type { Session, SessionOrigin } from '../session/session.js'
 import { hashSessionId } from '../session/session-id.js'
-import { readAuthInfo } from './auth-info.js'
 import { ClientSetup } from './client-setup.js'
 import { warnOfHiddenId } from './endpoint-warnings.js'
 import type { InitializeParams } from './initialize.js'
 import type { CreateServerContext, ResolvedEndpointOptions } from './options.js'
-import { createServerFactory, type ServerFactory } from './server-factory.js'
+import { createServerFactory, toServerContext, type ServerFactory } from './server-factory.js'
 import { ParkedSessions } from './parked-sessions.js'
 import { ParkingSweep } from './parking-sweep.js'
 import { SessionRuntime } from './session-runtime.js'
@@ -30,7 +29,7 @@ export class SessionRuntimes {
   readonly #makeServer: ServerFactory<CreateServerContext>
   readonly #log: FastifyBaseLogger
   readonly #live = new Map<Session, SessionRuntime>()
-  readonly #restoring = new Map<Session, Promise<SessionRuntime | undefined>>()
+  readonly #restoring = new Map<Session, Promise<SessionRuntime>>()
   readonly #parked = new ParkedSessions()
   readonly #parking: ParkingSweep<SessionRuntime> | undefined
   readonly #closing = new Set<Promise<void>>()
@@ -83,7 +82,7 @@ export class SessionRuntimes {
     this.#discardUnlessSent(incoming, session)
     try {
       const setup = this.#createSetup(session, request)
-      const runtime = await this.#start({ era: 'legacy', session, request, restored: false, authInfo: readAuthInfo(request) }, setup)
+      const runtime = await this.#start(toServerContext(session, request, false), setup)
       runtime.transport.post(incoming, {
         onOpened: (answer) => {
           runtime.noteOpening(answer)
@@ -130,50 +129,43 @@ export class SessionRuntimes {
     })
   }
 
-  #restore (session: Session, request: FastifyRequest): Promise<SessionRuntime | undefined> | undefined {
+  #restore (session: Session, request: FastifyRequest): Promise<SessionRuntime> | undefined {
     const { cluster } = this.#context
     const stored = cluster?.readState(session) ?? this.#parked.readState(session)
     const setup = ClientSetup.restore(stored ?? readMadeState(session), readPath(request), this.#setupBounds(session))
     if (setup === undefined) return undefined
     if (stored === undefined) cluster?.saveState(session, setup.toState())
-    return this.#whileRestoring(session, this.#revive({ era: 'legacy', session, request, restored: stored !== undefined, authInfo: readAuthInfo(request) }, setup))
+    const context = toServerContext(session, request, stored !== undefined)
+    return this.#bringBack(context, () => this.#start(context, setup), () => this.#discardRuntime(session))
   }
 
   // Its stream, if there is one, stays.
   #wake (runtime: SessionRuntime, request: FastifyRequest): Promise<SessionRuntime> {
     const { session } = runtime
-    return this.#whileRestoring(session, this.#reconnect(runtime, { era: 'legacy', session, request, restored: true, authInfo: readAuthInfo(request) }))
-  }
-
-  async #reconnect (runtime: SessionRuntime, context: CreateServerContext): Promise<SessionRuntime> {
-    try {
-      await this.#serve(runtime, context)
-      await this.#replay(runtime, context)
-      return runtime
-    } catch (error) {
-      if (this.#live.get(runtime.session) === runtime) this.#park(runtime)
-      await this.#context.cluster?.barrier(runtime.session)
-      throw error
-    }
+    const context = toServerContext(session, request, true)
+    return this.#bringBack(context, () => this.#serve(runtime, context), () => {
+      if (this.#live.get(session) === runtime) this.#park(runtime)
+    })
   }
 
   // Whoever comes meanwhile waits for the same.
-  #whileRestoring<T extends SessionRuntime | undefined> (session: Session, work: Promise<T>): Promise<T> {
-    const restoring = work.finally(() => this.#restoring.delete(session))
+  #bringBack (context: CreateServerContext, serve: () => Promise<SessionRuntime>, undo: () => void): Promise<SessionRuntime> {
+    const { session } = context
+    const restoring = this.#revive(context, serve, undo).finally(() => this.#restoring.delete(session))
     this.#restoring.set(session, restoring)
     return restoring
   }
 
   // A failure leaves the session as it was, for the next request to try again.
-  async #revive (context: CreateServerContext, setup: ClientSetup): Promise<SessionRuntime> {
+  async #revive (context: CreateServerContext, serve: () => Promise<SessionRuntime>, undo: () => void): Promise<SessionRuntime> {
     const { session } = context
     try {
-      const runtime = await this.#start(context, setup)
+      const runtime = await serve()
       await this.#replay(runtime, context)
       this.#parked.delete(session)
       return runtime
     } catch (error) {
-      this.#discardRuntime(session)
+      undo()
       // It may have failed because the session has moved: that is no 404.
       await this.#context.cluster?.barrier(session)
       throw error
@@ -200,11 +192,10 @@ export class SessionRuntimes {
       onClosed: () => this.#discard(session)
     })
     this.#live.set(session, runtime)
-    await this.#serve(runtime, context)
-    return runtime
+    return this.#serve(runtime, context)
   }
 
-  async #serve (runtime: SessionRuntime, context: CreateServerContext): Promise<void> {
+  async #serve (runtime: SessionRuntime, context: CreateServerContext): Promise<SessionRuntime> {
     const { session } = context
     const server = await this.#makeServer(context)
     // It may have ended while its server was being made.
@@ -213,6 +204,7 @@ export class SessionRuntimes {
       throw new SessionNotFoundError()
     }
     await runtime.connect(server)
+    return runtime
   }
 
   #startParking (parkAfter: number): ParkingSweep<SessionRuntime> {

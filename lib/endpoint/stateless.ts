@@ -4,9 +4,8 @@ import { runGuarded } from '../base/safe-call.js'
 import type { PluginContext } from '../http/plugin-context.js'
 import { hasResponseEnded } from '../http/response-end.js'
 import { SessionRecord } from '../session/session-record.js'
-import { readAuthInfo } from './auth-info.js'
 import type { ResolvedEndpointOptions, SessionServer } from './options.js'
-import { createServerFactory } from './server-factory.js'
+import { createServerFactory, toServerContext } from './server-factory.js'
 import type { EndpointHandlers } from './session-handlers.js'
 import { isRequest, readMessages } from './transport/json-rpc.js'
 import { requireAccepted } from './transport/media-types.js'
@@ -31,7 +30,7 @@ export function createStatelessHandlers ({ identify, shutdown }: PluginContext, 
     // Before there is a server to close.
     if (readMessages(body).some(isRequest)) requireAccepted(request.headers.accept)
     const session = new SessionRecord(randomUUID(), Date.now(), undefined, { principal: await identify(request) })
-    const server = await makeServer({ era: 'legacy', session, request, restored: false, authInfo: readAuthInfo(request) })
+    const server = await makeServer(toServerContext(session, request, false))
     record.onOver(() => closeServer(incoming, server))
     if (record.isResponseOver || hasResponseEnded(request, reply)) throw new InvalidRequestError('the client has gone')
     const transport = new SessionTransport({ responseMode, heartbeatInterval, maxBuffered, cancelOnDisconnect, retryInterval: 0 })
