@@ -124,6 +124,20 @@ t.test('a session in use is not parked', async (t) => {
   t.equal(lot.server().closed, 1)
 })
 
+t.test('a question that the server has given up does not keep its session from being parked', async (t) => {
+  const lot = await buildLot(t)
+  const client = await openSession(t, await lot.listen(), undefined, { sampling: {} })
+  const stream = await client.get()
+  const giveUp = new AbortController()
+  const asked = lot.server().mcp.server.createMessage({ messages: [], maxTokens: 1 }, { signal: giveUp.signal })
+  await stream.see('sampling/createMessage')
+  giveUp.abort(new Error('given up'))
+  await t.rejects(asked, { message: /given up/ })
+  await stream.see('notifications/cancelled')
+  await lot.park()
+  t.equal(lot.server().closed, 1)
+})
+
 t.test('when no server can be made the session stays parked, and the next request tries again', async (t) => {
   for (const withStream of [false, true]) {
     let fails = false

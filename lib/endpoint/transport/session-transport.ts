@@ -11,7 +11,7 @@ import { EventStream, sendEvents } from './event-stream.js'
 import { formatEvent } from './event-format.js'
 import { traceRequest } from './call-trace.js'
 import { Exchange, type AnswerMode, type Call } from './exchange.js'
-import { isAnswer, isRequest, readMessages, toErrorAnswer, type Answer, type JSONRPCMessage, type JSONRPCRequest, type RequestId } from './json-rpc.js'
+import { isAnswer, isRequest, isRequestId, readMessages, toErrorAnswer, type Answer, type JSONRPCMessage, type JSONRPCRequest, type RequestId } from './json-rpc.js'
 import { readAccept, requireAccepted, type Accepted } from './media-types.js'
 import { createContext, type MessageContext, type Sdk } from './message-context.js'
 import { Outlet, writeMissed, type Barrier } from './outlet.js'
@@ -127,6 +127,7 @@ export class SessionTransport implements Transport {
       throw new Error(`The client cannot be asked ${message.method}: ${explainUnreachable(exchange, relatedRequestId)}`)
     }
     if (isRequest(message)) this.#asked.add(message.id)
+    else this.#forgetQuestion(message)
     if (exchange !== undefined) return exchange.say(message)
     return this.#standalone.emit(JSON.stringify(message), [])
   }
@@ -356,6 +357,12 @@ export class SessionTransport implements Transport {
       if ('exchange' in call && call.clientId === id) found = call
     }
     return found
+  }
+
+  // A server that waits no longer for its client says so.
+  #forgetQuestion (message: JSONRPCMessage): void {
+    const { requestId } = 'method' in message && message.method === CANCELLED ? readParams(message) : {}
+    if (isRequestId(requestId)) this.#asked.delete(requestId)
   }
 
   #forget (call: OwnCall): void {
