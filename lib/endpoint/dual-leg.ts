@@ -1,6 +1,7 @@
 import type { CreateMcpHandlerOptions, McpServer, McpServerFactory, Server } from '@modelcontextprotocol/server'
 import type { FastifyBaseLogger, FastifyRequest } from 'fastify'
 import { MissingSdkError, ServerError } from '../base/errors.js'
+import { isMissingPackage } from '../base/missing-package.js'
 import { asError, runGuarded } from '../base/safe-call.js'
 import type { EventBus } from '../http/event-bus.js'
 import { readAuthInfo } from './auth-info.js'
@@ -25,8 +26,7 @@ export async function loadSdk (load: () => Promise<Sdk> = () => import('@modelco
   try {
     return await load()
   } catch (reason) {
-    const error = asError(reason)
-    throw 'code' in error && error.code === 'ERR_MODULE_NOT_FOUND' ? Object.assign(new MissingSdkError(), { cause: error }) : error
+    throw isMissingPackage(reason) ? Object.assign(new MissingSdkError(), { cause: reason }) : asError(reason)
   }
 }
 

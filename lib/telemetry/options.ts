@@ -1,4 +1,4 @@
-import { checkBoolean, checkNames } from '../base/option-checks.js'
+import { checkBoolean, checkNames, refuse } from '../base/option-checks.js'
 
 /** What goes to the global providers of `@opentelemetry/api`. */
 export interface TelemetryOptions {
@@ -16,7 +16,7 @@ export interface ResolvedTelemetryOptions {
 /** @throws TypeError that names the option */
 export function resolveTelemetryOptions (telemetry: boolean | TelemetryOptions): ResolvedTelemetryOptions {
   if (typeof telemetry === 'boolean') return { metrics: telemetry, traces: telemetry }
-  if (typeof telemetry !== 'object' || telemetry === null) throw new TypeError('Option "telemetry" must be true, false or an object { metrics, traces }')
+  if (typeof telemetry !== 'object' || telemetry === null) refuse('telemetry', 'true, false or an object { metrics, traces }', telemetry)
   checkNames(telemetry, ['metrics', 'traces'], 'telemetry')
   const { metrics = true, traces = true } = telemetry
   return { metrics: checkBoolean('telemetry.metrics', metrics), traces: checkBoolean('telemetry.traces', traces) }

@@ -1,3 +1,4 @@
+import { isMissingPackage } from '../base/missing-package.js'
 import type { ConnectableClient, TestClient } from './test-client.js'
 
 export interface TransportOptions {
@@ -6,7 +7,8 @@ export interface TransportOptions {
   readonly sessionId?: string
 }
 
-const INFO = { name: 'fastify-mcp-sessions/testing', version: '1.0.0' }
+/** The client of the test kit, as it says who it is. */
+export const CLIENT_INFO = { name: 'fastify-mcp-sessions/testing', version: '1.0.0' }
 
 /** A client of SDK 1 or, where that is not installed, of SDK 2. */
 export async function createClient (): Promise<TestClient> {
@@ -15,12 +17,12 @@ export async function createClient (): Promise<TestClient> {
 
 export async function createClient1 (): Promise<TestClient> {
   const { Client } = await import('@modelcontextprotocol/sdk/client/index.js')
-  return new Client(INFO)
+  return new Client(CLIENT_INFO)
 }
 
 export async function createClient2 (): Promise<TestClient> {
   const { Client } = await import('@modelcontextprotocol/client')
-  return new Client(INFO)
+  return new Client(CLIENT_INFO)
 }
 
 /** @throws Error that says what to install, when none of them finds its module */
@@ -29,7 +31,7 @@ export async function firstInstalled<T> ([create, ...others]: ReadonlyArray<() =
   try {
     return await create()
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ERR_MODULE_NOT_FOUND') return firstInstalled(others)
+    if (isMissingPackage(error)) return firstInstalled(others)
     throw error
   }
 }

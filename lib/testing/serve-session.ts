@@ -2,6 +2,7 @@ import type { FastifyInstance } from 'fastify'
 import { SessionNotFoundError } from '../base/errors.js'
 import { keepMadeState } from '../http/made-sessions.js'
 import { requirePluginContext } from '../http/plugin-context.js'
+import { CLIENT_INFO } from './sdk.js'
 
 export interface ServeSessionOptions {
   /**
@@ -33,6 +34,6 @@ export function serveSession (app: FastifyInstance, id: string, { path = '/mcp',
   const { sessions } = requirePluginContext(app)
   const session = sessions.get(id)
   if (session === undefined) throw new SessionNotFoundError()
-  const { clientInfo = { name: 'fastify-mcp-sessions/testing', version: '1.0.0' }, protocolVersion = '2025-11-25' } = session
+  const { clientInfo = CLIENT_INFO, protocolVersion = '2025-11-25' } = session
   keepMadeState(session, { path, initialize: { protocolVersion, capabilities, clientInfo }, initialized: true })
 }

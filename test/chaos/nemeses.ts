@@ -23,11 +23,7 @@ export const nemeses: readonly Nemesis[] = [
   {
     name: 'kill',
     nodes: 1,
-    strike: (scene, nodes, random) => outOfAction(scene, 'kill', nodes, async () => {
-      await Promise.all(nodes.map(({ process }) => process.end('SIGKILL')))
-      await wait(random.below(2 * scene.options.lease))
-      await Promise.all(nodes.map(({ process }) => process.start()))
-    })
+    strike: (scene, nodes, random) => kill('kill', scene, nodes, random)
   },
   {
     name: 'quick-restart',
@@ -39,11 +35,7 @@ export const nemeses: readonly Nemesis[] = [
   {
     name: 'two-at-once',
     nodes: 2,
-    strike: (scene, nodes, random) => outOfAction(scene, 'two-at-once', nodes, async () => {
-      await Promise.all(nodes.map(({ process }) => process.end('SIGKILL')))
-      await wait(random.below(2 * scene.options.lease))
-      await Promise.all(nodes.map(({ process }) => process.start()))
-    })
+    strike: (scene, nodes, random) => kill('two-at-once', scene, nodes, random)
   },
   {
     name: 'rolling-restart',
@@ -225,6 +217,14 @@ async function outOfAction (scene: Scene, name: string, nodes: readonly SceneNod
   await action()
   for (const node of nodes) node.isReady = true
   end()
+}
+
+function kill (name: string, scene: Scene, nodes: readonly SceneNode[], random: Random): Promise<void> {
+  return outOfAction(scene, name, nodes, async () => {
+    await Promise.all(nodes.map(({ process }) => process.end('SIGKILL')))
+    await wait(random.below(2 * scene.options.lease))
+    await Promise.all(nodes.map(({ process }) => process.start()))
+  })
 }
 
 function freeze (scene: Scene, name: string, nodes: readonly SceneNode[], duration: number): Promise<void> {

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { LocalAnnouncements, type Announcement, type AnnouncementListener, type Announcements } from '../../http/announcements.js'
-import { asError } from '../../base/safe-call.js'
 import type { RedisCommands } from './commands.js'
+import { parseObject } from './record.js'
 
 export interface RedisAnnouncementsOptions {
   readonly commands: RedisCommands
@@ -10,7 +10,6 @@ export interface RedisAnnouncementsOptions {
 }
 
 interface Entry {
-  readonly id: string
   readonly sender: string
   readonly announcement: Announcement
   /** Milliseconds since Redis had it. */
@@ -131,23 +130,14 @@ function readReply (reply: unknown): [lastId: string, entries: Entry[]] {
 function readEntry (row: unknown, now: number): Entry | undefined {
   const [id, text]: unknown[] = Array.isArray(row) ? row : []
   if (typeof id !== 'string' || typeof text !== 'string') return undefined
-  const message = parse(text)
-  if (!isMessage(message)) return undefined
+  const message = parseObject(text)
+  if (message === undefined || !isMessage(message)) return undefined
   const { sender, change, audience } = message
-  return { id, sender, announcement: { change, audience }, age: now - Number.parseInt(id) }
+  return { sender, announcement: { change, audience }, age: now - Number.parseInt(id) }
 }
 
-function parse (text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch (reason) {
-    return asError(reason)
-  }
-}
-
-function isMessage (value: unknown): value is Announcement & { sender: string } {
-  return typeof value === 'object' && value !== null &&
-    'sender' in value && typeof value.sender === 'string' &&
+function isMessage (value: object): value is Announcement & { sender: string } {
+  return 'sender' in value && typeof value.sender === 'string' &&
     'audience' in value && typeof value.audience === 'object' && value.audience !== null &&
     'change' in value && isChange(value.change)
 }

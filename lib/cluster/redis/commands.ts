@@ -65,7 +65,7 @@ export class RedisCommands {
 
   /** The record of a session and its events. Ids are hashed, because they may hold braces. */
   sessionKeys (id: string): [record: string, events: string] {
-    const tag = createHash('sha256').update(id).digest('base64url')
+    const tag = hash(id)
     return [`${this.#prefix}session:{${tag}}`, `${this.#prefix}events:{${tag}}`]
   }
 
@@ -75,16 +75,17 @@ export class RedisCommands {
 
   // Hashed, because it may hold braces, and because it says who is calling.
   countKey (name: string): string {
-    return `${this.#prefix}count:{${createHash('sha256').update(name).digest('base64url')}}`
+    return `${this.#prefix}count:{${hash(name)}}`
   }
 
+  /** The log of the announcements, and the channel on which its readers are woken. */
   announcementsKey (): string {
     return `${this.#prefix}announcements`
   }
 
-  // ioredis puts its own prefix before keys, and not before channels in a script.
+  // ioredis puts its own prefix before keys and before the channel of a subscription, and not before one in a script.
   announcementsChannel (): string {
-    return `${this.#redis.options.keyPrefix ?? ''}${this.#prefix}announcements`
+    return `${this.#redis.options.keyPrefix ?? ''}${this.announcementsKey()}`
   }
 
   /**
@@ -93,10 +94,7 @@ export class RedisCommands {
    */
   createSubscriber (wake: () => void): { close (): void } {
     const connection = this.#redis.duplicate()
-    const { keyPrefix = '' } = this.#redis.options
-    // To that of a subscription it does.
-    const channel = this.announcementsChannel().slice(keyPrefix.length)
-    const listen = (): void => { connection.subscribe(channel).then(wake, () => {}) }
+    const listen = (): void => { connection.subscribe(this.announcementsKey()).then(wake, () => {}) }
     // The injected client has the same to tell, and tells it to its maker.
     connection.on('error', () => {})
     connection.on('ready', listen)
@@ -177,6 +175,10 @@ export class RedisCommands {
     })
     return this.#ready
   }
+}
+
+function hash (text: string): string {
+  return createHash('sha256').update(text).digest('base64url')
 }
 
 function defineScripts (redis: RedisClient): void {
