@@ -21,7 +21,26 @@ const entrants = {
   'bare Fastify': ['bare']
 } as const
 
-export type Name = keyof typeof entrants
+/** What serves the public workload: the arguments of measure/shop-server.ts. */
+const shops = {
+  'mcpEndpoint, SDK 1, made once': ['endpoint', '1', 'once'],
+  'mcpEndpoint, SDK 1': ['endpoint', '1', 'each'],
+  'by hand, SDK 1, made once': ['by-hand', '1', 'once'],
+  'by hand, SDK 1': ['by-hand', '1', 'each'],
+  'server per request, SDK 1, made once': ['per-request', '1', 'once'],
+  'server per request, SDK 1': ['per-request', '1', 'each'],
+  'mcpEndpoint, SDK 2, made once': ['endpoint', '2', 'once'],
+  'mcpEndpoint, SDK 2': ['endpoint', '2', 'each'],
+  'by hand, SDK 2, made once': ['by-hand', '2', 'once'],
+  'by hand, SDK 2': ['by-hand', '2', 'each'],
+  'server per request, SDK 2, made once': ['per-request', '2', 'once'],
+  'server per request, SDK 2': ['per-request', '2', 'each']
+} as const
+
+export type Shop = keyof typeof shops
+export type Name = keyof typeof entrants | Shop
+
+export const shopNames = Object.keys(shops).filter(isShop)
 
 /** A server, and its clients. */
 export interface Entrant {
@@ -34,6 +53,10 @@ export interface Work {
   /** How often it is done before anything is measured, and in each round. */
   readonly warmUp: number
   readonly count: number
+  /** Connections of each server's clients. */
+  readonly connections?: number
+  /** Of the servers: what they are told beside who they are. */
+  readonly args?: readonly string[]
   /** Called once for each server; does the work so many times whenever it is asked. */
   prepare (entrant: Entrant): Promise<(count: number) => Promise<unknown>>
 }
@@ -51,7 +74,7 @@ export class Contest {
     const present = names.filter((name) => !(name === 'fastify-mcp' || name === '@platformatic/mcp') || isInstalled(name))
     for (let fleet = 0; fleet < FLEETS; fleet++) {
       // No two processes of the same server are equally fast.
-      const entrants = await Promise.all(present.map(start))
+      const entrants = await Promise.all(present.map((name) => start(name, work)))
       const measurements: Array<() => Promise<number>> = []
       for (const entrant of entrants) {
         const perform = await work.prepare(entrant)
@@ -86,9 +109,15 @@ export class Contest {
   }
 }
 
-export async function start (name: Name): Promise<Entrant> {
-  const server = await ServerProcess.start('endpoint-server', ...entrants[name])
-  return { name, server, load: await McpLoad.open(server.url) }
+export async function start (name: Name, { args = [], connections }: Pick<Work, 'args' | 'connections'> = {}): Promise<Entrant> {
+  const server = isShop(name)
+    ? await ServerProcess.start('shop-server', ...shops[name], ...args)
+    : await ServerProcess.start('endpoint-server', ...entrants[name])
+  return { name, server, load: await McpLoad.open(server.url, connections) }
+}
+
+function isShop (name: string): name is Shop {
+  return name in shops
 }
 
 export async function stop ({ server, load }: Entrant): Promise<void> {

@@ -10,8 +10,8 @@ export class Load {
     this.#connections = connections
   }
 
-  static async open (url: string): Promise<Load> {
-    return new Load(await Promise.all(Array.from({ length: CONNECTIONS }, () => Connection.open(url))))
+  static async open (url: string, connections = CONNECTIONS): Promise<Load> {
+    return new Load(await Promise.all(Array.from({ length: connections }, () => Connection.open(url))))
   }
 
   /** Does some work so many times, on all connections, one after the other on each. */

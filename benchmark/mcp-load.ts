@@ -3,6 +3,14 @@ import { Load } from './load.js'
 
 const VERSION = '2025-11-25'
 
+/** A call, and what its answer has to have in it. */
+export interface Tool {
+  readonly name: string
+  /** As JSON. */
+  readonly args: string
+  readonly expected: readonly string[]
+}
+
 /**
  * Clients of an MCP endpoint. Their requests have the headers that the SDK's client sends under Node.js, and every
  * answer is looked at: a server that is fast because it does not do its work would end the benchmark.
@@ -13,20 +21,24 @@ export class McpLoad {
   readonly #headers: string
   #lastId = 0
 
-  private constructor (load: Load, { pathname, host }: URL) {
+  private constructor (load: Load, { pathname, host }: URL, headers: string) {
     this.#load = load
     this.#path = pathname
-    this.#headers = ` HTTP/1.1\r\nhost: ${host}\r\nconnection: keep-alive\r\naccept: application/json, text/event-stream\r\naccept-language: *\r\nsec-fetch-mode: cors\r\nuser-agent: node\r\naccept-encoding: gzip, deflate\r\n`
+    this.#headers = ` HTTP/1.1\r\nhost: ${host}\r\nconnection: keep-alive\r\naccept: application/json, text/event-stream\r\naccept-language: *\r\nsec-fetch-mode: cors\r\nuser-agent: node\r\naccept-encoding: gzip, deflate\r\n${headers}`
   }
 
-  static async open (url: string): Promise<McpLoad> {
-    return new McpLoad(await Load.open(url), new URL(url))
+  /** @param headers more of them, each with its end of line */
+  static async open (url: string, connections?: number, headers = ''): Promise<McpLoad> {
+    return new McpLoad(await Load.open(url, connections), new URL(url), headers)
   }
 
   /** Opens so many sessions, and returns their ids. */
   async openMany (count: number): Promise<string[]> {
     const ids: string[] = []
-    await this.#load.run(count, async (connection) => { ids.push(await this.#initialize(connection)) })
+    await this.#load.run(count, async (connection) => {
+      const id = await this.#initialize(connection)
+      if (id !== undefined) ids.push(id)
+    })
     return ids
   }
 
@@ -42,35 +54,50 @@ export class McpLoad {
     return this.#load.time(count, async (connection, index) => { await this.#call(connection, pick(ids, index)) })
   }
 
-  /** So many sessions from beginning to end, with one call each. */
-  liveMany (count: number): Promise<void> {
-    return this.#load.run(count, async (connection) => {
-      const id = await this.#initialize(connection)
+  /**
+   * So many sessions from beginning to end, with one call each: by default of `greet`. With a server that keeps no
+   * sessions, as its clients do it, all but the DELETE.
+   */
+  liveMany (count: number, toolOf?: (index: number) => Tool): Promise<void> {
+    return this.#load.run(count, async (connection, index) => {
+      const id = await this.#initialize(connection, toolOf === undefined)
       const initialized = await connection.send(this.#post(id, '{"jsonrpc":"2.0","method":"notifications/initialized"}'))
       expect(initialized, 202)
-      await this.#call(connection, id)
+      await this.#call(connection, id, toolOf?.(index))
+      if (id === undefined) return
       const deleted = await connection.send(`DELETE ${this.#path}${this.#headers}${sessionHeaders(id)}\r\n`)
       if (deleted.status !== 204) expect(deleted, 200)
     })
+  }
+
+  /** So many sessions are opened, or not. Returns how often the server has answered with which status. */
+  async tryToOpen (count: number): Promise<Record<number, number>> {
+    const statuses: Record<number, number> = {}
+    await this.#load.run(count, async (connection) => {
+      const { status } = await connection.send(this.#post(undefined, openingOf(++this.#lastId)))
+      statuses[status] = (statuses[status] ?? 0) + 1
+    })
+    return statuses
   }
 
   close (): void {
     this.#load.close()
   }
 
-  async #initialize (connection: Connection): Promise<string> {
+  async #initialize (connection: Connection, isSession = true): Promise<string | undefined> {
     const id = ++this.#lastId
-    const answer = await connection.send(this.#post(undefined, `{"jsonrpc":"2.0","id":${id},"method":"initialize","params":{"protocolVersion":"${VERSION}","capabilities":{},"clientInfo":{"name":"benchmark","version":"1"}}}`))
+    const answer = await connection.send(this.#post(undefined, openingOf(id)))
     expect(answer, 200, `"id":${id}`, `"protocolVersion":"${VERSION}"`)
     const session = /\r\nmcp-session-id: (\S+)/i.exec(answer.head)?.[1]
-    if (session === undefined) throw new Error(`No session id in ${answer.head}`)
+    if (session === undefined && isSession) throw new Error(`No session id in ${answer.head}`)
     return session
   }
 
-  async #call (connection: Connection, session: string): Promise<string> {
+  async #call (connection: Connection, session: string | undefined, tool?: Tool): Promise<string> {
     const id = ++this.#lastId
-    const answer = await connection.send(this.#post(session, `{"jsonrpc":"2.0","id":${id},"method":"tools/call","params":{"name":"greet","arguments":{"name":"number ${id}"}}}`))
-    expect(answer, 200, `"id":${id}`, `"text":"Hello, number ${id}"`)
+    const { name, args, expected } = tool ?? greet(id)
+    const answer = await connection.send(this.#post(session, `{"jsonrpc":"2.0","id":${id},"method":"tools/call","params":{"name":"${name}","arguments":${args}}}`))
+    expect(answer, 200, `"id":${id}`, ...expected)
     return /\r\ncontent-type: ([^;\r]+)/i.exec(answer.head)?.[1] ?? 'nothing'
   }
 
@@ -78,6 +105,14 @@ export class McpLoad {
     const headers = session === undefined ? '' : sessionHeaders(session)
     return `POST ${this.#path}${this.#headers}${headers}content-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`
   }
+}
+
+function openingOf (id: number): string {
+  return `{"jsonrpc":"2.0","id":${id},"method":"initialize","params":{"protocolVersion":"${VERSION}","capabilities":{},"clientInfo":{"name":"benchmark","version":"1"}}}`
+}
+
+function greet (id: number): Tool {
+  return { name: 'greet', args: `{"name":"number ${id}"}`, expected: [`"text":"Hello, number ${id}"`] }
 }
 
 function sessionHeaders (id: string): string {

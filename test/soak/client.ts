@@ -47,8 +47,13 @@ export class SoakClient {
 
   async run (signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
-      await this.#live(signal)
+      try {
+        await this.#live(signal)
+      } catch (error) {
+        this.#options.onOutcome({ what: 'failure', status: undefined, complaint: String(error) })
+      }
       // Whatever is still open breaks.
+      this.#session = ''
       this.#agent.destroy()
       this.#agent = new Agent({ keepAlive: true })
       await this.#pause(PACE)
@@ -64,7 +69,6 @@ export class SoakClient {
       await this.#pause(PACE)
     }
     if (this.#session !== '' && random.below(5) === 0) this.#note('delete', await this.#send('DELETE'))
-    this.#session = ''
   }
 
   async #step (): Promise<void> {
@@ -132,8 +136,14 @@ export class SoakClient {
     const outgoing = this.#request(method, body)
     if (method !== 'GET') outgoing.setTimeout(PATIENCE, () => outgoing.destroy(new Error(`No answer to ${method} ${body}`)))
     outgoing.end(body)
-    const [response] = await once(outgoing, 'response')
-    return response
+    try {
+      const [response] = await once(outgoing, 'response')
+      return response
+    } catch (error) {
+      // The server has ended a connection on which nothing was said, just when it was used again: so it is with HTTP.
+      if (outgoing.reusedSocket && error instanceof Error && 'code' in error && error.code === 'ECONNRESET') return this.#head(method, body)
+      throw error
+    }
   }
 
   #request (method: string, body?: string): ClientRequest {

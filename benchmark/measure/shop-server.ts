@@ -1,0 +1,107 @@
+// The public workload behind sessions of the endpoint, behind sessions by hand, and behind a server for each request.
+import type { McpServer as McpServer1 } from '@modelcontextprotocol/sdk/server/mcp.js'
+import { StreamableHTTPServerTransport } from '@modelcontextprotocol/sdk/server/streamableHttp.js'
+import { createMcpHandler, WebStandardStreamableHTTPServerTransport, type McpServer as McpServer2 } from '@modelcontextprotocol/server'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import { randomUUID } from 'node:crypto'
+import { built } from '../built.js'
+import { createApp, serve } from './serve.js'
+import { createServers1, createServers2, Shop } from './shop-tools.js'
+
+const [, , how, sdk, style, redisUrl = '', apiUrl = ''] = process.argv
+const shop = new Shop(redisUrl, apiUrl)
+const create1 = createServers1(shop, style === 'once')
+const create2 = createServers2(shop, style === 'once')
+const app = createApp()
+await mount(app)
+await serve([app], '/mcp')
+
+async function mount (app: FastifyInstance): Promise<void> {
+  switch (`${how} ${sdk}`) {
+    case 'endpoint 1':
+    case 'endpoint 2':
+      await app.register(built.mcpSessions, { maxSessions: 100_000 })
+      await app.register(built.mcpEndpoint, { createServer: sdk === '1' ? create1 : create2 })
+      return
+    case 'by-hand 1': return mountSessions1(app, create1)
+    case 'by-hand 2': return mountSessions2(app, create2)
+    case 'per-request 1': return mountPerRequest1(app, create1)
+    case 'per-request 2': return mountPerRequest2(app, create2)
+    default: throw new Error(`There is no ${how} of SDK ${sdk}`)
+  }
+}
+
+function mountSessions1 (app: FastifyInstance, createServer: () => McpServer1): void {
+  const transports = new Map<string, StreamableHTTPServerTransport>()
+  app.route({
+    method: ['POST', 'DELETE'],
+    url: '/mcp',
+    async handler (request, reply) {
+      const id = request.headers['mcp-session-id']
+      const transport = typeof id === 'string' ? transports.get(id) : await open()
+      if (transport === undefined) return reply.code(404).send()
+      reply.hijack()
+      await transport.handleRequest(request.raw, reply.raw, request.body)
+    }
+  })
+
+  async function open (): Promise<StreamableHTTPServerTransport> {
+    const transport = new StreamableHTTPServerTransport({
+      sessionIdGenerator: randomUUID,
+      enableJsonResponse: true,
+      onsessioninitialized: (id) => { transports.set(id, transport) },
+      onsessionclosed: (id) => { transports.delete(id) }
+    })
+    await createServer().connect(transport)
+    return transport
+  }
+}
+
+function mountSessions2 (app: FastifyInstance, createServer: () => McpServer2): void {
+  const transports = new Map<string, WebStandardStreamableHTTPServerTransport>()
+  app.route({
+    method: ['POST', 'DELETE'],
+    url: '/mcp',
+    async handler (request, reply) {
+      const id = request.headers['mcp-session-id']
+      const transport = typeof id === 'string' ? transports.get(id) : await open()
+      if (transport === undefined) return reply.code(404).send()
+      return reply.send(await transport.handleRequest(toWebRequest(request), { parsedBody: request.body }))
+    }
+  })
+
+  async function open (): Promise<WebStandardStreamableHTTPServerTransport> {
+    const transport = new WebStandardStreamableHTTPServerTransport({
+      sessionIdGenerator: randomUUID,
+      enableJsonResponse: true,
+      onsessioninitialized: (id) => { transports.set(id, transport) },
+      onsessionclosed: (id) => { transports.delete(id) }
+    })
+    await createServer().connect(transport)
+    return transport
+  }
+}
+
+/** As the examples of the SDK have it, and the benchmark's own Node.js server. */
+function mountPerRequest1 (app: FastifyInstance, createServer: () => McpServer1): void {
+  app.post('/mcp', async (request, reply) => {
+    const server = createServer()
+    const transport = new StreamableHTTPServerTransport({ enableJsonResponse: true })
+    reply.raw.once('close', () => { server.close().catch(() => {}) })
+    await server.connect(transport)
+    reply.hijack()
+    await transport.handleRequest(request.raw, reply.raw, request.body)
+  })
+}
+
+/** What SDK 2 itself does for clients of revisions with sessions. */
+function mountPerRequest2 (app: FastifyInstance, createServer: () => McpServer2): void {
+  const handler = createMcpHandler(createServer)
+  app.post('/mcp', async (request, reply) => reply.send(await handler.fetch(toWebRequest(request), { parsedBody: request.body })))
+}
+
+function toWebRequest ({ method, url, headers }: FastifyRequest): Request {
+  const copied = new Headers()
+  for (const [name, value] of Object.entries(headers)) if (typeof value === 'string') copied.set(name, value)
+  return new Request(new URL(url, 'http://127.0.0.1'), { method, headers: copied })
+}
