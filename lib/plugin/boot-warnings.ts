@@ -17,6 +17,8 @@ export interface BootWarningOptions {
   /** Whether that is a function of the app. */
   readonly isIdentifyGiven: boolean
   readonly isClustered: boolean
+  /** Whether another node has passed the request on: that adds such headers as a proxy does. */
+  readonly isForwarded: (request: FastifyRequest) => boolean
   /** Whether other processes may listen on the same port. */
   readonly isWorker: boolean
 }
@@ -38,13 +40,13 @@ export function warnOfMistakes (fastify: FastifyInstance, warnings: Warnings, op
   return watchIdentify(scopes, warnings, options)
 }
 
-function watchIdentify (scopes: readonly FastifyInstance[], warnings: Warnings, { identify, isIdentifyGiven }: BootWarningOptions): Identify {
+function watchIdentify (scopes: readonly FastifyInstance[], warnings: Warnings, { identify, isIdentifyGiven, isForwarded }: BootWarningOptions): Identify {
   let looked = 0
   let isAnybodyKnown = !isIdentifyGiven
 
   return function watchedIdentify (request) {
     const principal = identify(request)
-    if (looked < LOOKED_AT) look(request, principal)
+    if (looked < LOOKED_AT && !isForwarded(request)) look(request, principal)
     return principal
   }
 

@@ -47,6 +47,7 @@ async function mcpSessionsPlugin (fastify: FastifyInstance, options: McpSessions
     identify: resolved.identify,
     isIdentifyGiven: options.identify !== undefined,
     isClustered: node !== undefined,
+    isForwarded: (request) => node?.isForwarded(request) === true,
     isWorker: nodeCluster.isWorker
   })
   const context: PluginContext = { ...resolved, identify, reject: rejections.reject, sessions, replies, shutdown, warnings, openingRate, announcements, bus: mcp.bus, cluster: node }

@@ -177,6 +177,15 @@ t.test('on one Redis', needsRedis(), async (t) => {
     }
   })
 
+  t.test('a node that passes a request on is not taken for a proxy which is not trusted', async (t) => {
+    const addNode = createCluster(t, redisUrl)
+    const [one, two] = [await addNode({ routes }), await addNode({ routes })]
+    t.equal((await get(two.url, await open(one))).status, 200)
+    t.notMatch([...one.log, ...two.log].join(), 'TRUST_PROXY')
+    t.equal((await get(two.url, await open(one), { 'x-forwarded-for': '10.0.0.1' })).status, 200)
+    t.match(two.log.join(), 'TRUST_PROXY')
+  })
+
   t.test('what comes to another server of the app than the first, as Fastify has for a name with two addresses', async (t) => {
     const addNode = createCluster(t, redisUrl)
     const apps: FastifyInstance[] = []
