@@ -50,8 +50,9 @@ export function createSessionHandlers ({ sessions, shutdown, cluster }: PluginCo
   }
 
   async function handleEnd ({ request, reply }: Incoming): Promise<void> {
-    const { session, transport } = await findRuntime(request)
-    transport.checkRevision(request)
+    const session = request.mcpSession
+    if (session === null) throw new MissingSessionIdError()
+    if (!runtimes.serves(session, request)) throw new SessionNotFoundError()
     sessions.cleanup(session.id)
     await cluster?.barrier(session)
     reply.code(200).send()

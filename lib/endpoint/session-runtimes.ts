@@ -5,8 +5,9 @@ import { isAddressed, type Announcement } from '../http/announcements.js'
 import type { EventLog } from '../http/event-log.js'
 import { readMadeState } from '../http/made-sessions.js'
 import type { PluginContext } from '../http/plugin-context.js'
-import { negotiateRevision } from '../http/protocol-revision.js'
+import { negotiateRevision, requireRevision, SESSION_REVISIONS } from '../http/protocol-revision.js'
 import { hasResponseEnded } from '../http/response-end.js'
+import type { SessionState } from '../http/session-cluster.js'
 import { channels } from '../observe/channels.js'
 import type { Session, SessionOrigin } from '../session/session.js'
 import { hashSessionId } from '../session/session-id.js'
@@ -56,6 +57,18 @@ export class SessionRuntimes {
     if (runtime === undefined) return this.#restore(session, request)
     if (!runtime.serves(request)) return undefined
     return this.#restoring.get(session) ?? (runtime.isParked ? this.#wake(runtime, request) : runtime)
+  }
+
+  /**
+   * Whether the session is of this endpoint, and was opened at the path of the request. It need not have a server.
+   *
+   * @throws UnsupportedRevisionError for a request of a revision that its server, or without one nobody, speaks
+   */
+  serves (session: Session, request: FastifyRequest): boolean {
+    const runtime = this.#live.get(session)
+    if (runtime === undefined) requireRevision(request, SESSION_REVISIONS)
+    else runtime.transport.checkRevision(request)
+    return runtime?.serves(request) ?? (this.#readState(session) ?? readMadeState(session))?.['path'] === readPath(request)
   }
 
   /**
@@ -131,12 +144,16 @@ export class SessionRuntimes {
 
   #restore (session: Session, request: FastifyRequest): Promise<SessionRuntime> | undefined {
     const { cluster } = this.#context
-    const stored = cluster?.readState(session) ?? this.#parked.readState(session)
+    const stored = this.#readState(session)
     const setup = ClientSetup.restore(stored ?? readMadeState(session), readPath(request), this.#setupBounds(session))
     if (setup === undefined) return undefined
     if (stored === undefined) cluster?.saveState(session, setup.toState())
     const context = toServerContext(session, request, stored !== undefined)
     return this.#bringBack(context, () => this.#start(context, setup), () => this.#discardRuntime(session))
+  }
+
+  #readState (session: Session): SessionState | undefined {
+    return this.#context.cluster?.readState(session) ?? this.#parked.readState(session)
   }
 
   // Its stream, if there is one, stays.

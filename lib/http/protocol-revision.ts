@@ -1,3 +1,6 @@
+import type { FastifyRequest } from 'fastify'
+import { UnsupportedRevisionError } from '../base/errors.js'
+
 /** The revisions of MCP with sessions, the newest first. There will be no more of them. */
 export const SESSION_REVISIONS: readonly string[] = ['2025-11-25', '2025-06-18', '2025-03-26', '2024-11-05', '2024-10-07']
 
@@ -23,4 +26,11 @@ export function hasSessions (revision: string | string[] | undefined): boolean {
  */
 export function negotiateRevision (requested: string): string {
   return SESSION_REVISIONS.includes(requested) ? requested : String(SESSION_REVISIONS[0])
+}
+
+/** @throws UnsupportedRevisionError for a request of another revision than these */
+export function requireRevision ({ headers }: FastifyRequest, revisions: readonly string[]): void {
+  const revision = headers['mcp-protocol-version']
+  if (revision === undefined || revisions.includes(String(revision))) return
+  throw new UnsupportedRevisionError(String(revision), revisions.join(', '))
 }

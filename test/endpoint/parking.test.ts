@@ -182,6 +182,30 @@ t.test('a parked session ends as any other: deleted, expired, with the app', asy
   t.equal(lot.servers.every(({ closed }) => closed === 1), true)
 })
 
+t.test('a client ends a parked session without a server, and where none could be made', async (t) => {
+  let fails = false
+  let made = 0
+  const lot = await buildLot(t, {
+    endpoint: {
+      createServer () {
+        if (fails) throw new Error('no server today')
+        made++
+        return new ToolServer().mcp
+      }
+    }
+  })
+  const url = await lot.listen()
+  const client = await openSession(t, url)
+  await lot.park()
+  fails = true
+  const strange = await client.send('DELETE', { 'mcp-protocol-version': '2025-01-01' })
+  t.equal(strange.status, 400, 'of a revision that there is not')
+  t.equal((await client.delete()).status, 200)
+  t.equal(made, 1)
+  t.equal(lot.app.sessionManager.getActiveSessionCount(), 0)
+  t.equal((await client.delete()).status, 404)
+})
+
 t.test('one that ends while its server is being made leaves nothing', async (t) => {
   for (const withStream of [false, true]) {
     let release: (() => void) | undefined

@@ -1,9 +1,9 @@
 import type { Transport, TransportSendOptions } from '@modelcontextprotocol/sdk/shared/transport.js'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { randomBytes } from 'node:crypto'
-import { InvalidRequestError, NotAcceptableError, SessionNotFoundError, UnsupportedRevisionError } from '../../base/errors.js'
+import { InvalidRequestError, NotAcceptableError, SessionNotFoundError } from '../../base/errors.js'
 import type { EventLog, Resumption } from '../../http/event-log.js'
-import { DEFAULT_REVISION, SESSION_REVISIONS } from '../../http/protocol-revision.js'
+import { DEFAULT_REVISION, requireRevision, SESSION_REVISIONS } from '../../http/protocol-revision.js'
 import type { ReplyRecord } from '../../http/reply-tracker.js'
 import { channels } from '../../observe/channels.js'
 import { readAuthInfo } from '../auth-info.js'
@@ -152,10 +152,8 @@ export class SessionTransport implements Transport {
   }
 
   /** @throws UnsupportedRevisionError for a request of a revision that the server does not speak */
-  checkRevision ({ headers }: FastifyRequest): void {
-    const revision = headers['mcp-protocol-version']
-    if (revision === undefined || this.#revisions.includes(String(revision))) return
-    throw new UnsupportedRevisionError(String(revision), this.#revisions.join(', '))
+  checkRevision (request: FastifyRequest): void {
+    requireRevision(request, this.#revisions)
   }
 
   /** The GET stream, or what a `Last-Event-ID` names. Rejects with a rejection of the request. */
