@@ -21,7 +21,7 @@ const REVISIONS = 20
  */
 export function recordMetrics (sessions: object, handsOver: boolean): Stop {
   const instruments = createInstruments()
-  const stops = [...countSessions(instruments, sessions, handsOver), ...countRequests(instruments, sessions), measureCalls(instruments, sessions)]
+  const stops = [...countSessions(instruments, sessions, handsOver), ...countParked(instruments, sessions), ...countRequests(instruments, sessions), measureCalls(instruments, sessions)]
   return () => { for (const stop of stops) stop() }
 }
 
@@ -38,6 +38,7 @@ function createInstruments () {
       unit: 's', description: 'The age of sessions at their end', advice: { explicitBucketBoundaries: SESSION_BUCKETS }
     }),
     active: meter.createUpDownCounter(`${own}.sessions.active`, { unit: '{session}', description: 'Sessions of this process' }),
+    parked: meter.createUpDownCounter(`${own}.sessions.parked`, { unit: '{session}', description: 'Sessions of this process that have no MCP server until their next request' }),
     opened: meter.createCounter(`${own}.sessions.opened`, { unit: '{session}', description: 'Sessions opened in this process' }),
     closed: meter.createCounter(`${own}.sessions.closed`, { unit: '{session}', description: 'Sessions that ended in this process' }),
     evicted: meter.createCounter(`${own}.sessions.evicted`, { unit: '{session}', description: 'Sessions that had to make room for others' }),
@@ -66,6 +67,22 @@ function countSessions ({ active, opened, closed, evicted, takenOver, handedOver
     }),
     listen(channels['session.taken-over'], sessions, () => takenOver.add(1)),
     listen(channels['session.handed-over'], sessions, () => handedOver.add(1))
+  ]
+}
+
+// One whose server cannot be made is parked again, without having been restored.
+function countParked ({ parked }: Instruments, sessions: object): Stop[] {
+  const known = new WeakSet()
+  const forget = ({ session }: { session: object }): void => {
+    if (known.delete(session)) parked.add(-1)
+  }
+  return [
+    listen(channels['session.parked'], sessions, ({ session }) => {
+      if (!known.has(session)) parked.add(1)
+      known.add(session)
+    }),
+    listen(channels['session.restored'], sessions, forget),
+    listen(channels['session.closed'], sessions, forget)
   ]
 }
 

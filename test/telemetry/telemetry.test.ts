@@ -2,6 +2,7 @@
 import { context, trace } from '@opentelemetry/api'
 import { isTracingSuppressed } from '@opentelemetry/core'
 import type { FastifyInstance } from 'fastify'
+import { mock } from 'node:test'
 import { setImmediate as turn } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { hashSessionId, mcpEndpoint } from '../../index.js'
@@ -56,6 +57,9 @@ async function measureAll (t: Test, redisUrl: string): Promise<void> {
   await answer(far, call(6, 'inner'))
   await answer(client, { jsonrpc: '2.0', id: 7, method: 'no/such' })
   channels['stream.cut'].publish({ sessions: one.app.sessionManager, session: undefined, bytes: 5 })
+  const { app: { sessionManager: sessions } } = one
+  const parkedSession = sessions.list()[0]
+  if (parkedSession !== undefined) channels['session.parked'].publish({ sessions, session: parkedSession })
   for (let i = 0; i < 3; i++) await openSession(t, new URL('/mcp', one.url))
   one.app.sessionManager.clearAll('deleted', ({ id }) => id !== client.sessionId)
   const last = await openSession(t, new URL('/mcp', one.url))
@@ -94,6 +98,39 @@ t.test('every metric and span is as the docs say', needsRedisServer(), async (t)
   const [calls, forwards] = Array.from(spans.values(), ([, attributes = '']) => new Set(namesIn(attributes)))
   t.strictSame(names(1), calls, 'the attributes of calls')
   t.strictSame(new Set([...names(2), 'error.type']), forwards, 'the attributes of what is passed on')
+})
+
+t.test('parked sessions are counted until they are back, or have ended', async (t) => {
+  const telemetry = setUpTelemetry(t)
+  mock.timers.enable({ apis: ['Date', 'setInterval'] })
+  t.teardown(() => mock.timers.reset())
+  let fails = false
+  const { app, listen } = await buildEndpoint(t, {
+    sessions: { telemetry: true },
+    endpoint: {
+      parkAfter: 1000,
+      createServer () {
+        if (fails) throw new Error('no server today')
+        return toolServer()
+      }
+    }
+  })
+  const url = await listen()
+  const [back, ended] = [await openSession(t, url), await openSession(t, url)]
+  const count = async (): Promise<number> => sumOf(await telemetry.metrics(), `${OWN}.sessions.parked`)
+  await back.get()
+  mock.timers.tick(1500)
+  await turn()
+  t.equal(await count(), 2)
+  fails = true
+  await answer(back, call(2, 'inner'))
+  t.equal(await count(), 2, 'it could not be brought back')
+  fails = false
+  await answer(back, call(3, 'inner'))
+  t.equal(await count(), 1)
+  await ended.delete()
+  t.equal(await count(), 0)
+  t.equal(app.sessionManager.getActiveSessionCount(), 1)
 })
 
 t.test('a call is a span by the conventions, and what its tool does is inside of it', async (t) => {
