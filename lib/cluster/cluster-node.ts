@@ -7,8 +7,8 @@ import type { EventLog, EventLogBounds } from '../http/event-log.js'
 import type { SessionCluster, SessionState } from '../http/session-cluster.js'
 import type { SessionManager } from '../session/session-manager.js'
 import type { Session } from '../session/session.js'
-import type { SessionFollower } from '../http/shutdown.js'
-import { SessionLostError, type JsonObject } from './directory.js'
+import type { Successor } from '../http/shutdown.js'
+import { SessionLostError, type JsonObject, type NodeLoad } from './directory.js'
 import { Outage } from './outage.js'
 import { Outbox } from './outbox.js'
 import { Forwarder } from './forwarder.js'
@@ -16,6 +16,7 @@ import { HopReceiver } from './hop-receiver.js'
 import { OwnedSessions } from './owned-sessions.js'
 import { PeerTroubles } from './peer-troubles.js'
 import { NodeLease } from './lease.js'
+import { NodeLoads } from './node-loads.js'
 import { resolveClusterOptions, type ClusterOptions } from './options.js'
 import { RedisAnnouncements } from './redis/announcements.js'
 import { RedisMinuteCounts } from './redis/minute-counts.js'
@@ -44,7 +45,7 @@ export interface ClusterNodeOptions {
 
 /** @throws TypeError that names the option */
 export function createClusterNode ({ sessions, ttl, options, findOwnUrl, log }: ClusterNodeOptions): ClusterNode {
-  const { redis, prefix, lease, advertise, dispatcher } = resolveClusterOptions(options)
+  const { redis, prefix, lease, advertise, dispatcher, balance } = resolveClusterOptions(options)
   const interval = Math.min(ttl / WRITES_PER_TTL, LONGEST_WRITE_INTERVAL)
   // What was used since the last write must not be gone before the next one.
   const directory = new RedisDirectory({
@@ -56,13 +57,18 @@ export function createClusterNode ({ sessions, ttl, options, findOwnUrl, log }: 
   })
   const url = (): string => advertise ?? findOwnUrl()
   const nodeLease = new NodeLease({ directory, lease, url })
-  return new ClusterNode({ sessions, directory, nodeLease, interval, log, thisNode: new ThisNode(nodeLease, url), forwarder: new Forwarder({ dispatcher }) })
+  const load = (): Pick<NodeLoad, 'held' | 'room' | 'spare'> => ({
+    held: sessions.getActiveSessionCount(), room: Math.max(0, sessions.room), spare: sessions.nextToEvict()?.activeRequests === 0
+  })
+  const loads = new NodeLoads({ directory, nodeLease, load, url, balances: balance })
+  return new ClusterNode({ sessions, directory, nodeLease, loads, interval, log, thisNode: new ThisNode(nodeLease, url), forwarder: new Forwarder({ dispatcher }) })
 }
 
 interface ClusterParts {
   sessions: SessionManager
   directory: RedisDirectory
   nodeLease: NodeLease
+  loads: NodeLoads
   thisNode: ThisNode
   forwarder: Forwarder
   /** Milliseconds between two writes of when sessions were last used; 0: never. */
@@ -71,11 +77,12 @@ interface ClusterParts {
 }
 
 /** This process as a node of the cluster. */
-export class ClusterNode implements SessionCluster, SessionFollower {
+export class ClusterNode implements SessionCluster, Successor {
   readonly directory: ClusterDirectory
   readonly announcements: RedisAnnouncements
   readonly minuteCounts: RedisMinuteCounts
   readonly #nodeLease: NodeLease
+  readonly #loads: NodeLoads
   readonly #outbox: Outbox
   readonly #ownedSessions: OwnedSessions
   readonly #locator: SessionRouter
@@ -87,10 +94,11 @@ export class ClusterNode implements SessionCluster, SessionFollower {
   readonly #outage: Outage
   readonly #liveness: NodeJS.Timeout | undefined
 
-  constructor ({ sessions, directory, nodeLease, thisNode, forwarder, interval, log }: ClusterParts) {
+  constructor ({ sessions, directory, nodeLease, loads, thisNode, forwarder, interval, log }: ClusterParts) {
     const onError = (message: string, error: unknown): void => log.warn(error, message)
     const find = (id: string): Session | undefined => sessions.get(id)
     this.#nodeLease = nodeLease
+    this.#loads = loads
     this.#commands = directory.commands
     this.#readSecret = async () => (await directory.history()).secret
     this.#onError = onError
@@ -106,6 +114,7 @@ export class ClusterNode implements SessionCluster, SessionFollower {
       receiver: this.#receiver,
       thisNode,
       troubles: new PeerTroubles({ lease: nodeLease.lease, log }),
+      loads,
       patience: PATIENCE,
       find
     })
@@ -134,6 +143,11 @@ export class ClusterNode implements SessionCluster, SessionFollower {
     await this.#nodeLease.join()
   }
 
+  /** From now on no session is to come here. */
+  begin (): void {
+    this.#loads.leave()
+  }
+
   /** Resolves when the directory says of the sessions which have been handed over that they have no owner. Never rejects. */
   async settle (): Promise<void> {
     await this.#ownedSessions.whenAllLeft()
@@ -143,6 +157,7 @@ export class ClusterNode implements SessionCluster, SessionFollower {
   /** Lets go of what is left, so that the others need not wait for the lease to end. Never rejects. */
   async leave (): Promise<void> {
     clearInterval(this.#liveness)
+    await this.#loads.leave()
     await this.#ownedSessions.whenAllLeft()
     // What has failed a moment ago would only fail again.
     if (!this.#outbox.isFailing) await this.#outbox.flush()
@@ -215,6 +230,7 @@ export class ClusterNode implements SessionCluster, SessionFollower {
   #catchUp (): void {
     this.#ownedSessions.settleAll()
     this.#outbox.flush()
+    this.#loads.report().then(() => this.#ownedSessions.letGo(this.#loads.surplus))
   }
 
   #startWriting (interval: number): NodeJS.Timeout {

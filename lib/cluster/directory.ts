@@ -30,6 +30,15 @@ export interface Peer {
   url: string
 }
 
+/** A node, and how many sessions it holds and has room for. */
+export interface NodeLoad extends Peer {
+  held: number
+  /** For how many more. Infinity: any number. */
+  room: number
+  /** Whether it has an idle one that could go back into the directory for another. */
+  spare: boolean
+}
+
 export interface Located {
   record: StoredSession
   /** The owner, if its lease runs; `undefined`: nobody serves the session and it may be claimed. */
@@ -168,6 +177,9 @@ export interface Directory {
    * gone. The mailbox is bounded and drops its oldest messages: it makes things faster, never safe.
    */
   send (node: string, message: JsonObject): Promise<boolean>
+
+  /** Tells the load of a node, which counts for `lease` milliseconds, and returns those that count now. */
+  report (load: NodeLoad, lease: number): Promise<NodeLoad[]>
 
   /** Which history this is. The first to ask begins it. */
   history (): Promise<History>

@@ -1,5 +1,5 @@
 import type { Dispatcher } from 'undici'
-import { checkMethod, checkNames, checkTimer, refuse } from '../base/option-checks.js'
+import { checkBoolean, checkMethod, checkNames, checkTimer, refuse } from '../base/option-checks.js'
 import { findAdvertiseFault } from './advertise.js'
 import type { RedisClient } from './redis/commands.js'
 
@@ -27,6 +27,13 @@ export interface ClusterOptions {
    */
   lease?: number | undefined
   /**
+   * Whether idle sessions move, a few at a time, from a node that holds clearly more than its share to one that holds
+   * less: after a deploy, the node that was restarted last has none. Each at most once a minute, and none in use.
+   *
+   * @default true
+   */
+  balance?: boolean | undefined
+  /**
    * Connects this node to the others: a `Dispatcher` of undici 7 or later, for a private certificate authority or client
    * certificates. Who made it closes it.
    *
@@ -41,6 +48,7 @@ export interface ResolvedClusterOptions {
   readonly advertise: string | undefined
   readonly prefix: string
   readonly lease: number
+  readonly balance: boolean
   readonly dispatcher: Dispatcher | undefined
 }
 
@@ -49,8 +57,8 @@ const SHORTEST_LEASE = 300
 /** @throws TypeError that names the option */
 export function resolveClusterOptions (options: ClusterOptions): ResolvedClusterOptions {
   if (typeof options !== 'object' || options === null) refuse('cluster', 'an object { redis }', options)
-  checkNames(options, ['redis', 'advertise', 'prefix', 'lease', 'dispatcher'], 'cluster')
-  const { redis, advertise, prefix = 'mcp:', lease = 5000, dispatcher } = options
+  checkNames(options, ['redis', 'advertise', 'prefix', 'lease', 'balance', 'dispatcher'], 'cluster')
+  const { redis, advertise, prefix = 'mcp:', lease = 5000, balance = true, dispatcher } = options
   if (typeof redis !== 'object' || redis === null) refuse('cluster.redis', 'a client of ioredis', redis)
   if (typeof redis.defineCommand !== 'function') refuse('cluster.redis', 'a client of ioredis', redis)
   checkAdvertise(advertise)
@@ -59,7 +67,7 @@ export function resolveClusterOptions (options: ClusterOptions): ResolvedCluster
   if (checkTimer('cluster.lease', lease, 'not allowed here') < SHORTEST_LEASE) {
     refuse('cluster.lease', `at least ${SHORTEST_LEASE} ms, for it is renewed three times in its life`, lease)
   }
-  return { redis, advertise, prefix, lease, dispatcher }
+  return { redis, advertise, prefix, lease, balance: checkBoolean('cluster.balance', balance), dispatcher }
 }
 
 function checkAdvertise (url: unknown): void {

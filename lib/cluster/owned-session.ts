@@ -36,6 +36,8 @@ export class OwnedSession {
   readonly session: Session
   /** What it takes to bring the session back elsewhere. */
   state: SessionState | undefined
+  /** When it came from another node, in milliseconds since 1970; -Infinity: it was opened here. */
+  readonly movedAt: number
   /** `lastAccessedAt` as the directory has it. */
   writtenAt: number
   /** The write or the claim that is under way. */
@@ -51,6 +53,7 @@ export class OwnedSession {
     this.state = state
     this.writtenAt = session.lastAccessedAt
     this.#claim = claim
+    this.movedAt = claim === undefined ? -Infinity : Date.now()
   }
 
   get phase (): Phase {

@@ -1,6 +1,7 @@
 import type { SessionState } from '../http/session-cluster.js'
 import { channels } from '../observe/channels.js'
 import type { SessionManager } from '../session/session-manager.js'
+import { SessionLimitError } from '../base/errors.js'
 import type { CloseReason, Session } from '../session/session.js'
 import {
   SessionLostError, SessionRecoveringError, DirectoryUnavailableError, type Changes, type Directory, type NewSession, type StoredSession
@@ -11,6 +12,8 @@ import { OwnedSession, type Claim, type Part, type Phase } from './owned-session
 import { readOrigin, toJson, writeState } from './stored-state.js'
 
 const BATCH = 64
+// How long a session that has moved stays where it is, as far as the balance of all is concerned, in milliseconds.
+const SETTLING_TIME = 60_000
 
 export interface OwnedSessionsOptions {
   sessions: SessionManager
@@ -38,6 +41,8 @@ export class OwnedSessions {
   readonly #adopting = new Map<string, StoredSession>()
   // Ended by this node, and not lost to another: what they still have to say may go out.
   readonly #ended = new WeakSet<Session>()
+  // Of these, those that were let go of for others.
+  readonly #handedOver = new WeakSet<Session>()
   // By id: an id that is used again has to wait until it is free.
   readonly #leaving = new Map<string, Promise<void>>()
 
@@ -119,6 +124,8 @@ export class OwnedSessions {
   async takeOver (record: StoredSession): Promise<Session | undefined> {
     const incarnation = await this.#nodeLease.whenIncarnated(this.#patience)
     if (!this.#nodeLease.isTrustworthy()) return undefined
+    // Before it is claimed: another node may have room.
+    this.#makeRoom(record.principal)
     const [claimed, history] = await Promise.all([this.#directory.claim(record, incarnation, Date.now()), this.#directory.history()])
     if (claimed === undefined) return undefined
     if (history.id === this.#nodeLease.history) return this.adopt(claimed)
@@ -136,6 +143,7 @@ export class OwnedSessions {
   adopt (stored: StoredSession): Session | undefined {
     this.#adopting.set(stored.id, stored)
     try {
+      this.#makeRoom(stored.principal)
       this.#sessions.register(stored.id, stored.metadata, readOrigin(stored))
     } catch (error) {
       this.#outbox.release(stored)
@@ -147,6 +155,21 @@ export class OwnedSessions {
     const takenOver = channels['session.taken-over']
     if (session !== undefined && takenOver.hasSubscribers) takenOver.publish({ sessions: this.#sessions, session })
     return session
+  }
+
+  /**
+   * Lets go of sessions that have been idle for a lease, and have not moved for a minute: the next request for each brings
+   * it to where there is room for it. Returns how many.
+   */
+  letGo (most: number): number {
+    let count = 0
+    for (const owned of this.#held.values()) {
+      if (count >= most) break
+      if (!this.#mayMove(owned)) continue
+      this.#letGoOf(owned)
+      count++
+    }
+    return count
   }
 
   /** The epoch at which this node holds the session: empty if it does not. A new session is written to the directory first. Rejects as `settle` does. */
@@ -189,6 +212,37 @@ export class OwnedSessions {
     }
   }
 
+  /**
+   * For a session that comes from another node nobody here loses one: who is idle goes back into the directory, as it
+   * would when this node closes. Not one that was opened less than a lease ago, whose client is still setting it up.
+   *
+   * @throws SessionLimitError when there is no such session
+   */
+  #makeRoom (principal: string | undefined): void {
+    for (;;) {
+      const next = this.#sessions.nextToEvict(principal)
+      if (next === undefined) return
+      const owned = next === null ? undefined : this.#held.get(next)
+      if (owned === undefined || !this.#isSpare(owned)) throw new SessionLimitError()
+      this.#letGoOf(owned)
+    }
+  }
+
+  #isSpare (owned: OwnedSession): boolean {
+    const { session } = owned
+    return session.activeRequests === 0 && Date.now() - session.createdAt >= this.#nodeLease.lease && this.#isCurrent(owned)
+  }
+
+  #mayMove (owned: OwnedSession): boolean {
+    const now = Date.now()
+    return this.#isSpare(owned) && now - owned.session.lastAccessedAt >= this.#nodeLease.lease && now - owned.movedAt >= SETTLING_TIME
+  }
+
+  #letGoOf (owned: OwnedSession): void {
+    this.#handedOver.add(owned.session)
+    this.#sessions.cleanup(owned.session.id, 'moved')
+  }
+
   #hold (session: Session): void {
     // A listener that was called before this one may have closed it.
     if (this.#sessions.get(session.id) !== session) return
@@ -211,22 +265,23 @@ export class OwnedSessions {
     const owned = this.#held.get(session)
     if (owned === undefined) return
     this.#held.delete(session)
-    if (reason === 'moved') owned.lose()
+    const livesOn = reason === 'shutdown' || this.#handedOver.has(session)
+    if (reason === 'moved' && !livesOn) owned.lose()
     if (!owned.leave()) return
     this.#ended.add(session)
     const { id } = session
-    const leaving: Promise<void> = Promise.all([this.#leaving.get(id), this.#leave(owned, reason)]).then(() => {
+    const leaving: Promise<void> = Promise.all([this.#leaving.get(id), this.#leave(owned, livesOn)]).then(() => {
       if (this.#leaving.get(id) === leaving) this.#leaving.delete(id)
     })
     this.#leaving.set(id, leaving)
   }
 
-  async #leave (owned: OwnedSession, reason: CloseReason): Promise<void> {
+  async #leave (owned: OwnedSession, livesOn: boolean): Promise<void> {
     await owned.settling?.catch(() => {})
-    if (reason === 'shutdown') await this.#writeLast(owned)
+    if (livesOn) await this.#writeLast(owned)
     const { epoch, session: { id } } = owned
     if (epoch === undefined) return
-    if (reason === 'shutdown') await this.#handOver(owned)
+    if (livesOn) await this.#handOver(owned)
     else await this.#outbox.remove(id, epoch)
   }
 

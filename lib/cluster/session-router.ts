@@ -11,6 +11,7 @@ import type { HopReceiver } from './hop-receiver.js'
 import { KeptBody } from './kept-body.js'
 import type { OwnedSessions } from './owned-sessions.js'
 import type { NodeLease } from './lease.js'
+import type { NodeLoads } from './node-loads.js'
 import { FailureDetector } from './failure-detector.js'
 import type { PeerTroubles } from './peer-troubles.js'
 import type { ThisNode } from './this-node.js'
@@ -26,6 +27,7 @@ export interface SessionRouterOptions {
   receiver: Pick<HopReceiver, 'isForwarded' | 'refuse'>
   thisNode: ThisNode
   troubles: PeerTroubles
+  loads: Pick<NodeLoads, 'findPlace' | 'avoid'>
   /** Milliseconds to wait for this node's lease. */
   patience: number
   /** The session of that id in this process. */
@@ -53,6 +55,7 @@ export class SessionRouter {
   readonly #receiver: SessionRouterOptions['receiver']
   readonly #thisNode: ThisNode
   readonly #troubles: PeerTroubles
+  readonly #loads: SessionRouterOptions['loads']
   readonly #peers: FailureDetector
   readonly #patience: number
   readonly #find: (id: string) => Session | undefined
@@ -61,7 +64,7 @@ export class SessionRouter {
   // Of requests that have been passed on.
   readonly #bodies = new WeakMap<IncomingMessage, KeptBody>()
 
-  constructor ({ directory, nodeLease, ownedSessions, forwarder, receiver, thisNode, troubles, patience, find }: SessionRouterOptions) {
+  constructor ({ directory, nodeLease, ownedSessions, forwarder, receiver, thisNode, troubles, loads, patience, find }: SessionRouterOptions) {
     this.#directory = directory
     this.#nodeLease = nodeLease
     this.#ownedSessions = ownedSessions
@@ -69,6 +72,7 @@ export class SessionRouter {
     this.#receiver = receiver
     this.#thisNode = thisNode
     this.#troubles = troubles
+    this.#loads = loads
     this.#peers = new FailureDetector(directory, nodeLease.lease)
     this.#patience = patience
     this.#find = find
@@ -187,10 +191,28 @@ export class SessionRouter {
   async #takeOver (visit: Visit, record: StoredSession): Promise<Located | undefined> {
     // It may have come here while the directory was asked: it must not be claimed from ourselves.
     if (!this.#takeovers.has(record.id) && this.#find(record.id) !== undefined) return this.#tryOnce(visit)
+    const elsewhere = this.#findPlace(visit)
+    if (elsewhere !== undefined) return this.#leaveTo(visit, elsewhere)
     const taken = await this.#claimOnce(record)
     // The lease under which it was claimed can be over already.
     if (taken === undefined || taken instanceof Error || this.#ownedSessions.isCurrent(taken)) return taken
     return undefined
+  }
+
+  // What another node has passed on is for this one.
+  #findPlace ({ id, request }: Visit): Peer | undefined {
+    if (this.#takeovers.has(id) || this.#receiver.isForwarded(request)) return undefined
+    const place = this.#loads.findPlace()
+    return place === undefined || this.#thisNode.isAtSameAddress(place) ? undefined : place
+  }
+
+  // A node that nobody can reach, or that is full by now, is not waited for as an owner would be.
+  async #leaveTo (visit: Visit, place: Peer): Promise<Located | undefined> {
+    const outcome = await this.#passOn(visit, place)
+    if (outcome === 'answered') return outcome
+    this.#loads.avoid(place)
+    // Whoever has read the request may have done something with it.
+    return this.#bodies.get(visit.request.raw)?.wasRead === true ? outcome : undefined
   }
 
   #claimOnce (record: StoredSession): Promise<Session | SessionError | undefined> {

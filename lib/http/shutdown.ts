@@ -11,6 +11,12 @@ export interface SessionFollower {
   settle (): Promise<void>
 }
 
+/** Who goes on with the sessions. */
+export interface Successor extends SessionFollower {
+  /** The shutdown has begun: from now on sessions only leave. */
+  begin (): void
+}
+
 export interface ShutdownOptions {
   readonly sessions: SessionManager
   readonly replies: ReplyTracker
@@ -18,7 +24,7 @@ export interface ShutdownOptions {
   /** Milliseconds. */
   readonly drainTimeout: number
   /** Tells the other processes which sessions they can go on with. Undefined: the sessions end with this one. */
-  readonly successor: SessionFollower | undefined
+  readonly successor: Successor | undefined
 }
 
 // How often it is looked after what has become idle, or has come late, in milliseconds.
@@ -34,7 +40,7 @@ export class Shutdown {
   readonly #replies: ReplyTracker
   readonly #connections: Connections
   readonly #drainTimeout: number
-  readonly #successor: SessionFollower | undefined
+  readonly #successor: Successor | undefined
   readonly #followers: SessionFollower[] = []
   #end: Promise<void> | undefined
   #timer: NodeJS.Timeout | undefined
@@ -100,7 +106,8 @@ export class Shutdown {
   }
 
   // What comes in meanwhile is served until the server stops listening; the last sessions are handed over after that.
-  async #handOver (successor: SessionFollower): Promise<void> {
+  async #handOver (successor: Successor): Promise<void> {
+    successor.begin()
     this.#closeUnused()
     // Those of sessions here end with them: each has to find its session elsewhere.
     this.#replies.endStreams(({ session }) => session === undefined)

@@ -252,6 +252,22 @@ export class SessionManager extends EventEmitter<SessionEvents> {
     }
   }
 
+  /** How many more sessions may be opened before one has to go. Infinity: any number. */
+  get room (): number {
+    return this.#maxSessions - this.#sessions.size
+  }
+
+  /**
+   * Which session would have to go if another one of `principal` were opened now. `undefined`: none; `null`: there is
+   * no room, and none can go.
+   */
+  nextToEvict (principal?: string): Session | undefined | null {
+    if (this.#eviction.isFull(principal)) return this.#eviction.nextOf(principal) ?? null
+    if (this.room > 0) return undefined
+    const now = this.#now()
+    return this.#eviction.next((session) => this.#isExpired(session, now)) ?? null
+  }
+
   /** All sessions that are tracked, those included that have expired and were not found out yet. */
   list (): Session[] {
     return Array.from(this.#sessions.values())

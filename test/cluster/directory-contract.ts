@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Test } from 'tap'
-import type { Directory, NewSession, StoredSession } from '../../lib/cluster/directory.js'
+import type { Directory, NewSession, NodeLoad, StoredSession } from '../../lib/cluster/directory.js'
 
 export interface Store {
   /** Directories of two nodes, over one empty store. */
@@ -359,6 +359,18 @@ export function testDirectory (t: Test, open: StoreFactory): void {
     t.equal(await store.one.update(old.id, old.epoch, {}), false)
     t.ok(await store.two.recover(fresh, certain), 'also again, when the answer was lost')
     t.equal(await store.one.recover({ ...fresh, owner: 'node-3' }, certain), undefined, 'but it is certain for one')
+  })
+
+  t.test('tells all nodes the loads of all, for as long as they count', async t => {
+    const store = await open(t, LONG)
+    const load = (node: string, held: number, room = Infinity): NodeLoad => ({ node, url: `http://${node}:1`, held, room, spare: held > 5 })
+    t.strictSame(await store.one.report(load('one', 3, 0), 5000), [load('one', 3, 0)])
+    await store.two.report(load('short', 1), 100)
+    const all = await store.two.report(load('two', 7), 5000)
+    t.strictSame(all.sort((a, b) => a.node < b.node ? -1 : 1), [load('one', 3, 0), load('short', 1), load('two', 7)])
+    await store.pass(120)
+    t.equal((await store.one.report(load('one', 4), 5000)).length, 2)
+    t.strictSame(await store.one.report(load('one', 4), 0), [load('two', 7)], 'one that leaves')
   })
 
   t.test('has one history, and one secret for all nodes', async t => {

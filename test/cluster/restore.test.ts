@@ -273,10 +273,13 @@ t.test('on one Redis', needsRedis(), async (t) => {
 
   t.test('what reaches a node after its sessions are handed over does not keep it from closing', async (t) => {
     const addNode = createNodes(t, redisUrl)
-    const [one, two] = [await addNode(), await addNode()]
+    const [one, two] = [await addNode({}, { plugin: { maxSessions: 1 } }), await addNode()]
     const theirs = await shakeHands(one)
     const left = await shakeHands(two)
+    // It has no room for what is left of the other one, and nobody who could go.
+    const busy = one.app.sessionManager.acquire(theirs)
     await two.app.close()
+    await sleep(700)
     const ends: Array<Promise<number>> = []
     const three: Node = await addNode({}, {
       plugin: { drainTimeout: 1000 },
@@ -296,7 +299,7 @@ t.test('on one Redis', needsRedis(), async (t) => {
     }
     async function arriveLate (): Promise<void> {
       ends.push(openStream(theirs), openStream(left), callSlowly(theirs))
-      while (one.app.sessionManager.get(theirs)?.activeRequests !== 2) await sleep(5)
+      while (one.app.sessionManager.get(theirs)?.activeRequests !== 3) await sleep(5)
       await taken
     }
     const taken = once(three.app.sessionManager, 'created')
@@ -305,7 +308,26 @@ t.test('on one Redis', needsRedis(), async (t) => {
     const [passedOn, local, call] = (await Promise.all(ends)).map((end) => end - begun)
     t.ok(Number(passedOn) < 1000 && Number(local) < 1000, `streams end at once: after ${passedOn} and ${local} ms`)
     t.ok(Number(call) < 3000, `a call within the drain timeout and two seconds: after ${call} ms`)
+    if (busy !== undefined) one.app.sessionManager.release(busy)
     t.match(await count(one, theirs), /^1 /)
+  })
+
+  t.test('a node that closes leaves what nobody serves to those that stay', async (t) => {
+    const addNode = createNodes(t, redisUrl)
+    const [stays, two] = [await addNode(), await addNode()]
+    const left = await shakeHands(two)
+    await two.app.close()
+    let answered = ''
+    const closing: Node = await addNode({}, {
+      server: { forceCloseConnections: false, return503OnClosing: false },
+      async routes (app) {
+        app.addHook('preClose', async () => { answered = await count(closing, left) })
+      }
+    })
+    await closing.app.close()
+    t.match(answered, /^1 /)
+    t.equal(closing.built.length, 0)
+    t.ok(stays.app.sessionManager.get(left))
   })
 
   t.test('Last-Event-ID works on another node, also when the one that sent the events is gone', async (t) => {

@@ -2,7 +2,7 @@ import Fastify from 'fastify'
 import { mock } from 'node:test'
 import t, { type Test } from 'tap'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import type { NewSession } from '../../lib/cluster/directory.js'
+import type { NewSession, Peer } from '../../lib/cluster/directory.js'
 import { Forwarder, type Hop } from '../../lib/cluster/forwarder.js'
 import { ForwardError, type HopOutcome } from '../../lib/cluster/hop-outcome.js'
 import { PeerTroubles } from '../../lib/cluster/peer-troubles.js'
@@ -40,6 +40,9 @@ interface LocatorScene extends Scene {
   /** Asks for a session as a request does: to the id of the session, or what was answered. */
   locate: (id: string, principal?: string) => Promise<string>
   record: (changes?: Partial<NewSession>) => Promise<string>
+  /** Where a session that nobody serves should go to; undefined: here. */
+  place: (peer: Peer | undefined) => void
+  avoided: Peer[]
   /** The client that has asked last goes away. */
   vanish: () => void
 }
@@ -60,8 +63,17 @@ async function scene (t: Test, options: SessionManagerOptions = {}, { isJoined =
   const receiver = { isForwarded: () => isForwarded, refuse: () => { refused++ } }
   base.directory.away = false
   const forwarder = new FakeForwarder()
+  let place: Peer | undefined
+  const avoided: Peer[] = []
+  const loads = {
+    findPlace: () => place,
+    avoid (peer: Peer) {
+      avoided.push(peer)
+      place = undefined
+    }
+  }
   const locator = new SessionRouter({
-    ...node, directory: base.directory, forwarder, receiver, thisNode, troubles, patience: 1000, find: (id) => node.sessions.get(id)
+    ...node, loads, directory: base.directory, forwarder, receiver, thisNode, troubles, patience: 1000, find: (id) => node.sessions.get(id)
   })
   const clients: FastifyReply[] = []
   const app = Fastify()
@@ -81,6 +93,8 @@ async function scene (t: Test, options: SessionManagerOptions = {}, { isJoined =
     node,
     forwarder,
     logged,
+    place: (peer) => { place = peer },
+    avoided,
     receive: (value) => { isForwarded = value },
     refused: () => refused,
     vanish: () => { clients.at(-1)?.raw.destroy() },
@@ -408,4 +422,47 @@ t.test('a loopback address is no good to other machines', async (t) => {
   }
   t.match(logged, [['warn', { own: OWN_URL, url: 'http://localhost:3000' }, /loopback/]])
   t.equal(logged.length, 1)
+})
+
+const EMPTIER: Peer = { node: 'emptier', url: 'http://10.0.0.2:3000' }
+
+t.test('a session that nobody serves is left to a node that has room for it', async (t) => {
+  const { locate, record, forwarder, directory, place, pass } = await scene(t)
+  const id = await record()
+  place(EMPTIER)
+  t.equal(await during(pass, locate(id)), 'from the owner')
+  t.strictSame(forwarder.hops.map(({ to }) => to), [EMPTIER])
+  t.equal(directory.calls.get('claim'), undefined)
+})
+
+t.test('it is taken over here when that node cannot be reached, or does not take it', async (t) => {
+  for (const kind of ['lost', 'refused', 'misdirected', 'unreachable'] as const) {
+    const { locate, record, forwarder, place, avoided, pass } = await scene(t)
+    const id = await record()
+    place(EMPTIER)
+    forwarder.answer = async () => kind === 'unreachable' ? { kind, cause: new Error('refused') } : { kind }
+    t.equal(await during(pass, locate(id)), `here: ${id}`, kind)
+    t.strictSame(avoided, [EMPTIER])
+    mock.timers.reset()
+  }
+})
+
+t.test('what another node has passed on is not left to a third one, nor to one at the same address', async (t) => {
+  const { locate, record, forwarder, place, receive, pass } = await scene(t)
+  const [first, second] = [await record(), await record()]
+  place(EMPTIER)
+  receive(true)
+  t.equal(await during(pass, locate(first)), `here: ${first}`)
+  receive(false)
+  place({ node: 'predecessor', url: OWN_URL })
+  t.equal(await during(pass, locate(second)), `here: ${second}`)
+  t.equal(forwarder.hops.length, 0)
+})
+
+t.test('a full node from which nobody can go says so, and leaves the session to the others', async (t) => {
+  const { locate, record, node, directory, pass } = await scene(t, { maxSessions: 1 })
+  node.sessions.acquire(node.sessions.create())
+  const id = await record()
+  t.equal(await during(pass, locate(id)), '503')
+  t.equal(directory.calls.get('claim'), undefined)
 })

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import {
   DirectoryUnavailableError, remainingLife, type Changes, type Claimable, type Copy, type Directory, type Held, type History,
-  type JsonObject, type Liveness, type Located, type NewSession, type Peer, type StoredSession
+  type JsonObject, type Liveness, type Located, type NewSession, type NodeLoad, type Peer, type StoredSession
 } from '../../lib/cluster/directory.js'
 
 interface Entry { record: StoredSession, until: number, from?: string | undefined }
@@ -17,6 +17,7 @@ export class MemoryDirectory implements Directory {
   readonly #now: () => number
   readonly #sessions = new Map<string, Entry>()
   readonly #leases = new Map<string, Lease>()
+  readonly #loads = new Map<string, { load: NodeLoad, until: number }>()
   #secret = randomUUID()
   #history = { id: 'first', since: -Infinity, isFresh: true }
   #epoch = 0
@@ -30,6 +31,7 @@ export class MemoryDirectory implements Directory {
   wipe (): void {
     this.#sessions.clear()
     this.#leases.clear()
+    this.#loads.clear()
     this.#secret = randomUUID()
     this.#history = { id: randomUUID(), since: this.#now(), isFresh: true }
   }
@@ -157,6 +159,13 @@ export class MemoryDirectory implements Directory {
     lease?.mail.push(structuredClone(message))
     lease?.mail.splice(0, lease.mail.length - 1024)
     return lease !== undefined
+  }
+
+  async report (load: NodeLoad, lease: number): Promise<NodeLoad[]> {
+    this.#answer('report')
+    this.#loads.set(load.node, { load: { ...load }, until: this.#now() + lease })
+    for (const [node, { until }] of this.#loads) if (until <= this.#now()) this.#loads.delete(node)
+    return structuredClone(Array.from(this.#loads.values(), ({ load }) => load))
   }
 
   async history (): Promise<History> {

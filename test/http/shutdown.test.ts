@@ -4,7 +4,7 @@ import { setImmediate as turn } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { Connections } from '../../lib/http/connections.js'
 import { ReplyTracker, type ReplyKind, type ReplyRecord } from '../../lib/http/reply-tracker.js'
-import { Shutdown, type SessionFollower } from '../../lib/http/shutdown.js'
+import { Shutdown, type Successor } from '../../lib/http/shutdown.js'
 import { SessionManager } from '../../lib/session/session-manager.js'
 import type { Session } from '../../lib/session/session.js'
 import { createDeferred } from '../helpers/deferred.js'
@@ -26,7 +26,7 @@ interface Stage {
   begin: (kind: ReplyKind) => Promise<{ record: ReplyRecord, end: () => void }>
 }
 
-function stage (t: Test, { drainTimeout = LONG, successor }: { drainTimeout?: number, successor?: SessionFollower } = {}): Stage {
+function stage (t: Test, { drainTimeout = LONG, successor }: { drainTimeout?: number, successor?: Successor } = {}): Stage {
   const app = Fastify()
   const order: string[] = []
   const sessions = new SessionManager()
@@ -157,9 +157,18 @@ t.test('cuts off a stream whose end does not reach its client', async (t) => {
   await until(() => record.isResponseOver, 'it is over')
 })
 
+t.test('says to who goes on with the sessions that it begins, once', async (t) => {
+  let begun = 0
+  const { shutdown } = stage(t, { drainTimeout: 0, successor: { begin () { begun++ }, async settle () {} } })
+  const run = shutdown.run()
+  t.equal(begun, 1)
+  await Promise.all([run, shutdown.run()])
+  t.equal(begun, 1)
+})
+
 t.test('hands sessions over', async (t) => {
   function stageHandOver (t: Test, drainTimeout = LONG): Stage {
-    const successor: SessionFollower = { async settle () { scene.order.push('settled') } }
+    const successor: Successor = { begin () {}, async settle () { scene.order.push('settled') } }
     const scene = stage(t, { drainTimeout, successor })
     return scene
   }

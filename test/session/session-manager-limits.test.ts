@@ -1,6 +1,6 @@
 // Who makes room for whom.
 import t from 'tap'
-import type { SessionManager } from '../../lib/session/session-manager.js'
+import { SessionManager } from '../../lib/session/session-manager.js'
 import { recordManager, stopTime } from '../helpers/recorded-manager.js'
 
 const TTL = 1000
@@ -206,4 +206,24 @@ t.test('a session that is idle before its stream is said to be over expires like
   end()
   timers.tick(2 * TTL)
   t.strictSame(events.slice(3).toSorted(), ['closed b expired', 'closed c expired', 'created c'])
+})
+
+t.test('says how much room there is, and who would have to go', (t) => {
+  const unlimited = new SessionManager()
+  t.equal(unlimited.room, Infinity)
+  t.equal(unlimited.nextToEvict(), undefined)
+  const sessions = new SessionManager({ maxSessions: 3, maxSessionsPerPrincipal: 2 })
+  const [first, second] = ['ann', 'ann'].map((principal) => sessions.create(undefined, { principal }))
+  t.equal(sessions.room, 1)
+  t.equal(sessions.nextToEvict('bob'), undefined)
+  t.equal(sessions.nextToEvict('ann')?.id, first, 'a principal makes room for itself')
+  for (const id of [first, second]) sessions.acquire(String(id))
+  t.equal(sessions.nextToEvict('ann'), null)
+  const third = sessions.create()
+  t.equal(sessions.room, 0)
+  t.equal(sessions.nextToEvict('bob')?.id, third)
+  sessions.acquire(third)
+  t.equal(sessions.nextToEvict('bob'), null)
+  t.equal(sessions.getActiveSessionCount(), 3, 'and nobody has gone')
+  t.end()
 })

@@ -103,6 +103,10 @@ export class RedisCommands {
     return { close: () => connection.disconnect() }
   }
 
+  loadsKey (): string {
+    return `${this.#prefix}loads`
+  }
+
   historyKey (): string {
     return `${this.#prefix}history`
   }

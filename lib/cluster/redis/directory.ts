@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { performance } from 'node:perf_hooks'
 import {
   remainingLife, type Changes, type Claimable, type Copy, type Directory, type History, type JsonObject, type Liveness, type Located,
-  type NewSession, type Peer, type StoredSession
+  type NewSession, type NodeLoad, type Peer, type StoredSession
 } from '../directory.js'
 import { RedisCommands, type RedisCommandsOptions } from './commands.js'
 import { parseObject, stringify, toFields, toRecord, UnreadableRecordError } from './record.js'
@@ -132,6 +132,11 @@ export class RedisDirectory implements Directory {
     return Number(reply) === 1
   }
 
+  async report (load: NodeLoad, lease: number): Promise<NodeLoad[]> {
+    const reply = await this.commands.run('report', [this.commands.loadsKey()], [load.node, toLoadText(load), lease])
+    return [reply].flat().map(parseObject).map(toLoad).filter((known) => known !== undefined)
+  }
+
   async history (): Promise<History> {
     const reply = await this.commands.run('history', [this.commands.historyKey()], [random(32), random()])
     const [secret, id, age, fresh] = [reply].flat().map(String)
@@ -203,6 +208,18 @@ export class RedisDirectory implements Directory {
       yield [...new Set(fresh)]
     }
   }
+}
+
+// Infinity is not JSON.
+function toLoadText ({ room, ...load }: NodeLoad): string {
+  return JSON.stringify({ ...load, room: Math.min(room, Number.MAX_SAFE_INTEGER) })
+}
+
+// Undefined: whoever wrote that, it is no node of this version.
+function toLoad (value: JsonObject | undefined): NodeLoad | undefined {
+  const { node, url, held, room, spare } = value ?? {}
+  if (typeof node !== 'string' || typeof url !== 'string' || typeof held !== 'number' || typeof room !== 'number') return undefined
+  return { node, url, held, spare: spare === true, room: room === Number.MAX_SAFE_INTEGER ? Infinity : room }
 }
 
 function random (bytes = 9): string {

@@ -259,6 +259,20 @@ if count == 1 then redis.call('PEXPIRE', KEYS[1], 60000) end
 return count
 `
 
+/** KEYS: loads. ARGV: node, load as JSON, ms for which it counts. Reply: the loads that count. */
+const report = `
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('HSET', KEYS[1], ARGV[1], string.format('%.0f', now + ARGV[3]) .. ' ' .. ARGV[2])
+local loads, all = {}, redis.call('HGETALL', KEYS[1])
+for i = 1, #all, 2 do
+  local till, load = string.match(all[i + 1], '^(%d+) (.*)$')
+  if till and tonumber(till) > now then loads[#loads + 1] = load else redis.call('HDEL', KEYS[1], all[i]) end
+end
+redis.call('PEXPIRE', KEYS[1], ARGV[3] + 60000)
+return loads
+`
+
 /**
  * KEYS: history. ARGV: a secret, for the first to ask; random. Reply: the secret, the id of the history, its age in ms,
  * 1 if it began with nothing.
@@ -302,6 +316,7 @@ export const scripts = {
   count: defineScript('count', count),
   publish: defineScript('publish', publish),
   published: defineScript('published', published),
+  report: defineScript('report', report),
   history: defineScript('history', history)
 }
 

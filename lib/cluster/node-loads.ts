@@ -1,0 +1,117 @@
+import type { Directory, NodeLoad, Peer } from './directory.js'
+import type { NodeLease } from './lease.js'
+
+export interface NodeLoadsOptions {
+  directory: Pick<Directory, 'report'>
+  nodeLease: NodeLease
+  /** Of this node, now. */
+  load: () => Pick<NodeLoad, 'held' | 'room' | 'spare'>
+  /** Its URL. */
+  url: () => string
+  /** Whether sessions go to nodes that hold less than their share, and not only to those that have room. */
+  balances: boolean
+  /** Milliseconds on a clock that never goes back. Default `performance.now`. */
+  now?: () => number
+}
+
+// A node may hold this much more than its share, and a few more, before that is too much.
+const TOLERANCE = 1.2
+const FEW = 2
+// Of what is too much, this part is let go of at a time.
+const PART = 8
+
+/** How many sessions each node holds and has room for, as told with every renewal of the lease. */
+export class NodeLoads {
+  readonly #options: NodeLoadsOptions
+  readonly #now: () => number
+  // Of the other nodes, with what was sent to them since.
+  #others: NodeLoad[] = []
+  #knownUntil = -Infinity
+  readonly #avoided = new Map<string, number>()
+  #isLeaving = false
+  #reporting: Promise<void> | undefined
+
+  constructor (options: NodeLoadsOptions) {
+    this.#options = options
+    this.#now = options.now ?? (() => performance.now())
+  }
+
+  /** Tells the others, and hears from them. Never rejects. */
+  report (): Promise<void> {
+    this.#reporting ??= this.#report(this.#options.nodeLease.lease).finally(() => { this.#reporting = undefined })
+    return this.#reporting
+  }
+
+  /** From now on nothing is to come here. Never rejects. */
+  async leave (): Promise<void> {
+    if (this.#isLeaving) return
+    this.#isLeaving = true
+    await this.#reporting
+    await this.#report(0)
+  }
+
+  /** How many sessions this node should let go of now, so that all come to hold the same, little by little. */
+  get surplus (): number {
+    const { held } = this.#options.load()
+    const share = this.#share(held)
+    if (!this.#options.balances || this.#isLeaving || held <= share * TOLERANCE + FEW) return 0
+    return Math.ceil((held - share) / PART)
+  }
+
+  /** The node that a session which nobody serves should go to; undefined: this one. */
+  findPlace (): Peer | undefined {
+    const { held, room, spare } = this.#options.load()
+    const others = this.#living().filter(({ node }) => !this.#isAvoided(node))
+    const free = emptiest(others.filter((other) => other.room > 0))
+    if (free !== undefined) {
+      const hasTooMany = this.#options.balances && held > this.#share(held) * TOLERANCE + FEW && free.held < held
+      return this.#isLeaving || room === 0 || hasTooMany ? send(free) : undefined
+    }
+    if (!this.#isLeaving && (room > 0 || spare)) return undefined
+    const next = emptiest(others.filter((other) => other.spare))
+    return next && send(next)
+  }
+
+  /** It could not be reached, or would not take the session. */
+  avoid ({ node }: Peer): void {
+    this.#avoided.set(node, this.#now() + this.#options.nodeLease.lease)
+  }
+
+  async #report (lease: number): Promise<void> {
+    const { directory, nodeLease: { incarnation }, load, url } = this.#options
+    if (incarnation === undefined) return
+    const asked = this.#now()
+    try {
+      const all = await directory.report({ node: incarnation, url: url(), ...load() }, lease)
+      this.#others = all.filter(({ node }) => node !== incarnation)
+      this.#knownUntil = asked + this.#options.nodeLease.lease
+      for (const [node, until] of this.#avoided) if (until <= asked) this.#avoided.delete(node)
+    } catch {
+      // The lease, which is renewed at the same time, tells of an outage; what is known grows old.
+    }
+  }
+
+  #living (): NodeLoad[] {
+    return this.#now() < this.#knownUntil ? this.#others : []
+  }
+
+  #share (held: number): number {
+    const others = this.#living()
+    return others.reduce((sum, other) => sum + other.held, held) / (others.length + 1)
+  }
+
+  #isAvoided (node: string): boolean {
+    return (this.#avoided.get(node) ?? -Infinity) > this.#now()
+  }
+}
+
+function emptiest (loads: readonly NodeLoad[]): NodeLoad | undefined {
+  return loads.reduce<NodeLoad | undefined>((best, load) => best === undefined || load.held < best.held ? load : best, undefined)
+}
+
+// What goes there is there before the node tells of it.
+function send (load: NodeLoad): Peer {
+  load.held++
+  load.room = Math.max(0, load.room - 1)
+  return { node: load.node, url: load.url }
+}
