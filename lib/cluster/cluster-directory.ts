@@ -1,7 +1,8 @@
-import type { ListedSession, SessionDirectory } from '../http/session-directory.js'
+import type { ListedNode, ListedSession, SessionDirectory } from '../http/session-directory.js'
 import type { Directory, StoredSession } from './directory.js'
 import type { Outbox } from './outbox.js'
 import { readOrigin } from './stored-state.js'
+import type { ThisNode } from './this-node.js'
 
 /** What a node is told when one of its sessions was terminated elsewhere. */
 export const TERMINATED = 'terminated'
@@ -10,13 +11,26 @@ export const TERMINATED = 'terminated'
 export class ClusterDirectory implements SessionDirectory {
   readonly #directory: Directory
   readonly #outbox: Outbox
+  readonly #thisNode: Pick<ThisNode, 'incarnation'>
   readonly #closeLocally: (id: string) => boolean
 
   /** @param closeLocally closes the session if it lives in this process */
-  constructor (directory: Directory, outbox: Outbox, closeLocally: (id: string) => boolean) {
+  constructor (directory: Directory, outbox: Outbox, thisNode: Pick<ThisNode, 'incarnation'>, closeLocally: (id: string) => boolean) {
     this.#directory = directory
     this.#outbox = outbox
+    this.#thisNode = thisNode
     this.#closeLocally = closeLocally
+  }
+
+  /** The incarnation of this node. */
+  get node (): string | undefined {
+    return this.#thisNode.incarnation
+  }
+
+  /** The nodes whose leases run. */
+  async nodes (): Promise<ListedNode[]> {
+    const loads = await this.#directory.loads()
+    return loads.map(({ node, url, left, held }) => ({ id: node, url, lease: left, sessions: held }))
   }
 
   /** How many sessions the cluster has. Walks through the keys of Redis, page by page. */
@@ -43,6 +57,6 @@ export class ClusterDirectory implements SessionDirectory {
 }
 
 function toListed (stored: StoredSession): ListedSession {
-  const { id, createdAt, lastAccessedAt, metadata } = stored
-  return { ...readOrigin(stored), id, createdAt, lastAccessedAt, metadata }
+  const { id, createdAt, lastAccessedAt, metadata, owner } = stored
+  return { ...readOrigin(stored), id, createdAt, lastAccessedAt, metadata, node: owner }
 }

@@ -120,7 +120,7 @@ export class ClusterNode implements SessionCluster, Successor {
     })
     this.minuteCounts = new RedisMinuteCounts(directory.commands)
     this.announcements = new RedisAnnouncements({ commands: directory.commands, onError })
-    this.directory = new ClusterDirectory(directory, this.#outbox, (id) => sessions.cleanup(id).success)
+    this.directory = new ClusterDirectory(directory, this.#outbox, thisNode, (id) => sessions.cleanup(id).success)
 
     nodeLease.on('renewed', () => this.#catchUp())
     nodeLease.on('mail', (messages) => closeTerminated(sessions, messages))

@@ -39,6 +39,11 @@ export interface NodeLoad extends Peer {
   spare: boolean
 }
 
+export interface KnownLoad extends NodeLoad {
+  /** Milliseconds for which it still counts: the lease of the node. */
+  left: number
+}
+
 export interface Located {
   record: StoredSession
   /** The owner, if its lease runs; `undefined`: nobody serves the session and it may be claimed. */
@@ -180,6 +185,9 @@ export interface Directory {
 
   /** Tells the load of a node, which counts for `lease` milliseconds, and returns those that count now. */
   report (load: NodeLoad, lease: number): Promise<NodeLoad[]>
+
+  /** The loads that count now: for operators. */
+  loads (): Promise<KnownLoad[]>
 
   /** Which history this is. The first to ask begins it. */
   history (): Promise<History>

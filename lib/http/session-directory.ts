@@ -4,6 +4,20 @@ import type { Session, SessionMetadata, SessionOrigin } from '../session/session
 /** A session as a directory has it: in a cluster its times can be a little behind. */
 export interface ListedSession extends SessionOrigin, Pick<Session, 'id' | 'createdAt' | 'lastAccessedAt'> {
   readonly metadata?: Readonly<SessionMetadata> | undefined
+  /** The id of the node that serves it. Undefined: none does now, or there is no cluster. */
+  readonly node?: string | undefined
+}
+
+/** A node of the cluster, as it told of itself when it last renewed its lease. */
+export interface ListedNode {
+  /** Another one after each start, and after a lease that was lost. */
+  readonly id: string
+  /** Where the other nodes reach it. */
+  readonly url: string
+  /** Milliseconds that its lease runs on. */
+  readonly lease: number
+  /** How many sessions it holds. */
+  readonly sessions: number
 }
 
 /** All sessions, on all nodes of a cluster, for operators. In a cluster every method rejects when Redis does not answer. */
@@ -17,10 +31,15 @@ export interface SessionDirectory {
    * cluster for those that reach its owner within a third of a lease.
    */
   terminate (id: string): Promise<boolean>
+  /** The id of this node. Undefined without a cluster, and before it has joined. */
+  readonly node: string | undefined
+  /** The nodes whose leases run; without a cluster there are none. */
+  nodes (): Promise<ListedNode[]>
 }
 
 /** The directory of a process that is on its own. */
 export class LocalSessionDirectory implements SessionDirectory {
+  readonly node = undefined
   readonly #sessions: SessionManager
 
   constructor (sessions: SessionManager) {
@@ -39,5 +58,9 @@ export class LocalSessionDirectory implements SessionDirectory {
 
   async terminate (id: string): Promise<boolean> {
     return this.#sessions.cleanup(id).success
+  }
+
+  async nodes (): Promise<ListedNode[]> {
+    return []
   }
 }

@@ -10,7 +10,7 @@ t.test('a session is terminated, also when its owner cannot be told at once', as
   await directory.create({ id: 'a', principal: undefined, owner: 'owner', createdAt: now, lastAccessedAt: now, metadata: undefined, state: undefined })
   const errors: string[] = []
   const outbox = new Outbox({ directory, onError: (message) => { errors.push(message) } })
-  const sessions = new ClusterDirectory(directory, outbox, () => false)
+  const sessions = new ClusterDirectory(directory, outbox, { incarnation: 'this' }, () => false)
 
   const { send } = directory
   directory.send = async () => { throw new Error('Its part of the directory is away') }

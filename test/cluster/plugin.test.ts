@@ -114,6 +114,22 @@ t.test('on one Redis', needsRedis(), async (t) => {
     t.equal(one.app.sessionManager.get(id)?.activeRequests, 0)
   })
 
+  t.test('the directory knows the nodes, and where each session lives', async (t) => {
+    const addNode = createCluster(t, redisUrl)
+    const [one, two] = [await addNode(), await addNode()]
+    one.app.sessionManager.create()
+    await eventually(t, async () => (await two.app.sessionDirectory.nodes()).some(({ sessions }) => sessions === 1), 'one has told of its session')
+    const nodes = await two.app.sessionDirectory.nodes()
+    t.strictSame(nodes.map(({ id, url, sessions }) => [id, url, sessions]).sort(), [
+      [one.app.sessionDirectory.node, one.url, 1], [two.app.sessionDirectory.node, two.url, 0]
+    ].sort())
+    for (const { lease } of nodes) t.ok(lease > 0 && lease <= 1500)
+    for await (const { node } of two.app.sessionDirectory.list()) t.equal(node, one.app.sessionDirectory.node)
+    await one.app.close()
+    t.strictSame((await two.app.sessionDirectory.nodes()).map(({ url }) => url), [two.url], 'one that has left is none')
+    for await (const { node } of two.app.sessionDirectory.list()) t.equal(node, undefined, 'nobody serves what it has left')
+  })
+
   t.test('a foreign principal gets the same 404 on every node, as for a session that never was', async (t) => {
     const addNode = createCluster(t, redisUrl)
     const nodes = [await addNode({ routes: cartRoutes }), await addNode({ routes: cartRoutes })]
@@ -196,7 +212,8 @@ t.test('on one Redis', needsRedis(), async (t) => {
       protocolVersion: '2025-06-18',
       metadata: { n: 1 },
       createdAt: one.app.sessionManager.get(mine)?.createdAt,
-      lastAccessedAt: one.app.sessionManager.get(mine)?.lastAccessedAt
+      lastAccessedAt: one.app.sessionManager.get(mine)?.lastAccessedAt,
+      node: one.app.sessionDirectory.node
     })
     t.equal(listed.length, 2)
 

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import {
   DirectoryUnavailableError, remainingLife, type Changes, type Claimable, type Copy, type Directory, type Held, type History,
-  type JsonObject, type Liveness, type Located, type NewSession, type NodeLoad, type Peer, type StoredSession
+  type JsonObject, type KnownLoad, type Liveness, type Located, type NewSession, type NodeLoad, type Peer, type StoredSession
 } from '../../lib/cluster/directory.js'
 
 interface Entry { record: StoredSession, until: number, from?: string | undefined }
@@ -166,6 +166,12 @@ export class MemoryDirectory implements Directory {
     this.#loads.set(load.node, { load: { ...load }, until: this.#now() + lease })
     for (const [node, { until }] of this.#loads) if (until <= this.#now()) this.#loads.delete(node)
     return structuredClone(Array.from(this.#loads.values(), ({ load }) => load))
+  }
+
+  async loads (): Promise<KnownLoad[]> {
+    this.#answer('loads')
+    const now = this.#now()
+    return Array.from(this.#loads.values(), ({ load, until }) => ({ ...load, left: until - now })).filter(({ left }) => left > 0)
   }
 
   async history (): Promise<History> {

@@ -16,4 +16,6 @@ t.test('without a cluster the directory is that of this process', async (t) => {
   t.equal(await sessionDirectory.terminate(one), true)
   t.equal(await sessionDirectory.terminate(one), false)
   t.equal(await sessionDirectory.count(), 1)
+  t.equal(sessionDirectory.node, undefined)
+  t.strictSame(await sessionDirectory.nodes(), [])
 })

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { performance } from 'node:perf_hooks'
 import {
-  remainingLife, type Changes, type Claimable, type Copy, type Directory, type History, type JsonObject, type Liveness, type Located,
+  remainingLife, type Changes, type Claimable, type Copy, type Directory, type History, type JsonObject, type KnownLoad, type Liveness, type Located,
   type NewSession, type NodeLoad, type Peer, type StoredSession
 } from '../directory.js'
 import { RedisCommands, type RedisCommandsOptions } from './commands.js'
@@ -137,6 +137,11 @@ export class RedisDirectory implements Directory {
     return [reply].flat().map(parseObject).map(toLoad).filter((known) => known !== undefined)
   }
 
+  async loads (): Promise<KnownLoad[]> {
+    const reply = await this.commands.run('loads', [this.commands.loadsKey()], [])
+    return [reply].flat().map(parseObject).map(toKnownLoad).filter((known) => known !== undefined)
+  }
+
   async history (): Promise<History> {
     const reply = await this.commands.run('history', [this.commands.historyKey()], [random(32), random()])
     const [secret, id, age, fresh] = [reply].flat().map(String)
@@ -220,6 +225,12 @@ function toLoad (value: JsonObject | undefined): NodeLoad | undefined {
   const { node, url, held, room, spare } = value ?? {}
   if (typeof node !== 'string' || typeof url !== 'string' || typeof held !== 'number' || typeof room !== 'number') return undefined
   return { node, url, held, spare: spare === true, room: room === Number.MAX_SAFE_INTEGER ? Infinity : room }
+}
+
+function toKnownLoad (value: JsonObject | undefined): KnownLoad | undefined {
+  const { left, load: text } = value ?? {}
+  const load = toLoad(parseObject(text))
+  return load && { ...load, left: Number(left) }
 }
 
 function random (bytes = 9): string {

@@ -273,6 +273,18 @@ redis.call('PEXPIRE', KEYS[1], ARGV[3] + 60000)
 return loads
 `
 
+/** KEYS: loads. Reply: of each that counts, as JSON, the load as it was reported, and for how many ms it still counts. */
+const loads = `
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local loads, all = {}, redis.call('HGETALL', KEYS[1])
+for i = 1, #all, 2 do
+  local till, load = string.match(all[i + 1], '^(%d+) (.*)$')
+  if till and tonumber(till) > now then loads[#loads + 1] = cjson.encode({ load = load, left = tonumber(till) - now }) end
+end
+return loads
+`
+
 /**
  * KEYS: history. ARGV: a secret, for the first to ask; random. Reply: the secret, the id of the history, its age in ms,
  * 1 if it began with nothing.
@@ -317,6 +329,7 @@ export const scripts = {
   publish: defineScript('publish', publish),
   published: defineScript('published', published),
   report: defineScript('report', report),
+  loads: defineScript('loads', loads),
   history: defineScript('history', history)
 }
 
