@@ -1,7 +1,7 @@
 import { isIPv6 } from 'node:net'
 import { checkList, refuse } from '../base/option-checks.js'
 import { isLoopback } from '../base/loopback.js'
-import { parseHost, parseOrigin, type HostName, type Origin } from './host-name.js'
+import { parseHost, parseOrigin, type HostName, type Origin } from '../http/host-name.js'
 
 /** A host, all below a host, or any. */
 export interface HostPattern extends HostName {

@@ -3,7 +3,7 @@ import { ForbiddenOriginError, type SessionError } from '../base/errors.js'
 import { isLoopback } from '../base/loopback.js'
 import type { PluginContext } from '../http/plugin-context.js'
 import { matchesHost, matchesOrigin, type HostPattern, type OriginPattern } from './allowed-names.js'
-import { NOWHERE, parseHost, parseOrigin, type HostName } from './host-name.js'
+import { NOWHERE, parseHost, parseOrigin, type HostName } from '../http/host-name.js'
 
 export interface AllowedNames {
   readonly allowedHosts: readonly HostPattern[] | undefined

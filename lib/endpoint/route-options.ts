@@ -1,5 +1,6 @@
 import type { FastifyContextConfig, FastifyInstance, FastifySchema, RouteOptions } from 'fastify'
-import { checkCount, checkTimer, clampToTimer, refuse } from '../base/option-checks.js'
+import { checkCount, checkTimer, refuse } from '../base/option-checks.js'
+import { exemptFromTimeout } from '../http/handler-timeout.js'
 
 // Spelt out, for older versions of Fastify do not know of handlerTimeout.
 type PassedOn = Pick<RouteOptions, 'bodyLimit' | 'schema' | 'config' | 'constraints'> & { handlerTimeout?: number }
@@ -55,12 +56,6 @@ export function toRouteOptions (method: string, { bodyLimit, schema, config, con
 function toSchema (method: string, schema: FastifySchema): FastifySchema {
   const { body, ...others } = schema
   return method === 'POST' ? { ...schema } : others
-}
-
-// A route cannot opt out of a timeout of the app, only have a longer one. Undefined: there is none.
-function exemptFromTimeout ({ initialConfig }: FastifyInstance): number | undefined {
-  const isTimed = 'handlerTimeout' in initialConfig && initialConfig.handlerTimeout !== 0
-  return isTimed ? clampToTimer(Infinity) : undefined
 }
 
 function checkObject (name: string, value: unknown): void {

@@ -1,7 +1,7 @@
 // What allowedHosts and allowedOrigins may say, and which names they are for.
 import t from 'tap'
 import { checkHosts, checkOrigins, matchesHost, matchesOrigin } from '../../lib/endpoint/allowed-names.js'
-import { parseHost, parseOrigin } from '../../lib/endpoint/host-name.js'
+import { parseHost, parseOrigin } from '../../lib/http/host-name.js'
 
 function allowsHost (entry: string, text: string): boolean {
   const host = parseHost(text)
