@@ -97,6 +97,13 @@ t.test('the page of errors has each error of the table, with its status and its 
   for (const section of sections) for (const word of ['**Cause:**', '**Cure:**']) t.ok(section.includes(word), `${section.slice(0, 60)} ${word}`)
 })
 
+t.test('each invariant of the architecture has its test', async (t) => {
+  const [, section = ''] = /^## What must always hold.*?$(.*?)^## /ms.exec(readDocument('ARCHITECTURE.md')) ?? []
+  const tests = Array.from(section.matchAll(/^\|.*\| \[(.+)\]\((test\/\S+\.ts)\) \|$/gm), ([, title = '', path = '']) => ({ title, path }))
+  t.ok(tests.length > 5)
+  for (const { title, path } of tests) t.ok(readDocument(path).includes(`t.test('${title}'`), title)
+})
+
 /** The targets of all links but those to other sites. */
 function findTargets (markdown: string): string[] {
   return Array.from(markdown.matchAll(/\]\(([^)\s]+)\)/g), ([, target = '']) => target).filter((target) => !target.startsWith('https://'))
