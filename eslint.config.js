@@ -53,6 +53,10 @@ export default [
   },
   ...Object.keys(layers).map(keepLayer),
   {
+    files: ['lib/dashboard/page/*.js'],
+    languageOptions: { globals: { EventSource: 'readonly', ResizeObserver: 'readonly' } }
+  },
+  {
     files: ['lib/*.ts'],
     rules: {
       'no-restricted-syntax': ['error', { selector: 'Program', message: 'A file of lib belongs into one of its folders' }]
