@@ -1,3 +1,9 @@
+/**
+ * Sessions for the Model Context Protocol in any Fastify app: the plugin `mcpSessions`, which is also the default export,
+ * and `mcpEndpoint`.
+ *
+ * @module fastify-mcp-sessions
+ */
 export { mcpSessions, mcpSessions as default } from './lib/plugin/plugin.js'
 export { mcpEndpoint } from './lib/endpoint/endpoint.js'
 export { SessionManager } from './lib/session/session-manager.js'

@@ -3,8 +3,11 @@ export type LogLevel =
   | 'debug' | 'info' | 'notice' | 'warning'
   | 'error' | 'critical' | 'alert' | 'emergency'
 
+/** One thing to log. */
 export interface LogEntry {
+  /** How bad it is. */
   level: LogLevel
+  /** What is logged, a text as a rule. */
   data: unknown
   /** Who writes, for example `SessionManager`. */
   logger?: string
@@ -15,5 +18,6 @@ export interface LogEntry {
  * `notifications/message`, so the SDK's `server.sendLoggingMessage` is one.
  */
 export interface ILogger {
+  /** What it throws, and what it rejects with, is ignored. */
   sendLog (entry: LogEntry): void | Promise<void>
 }

@@ -2,13 +2,17 @@ import type { FastifyRequest } from 'fastify'
 
 /** Who a token is of, and what it may be used for: the `AuthInfo` of both SDKs. */
 export interface AuthInfo {
+  /** As the client sent it, or `''`: tools need not know it. */
   token: string
+  /** Of the OAuth client. */
   clientId: string
+  /** What the token is good for. */
   scopes: string[]
   /** Seconds since 1970. */
   expiresAt?: number
   /** The resource that the token is for, as RFC 8707 has it. */
   resource?: URL
+  /** What else the app knows of it, such as the subject. */
   extra?: Record<string, unknown>
 }
 

@@ -4,18 +4,24 @@ import type { AuthInfo } from './auth-info.js'
 
 /** Serves clients of revision 2026-07-28: what `createMcpHandler` of SDK 2 returns. */
 export interface ModernHandler {
+  /** Answers a request of revision 2026-07-28. */
   fetch: (request: Request, options?: { authInfo?: AuthInfo, parsedBody?: unknown }) => Promise<Response>
   /** Called once as the app closes, when the running calls have had their time: it has to end the streams that are open. */
   close: () => Promise<void>
   /** What `app.mcp.notify` says to everybody goes in here, if there is no `bus`. */
   notify?: {
+    /** The list of tools is another one. */
     toolsChanged (): void
+    /** The list of prompts is another one. */
     promptsChanged (): void
+    /** The list of resources is another one. */
     resourcesChanged (): void
+    /** One resource has changed. */
     resourceUpdated (uri: string): void
   }
   /** What `app.mcp.notify` says to everybody goes in here. It may be `app.mcp.bus`: then streams hear what is for their principal, too. */
   bus?: {
+    /** Tells those streams that have asked for it. */
     publish (event: ServerChange): void
   }
 }

@@ -10,6 +10,7 @@ import { resolveRouteOptions, type EndpointRouteOptions } from './route-options.
 export interface SessionServer {
   /** Each SDK has a type of its own for what goes in here. The transport of the endpoint is both. */
   connect (transport: never): Promise<void>
+  /** Called once, when the session ends or is parked. */
   close (): Promise<void>
 }
 
@@ -29,13 +30,19 @@ export interface CreateServerContext {
 
 /** What `createServer` is told when the server is for one request of revision 2026-07-28 or later. */
 export interface ModernServerContext {
+  /** Of revisions without sessions, in the word of SDK 2. */
   readonly era: 'modern'
+  /** There is none. */
   readonly session: null
+  /** The request that the server is for. */
   readonly request: FastifyRequest
+  /** Without a session, never. */
   readonly restored: false
+  /** What the app's authentication has put on `request.auth`. */
   readonly authInfo: AuthInfo | undefined
 }
 
+/** Makes an MCP server, of either SDK. */
 export type CreateServer<Context = CreateServerContext> = (context: Context) => SessionServer | Promise<SessionServer>
 
 /** Makes servers for clients of both eras. */

@@ -13,8 +13,11 @@ export interface Audience {
   readonly principal?: string | undefined
 }
 
+/** What one node tells all. */
 export interface Announcement {
+  /** What has changed. */
   readonly change: ServerChange
+  /** Who is to hear of it. */
   readonly audience: Audience
 }
 

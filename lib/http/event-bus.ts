@@ -24,6 +24,7 @@ export class EventBus {
     return this.#listener.run({ principal }, serve)
   }
 
+  /** Tells everybody, on all nodes. */
   publish (change: ServerChange): void {
     this.#announcements.publish({ change, audience: {} })
   }

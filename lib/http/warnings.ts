@@ -1,5 +1,15 @@
 import type { FastifyBaseLogger } from 'fastify'
 
+/** Names a warning, for the option `ignoreWarnings`. */
+export type WarningCode =
+  | 'FST_WARN_MCP_SESSION_NO_IDENTIFY'
+  | 'FST_WARN_MCP_SESSION_IDENTIFY_SILENT'
+  | 'FST_WARN_MCP_SESSION_CORS'
+  | 'FST_WARN_MCP_SESSION_TTL'
+  | 'FST_WARN_MCP_SESSION_CONNECTION_TIMEOUT'
+  | 'FST_WARN_MCP_SESSION_WORKERS'
+  | 'FST_WARN_MCP_SESSION_TRUST_PROXY'
+
 /** What an app is warned of: mistakes that can be seen, and that hurt only later. Each text names the fix. */
 const texts = {
   FST_WARN_MCP_SESSION_NO_IDENTIFY: (plugin: string) =>
@@ -16,10 +26,7 @@ const texts = {
     'This process is a worker of node:cluster, and its sessions live in it alone: a client whose next request comes to another worker gets 404. Share them with the option "cluster", or run a single worker',
   FST_WARN_MCP_SESSION_TRUST_PROXY: (header: string) =>
     `A request has come with ${header}, but "trustProxy" of Fastify is off: request.ip and request.host are those of the proxy. Behind a proxy, make the app with Fastify({ trustProxy: true }), or name the addresses to trust`
-} as const satisfies Readonly<Record<string, (...facts: string[]) => string>>
-
-/** Names a warning, for the option `ignoreWarnings`. */
-export type WarningCode = keyof typeof texts
+} as const satisfies Readonly<Record<WarningCode, (...facts: string[]) => string>>
 
 export const warningCodes = Object.keys(texts)
 

@@ -18,24 +18,32 @@ export interface ChannelMessage {
 
 /** A session as messages have it: the one that `request.mcpSession` is, and live. Its id is a secret: see `hashSessionId`. */
 export interface ObservedSession {
+  /** What the client sends as `mcp-session-id`: never log it as it is. */
   readonly id: string
   /** Milliseconds since the epoch. */
   readonly createdAt: number
   /** Milliseconds since the epoch. */
   readonly lastAccessedAt: number
+  /** Whose it is, from `identify`. */
   readonly principal?: string | undefined
+  /** What the client called itself in `initialize`. */
   readonly clientInfo?: { readonly name: string, readonly version: string } | undefined
+  /** The revision of MCP that client and server agreed on, such as `2025-11-25`. */
   readonly protocolVersion?: string | undefined
+  /** Requests that hold it at the moment, streams among them. */
   readonly activeRequests: number
+  /** Those of them that are streams which the client keeps open. */
   readonly openStreams: number
 }
 
+/** There is a session that was not here before. */
 export interface SessionCreatedMessage extends ChannelMessage {
   readonly session: ObservedSession
   /** `adopted`: another process had opened it. */
   readonly how: 'created' | 'registered' | 'adopted'
 }
 
+/** A session has ended here, whatever ended it. */
 export interface SessionClosedMessage extends ChannelMessage {
   readonly session: ObservedSession
   /** A `CloseReason`. */
@@ -66,9 +74,11 @@ export interface SessionHandedOverMessage extends ChannelMessage {
   readonly session: ObservedSession
 }
 
+/** A request was refused, with an error of this package. */
 export interface RequestRejectedMessage extends ChannelMessage {
   /** Of the error, such as `FST_ERR_MCP_SESSION_NOT_FOUND`. */
   readonly code: string
+  /** Of the answer. */
   readonly statusCode: number
   /** What the client is told. */
   readonly message: string
@@ -76,16 +86,21 @@ export interface RequestRejectedMessage extends ChannelMessage {
   readonly sessionId: string | undefined
 }
 
+/** A stream was cut because its client does not read. */
 export interface StreamCutMessage extends ChannelMessage {
+  /** Undefined: the stream is of a client without sessions. */
   readonly session: ObservedSession | undefined
   /** Bytes that waited for the reader, and were thrown away. */
   readonly bytes: number
 }
 
+/** Redis does not answer any more. Said once, until `redis.available`. */
 export interface RedisUnavailableMessage extends ChannelMessage {
+  /** What the client of Redis says. */
   readonly error: unknown
 }
 
+/** Redis answers again. */
 export interface RedisAvailableMessage extends ChannelMessage {
   /** Milliseconds for which it did not answer. */
   readonly after: number
@@ -95,6 +110,7 @@ export interface RedisAvailableMessage extends ChannelMessage {
 export interface CallMessage extends ChannelMessage {
   /** Undefined: it has none, such as one of revision 2026-07-28. */
   readonly session: ObservedSession | undefined
+  /** Of JSON-RPC, such as `tools/call`. */
   readonly method: string
   /** What the client calls it. */
   readonly id: string | number
@@ -110,9 +126,11 @@ export interface CallMessage extends ChannelMessage {
 
 /** A request that is passed on to the node that owns its session. One object for all that happens to it. */
 export interface ForwardMessage extends ChannelMessage {
+  /** The session that the request names. */
   readonly sessionId: string
   /** The base URL of the owner. */
   readonly url: string
+  /** Of HTTP. */
   readonly method: string
   /** As they will be sent, until `start` is over: a listener may add to them. */
   readonly headers: Record<string, string | string[] | undefined>
@@ -124,26 +142,39 @@ export interface ForwardMessage extends ChannelMessage {
 
 /** A `Channel` of Node.js that knows its messages. */
 export interface TypedChannel<M extends ChannelMessage> {
+  /** With its prefix, as `node:diagnostics_channel` knows it. */
   readonly name: string | symbol
+  /** Whether anybody listens. */
   readonly hasSubscribers: boolean
+  /** For this package alone. */
   publish (message: M): void
+  /** Calls the listener, at once and in line, each time that it happens. It must not throw. */
   subscribe (listener: (message: M, name: string | symbol) => void): void
+  /** Returns whether the listener was one. */
   unsubscribe (listener: (message: M, name: string | symbol) => void): boolean
 }
 
 /** The one that opens a trace: what a listener binds to it is there in all that follows from it. */
 export interface StartChannel<M extends ChannelMessage> extends TypedChannel<M> {
+  /** Has the store hold what `transform` returns, for all that follows from it. */
   bindStore<S> (store: AsyncLocalStorage<S>, transform: (message: M) => S): void
+  /** Returns whether the store was bound. */
   unbindStore<S> (store: AsyncLocalStorage<S>): boolean
+  /** For this package alone. */
   runStores<R> (message: M, work: () => R): R
 }
 
 /** A `TracingChannel` of Node.js that knows its messages. */
 export interface TypedTracingChannel<M extends ChannelMessage> {
+  /** It begins. */
   readonly start: StartChannel<M>
+  /** What runs at once is over. */
   readonly end: TypedChannel<M>
+  /** It was answered. */
   readonly asyncStart: TypedChannel<M>
+  /** It is over. */
   readonly asyncEnd: TypedChannel<M>
+  /** It has failed; `asyncStart` follows. */
   readonly error: TypedChannel<M>
 }
 
@@ -160,20 +191,32 @@ function defineTracing (name: string): unknown {
 
 /** Each under the name that it has in Node.js behind the prefix. */
 export const channels = {
+  /** There is a session that was not here before: opened by a client, made by the app, or come from another node. */
   'session.created': define<SessionCreatedMessage>('session.created'),
+  /** A session has ended here, with its reason. */
   'session.closed': define<SessionClosedMessage>('session.closed'),
+  /** A session of another node lives here now. */
   'session.taken-over': define<SessionTakenOverMessage>('session.taken-over'),
+  /** A session that had come back has its MCP server. */
   'session.restored': define<SessionRestoredMessage>('session.restored'),
+  /** An idle session has let go of its MCP server, see `parkAfter`. */
   'session.parked': define<SessionParkedMessage>('session.parked'),
+  /** A session of a node that closes waits for the next one. */
   'session.handed-over': define<SessionHandedOverMessage>('session.handed-over'),
+  /** A request was refused with an error of this package. */
   'request.rejected': define<RequestRejectedMessage>('request.rejected'),
+  /** A client did not read its stream, see `maxBuffered`. */
   'stream.cut': define<StreamCutMessage>('stream.cut'),
+  /** Redis does not answer any more. */
   'redis.unavailable': define<RedisUnavailableMessage>('redis.unavailable'),
+  /** Redis answers again. */
   'redis.available': define<RedisAvailableMessage>('redis.available')
 } as const
 
 /** `start` and `end` stand around the part that runs at once, `asyncStart` and `asyncEnd` around the answer. */
 export const tracingChannels = {
+  /** A request of MCP, of either era. */
   call: defineTracing<CallMessage>('call'),
+  /** A request that is passed on to another node. */
   'request.forwarded': defineTracing<ForwardMessage>('request.forwarded')
 } as const

@@ -67,10 +67,13 @@ export interface SessionManagerOptions {
 /** What to do when a session expires, before its record goes. */
 export type ExpirationHandler = (sessionId: string) => void | Promise<void>
 
+/** What a `SessionManager` says of its sessions, as events. */
 export interface SessionEvents {
+  /** It has a session more. */
   created: [session: Session]
   /** Its metadata has changed. */
   updated: [session: Session]
+  /** It has a session less. */
   closed: [session: Session, reason: CloseReason]
 }
 
@@ -296,6 +299,7 @@ export class SessionManager extends EventEmitter<SessionEvents> {
     this.#log('info', () => `Starting TTL cleanup (interval: ${this.#cleanupInterval}ms, TTL: ${this.#ttl}ms)`)
   }
 
+  /** Ends what `startTTLCleanup()` has begun. Sessions expire all the same: whoever asks for one that is too old does not get it. */
   stopTTLCleanup (): void {
     if (this.#timer === undefined) return
     clearInterval(this.#timer)

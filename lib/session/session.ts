@@ -28,13 +28,17 @@ export interface RestoredOrigin extends SessionOrigin {
   readonly createdAt?: number | undefined
 }
 
+/** What a client calls itself in `initialize`. Nobody has checked it. */
 export interface ClientInfo {
+  /** Such as `claude-code`. */
   readonly name: string
+  /** In whatever form the client has it. */
   readonly version: string
 }
 
 /** A session as callers see it. It is live: its times and counters move. */
 export interface Session extends SessionOrigin {
+  /** What the client sends as `mcp-session-id`: a secret, see `hashSessionId`. */
   readonly id: string
   /** Milliseconds since the epoch. */
   readonly createdAt: number

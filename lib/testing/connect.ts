@@ -7,6 +7,7 @@ import { createClient, createTransport } from './sdk.js'
 import { serveSession } from './serve-session.js'
 import type { ConnectableClient, TestClient } from './test-client.js'
 
+/** Of `connect()`. */
 export interface ConnectOptions<C extends ConnectableClient = TestClient> {
   /**
    * A client of your own, of either SDK, that is not connected yet.
