@@ -248,11 +248,11 @@ export class SessionRuntimes {
     this.#forgetTransport(runtime)
   }
 
-  // With a stream that is open, all but the server stays.
+  // With a stream that is open, or one that its client may come back for, all but the server stays: it hears of changes.
   #forgetTransport ({ session, state, transport }: SessionRuntime): void {
-    if (session.openStreams > 0) return
+    if (session.openStreams > 0 || transport.mayBeResumed) return
     this.#live.delete(session)
-    if (this.#context.cluster === undefined) this.#parked.add(session, state, transport.keptLog)
+    if (this.#context.cluster === undefined) this.#parked.add(session, state)
   }
 
   #transportOptions (session: Session, setup: ClientSetup): SessionTransportOptions {
@@ -277,7 +277,7 @@ export class SessionRuntimes {
   #createLog (session: Session): EventLog | undefined {
     const { resumable } = this.#options
     if (resumable === undefined) return undefined
-    return this.#context.cluster?.createEventLog(session, resumable) ?? this.#parked.readLog(session) ?? new EventBuffer(resumable)
+    return this.#context.cluster?.createEventLog(session, resumable) ?? new EventBuffer(resumable)
   }
 
   #createSetup (session: Session, request: FastifyRequest): ClientSetup {

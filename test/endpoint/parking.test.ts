@@ -253,7 +253,7 @@ t.test('what the old server says late does not reach the client', async (t) => {
   t.notMatch(stream.text, 'late')
 })
 
-t.test('a client can come back for what it has missed before the session was parked', async (t) => {
+t.test('a client can come back for what it has missed before the session was parked, and since', async (t) => {
   const lot = await buildLot(t, { endpoint: { resumable: {} } })
   const client = await openSession(t, await lot.listen())
   const stream = await client.get()
@@ -264,8 +264,11 @@ t.test('a client can come back for what it has missed before the session was par
   await lot.server().say('missed')
   await lot.park()
   t.equal(lot.server().closed, 1)
+  lot.app.mcp.notify.resourcesChanged()
+  t.equal(lot.servers.length, 1, 'nobody was woken')
   const again = await client.get({ 'last-event-id': String(id) })
   await again.see('missed')
+  await again.see('resources/list_changed')
 })
 
 t.test('a server that cannot be closed is logged, and the session goes on', async (t) => {

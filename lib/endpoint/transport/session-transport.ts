@@ -174,10 +174,10 @@ export class SessionTransport implements Transport {
     return this.#calls.size > 0 || this.#asked.size > 0
   }
 
-  /** The events that a client may come back for; undefined: there are none. */
-  get keptLog (): EventLog | undefined {
+  /** Whether there may be events that a client comes back for. */
+  get mayBeResumed (): boolean {
     const { log } = this.#options
-    return log?.isEmpty === true ? undefined : log
+    return log !== undefined && log.isEmpty !== true
   }
 
   /** The server is going, and another one will be connected. Nothing of it is kept. */
