@@ -32,6 +32,7 @@ export async function loadSdk (load: () => Promise<Sdk> = () => import('@modelco
 
 /** The same `createServer` that makes the servers of sessions, behind SDK 2's own handler for revision 2026-07-28. */
 export class DualLeg implements ModernLeg {
+  readonly responseMode: ResponseMode
   readonly #sdk: Sdk
   readonly #makeServer: ServerFactory<ModernServerContext>
   readonly #options: CreateMcpHandlerOptions
@@ -42,16 +43,17 @@ export class DualLeg implements ModernLeg {
 
   constructor ({ sdk, createServer, responseMode, bus, log }: DualLegOptions) {
     this.#sdk = sdk
+    this.responseMode = responseMode
     this.#makeServer = createServerFactory(createServer)
     this.#options = {
       legacy: 'reject',
-      responseMode,
       bus,
       // The heartbeats of the reply are enough.
       keepAliveMs: 0,
       onerror: (error) => log.info(error, 'A request of a client without a session was refused, or has failed')
     }
-    this.#calls = sdk.createMcpHandler(this.#create, this.#options)
+    // With its own 'sse', what has a status of its own would have 200.
+    this.#calls = sdk.createMcpHandler(this.#create, { ...this.#options, responseMode: responseMode === 'json' ? 'json' : 'auto' })
   }
 
   fetch (request: FastifyRequest, target: Request): Promise<Response> {

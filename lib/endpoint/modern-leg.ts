@@ -3,9 +3,12 @@ import type { ServerChange } from '../http/announcements.js'
 import type { PluginContext } from '../http/plugin-context.js'
 import { readAuthInfo } from './auth-info.js'
 import type { ModernHandler } from './modern-handler.js'
+import type { ResponseMode } from './options.js'
 
 /** What serves the requests of revision 2026-07-28. */
 export interface ModernLeg {
+  /** How its calls are to be answered. Undefined: as they come. */
+  readonly responseMode: ResponseMode | undefined
   /** @param target the same request, as the web has it */
   fetch (request: FastifyRequest, target: Request): Promise<Response>
   /** Serves a request that opens a stream without an end. `end` ends it in good order. */
@@ -16,6 +19,7 @@ export interface ModernLeg {
 
 /** A handler that the app has made. */
 export class GivenLeg implements ModernLeg {
+  readonly responseMode = undefined
   readonly #handler: ModernHandler
 
   readonly #stopTelling: (() => void) | undefined

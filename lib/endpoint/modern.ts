@@ -6,6 +6,7 @@ import { hasSessions, SESSION_REVISIONS } from '../http/protocol-revision.js'
 import type { PluginContext } from '../http/plugin-context.js'
 import type { ReplyRecord } from '../http/reply-tracker.js'
 import type { SessionFollower } from '../http/shutdown.js'
+import { sendCallAnswer } from './call-answer.js'
 import type { ModernLeg } from './modern-leg.js'
 import type { ResolvedEndpointOptions } from './options.js'
 import { isObject } from './transport/json-rpc.js'
@@ -70,10 +71,19 @@ export class ModernRequests implements SessionFollower {
   async #call (leg: ModernLeg, { request, reply, record }: Incoming): Promise<void> {
     const abort = abortWith(reply, record)
     if (record.kind === 'stream') record.endWith(() => abort.abort())
-    const response = await leg.fetch(request, toWebRequest(request, abort.signal))
+    const answer = this.#fetch(leg, request, toWebRequest(request, abort.signal))
+    const { responseMode } = leg
+    const id = readId(request.body)
+    await (responseMode === undefined || responseMode === 'json' || id === null
+      ? sendWebResponse(reply, await answer, this.#options)
+      : sendCallAnswer(reply, answer, { ...this.#options, responseMode, id }))
+  }
+
+  async #fetch (leg: ModernLeg, request: FastifyRequest, target: Request): Promise<Response> {
+    const response = await leg.fetch(request, target)
     // What SDK 2 makes of a call that it has cut off.
     if (response.status === CLOSED && this.#closing !== undefined) throw new ShuttingDownError()
-    await sendWebResponse(reply, response, this.#options)
+    return response
   }
 
   // Held to what sessions are held to: how many there may be, and to whom they belong.

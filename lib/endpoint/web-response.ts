@@ -13,17 +13,26 @@ const EVENTS = /^text\/event-stream\s*(?:;|$)/i
  * and headers set by other plugins are kept.
  */
 export async function sendWebResponse (reply: FastifyReply, response: Response, options: EventStreamOptions): Promise<void> {
-  reply.code(response.status)
-  for (const [name, value] of response.headers) {
-    // The connection is the business of Node.js, and HTTP/2 has no such header.
-    if (name !== 'connection') reply.header(name, value)
-  }
+  setHead(reply, response)
   const { body } = response
-  if (body !== null && EVENTS.test(response.headers.get('content-type') ?? '')) {
+  if (body !== null && hasEvents(response)) {
     await sendWebEvents(reply, body, options)
   } else {
     reply.send(body === null ? undefined : Buffer.from(await response.arrayBuffer()))
   }
+}
+
+/** Sets status and headers to those of a response. */
+export function setHead (reply: FastifyReply, { status, headers }: Response): void {
+  reply.code(status)
+  for (const [name, value] of headers) {
+    // The connection is the business of Node.js, and HTTP/2 has no such header.
+    if (name !== 'connection') reply.header(name, value)
+  }
+}
+
+export function hasEvents ({ headers }: Response): boolean {
+  return EVENTS.test(headers.get('content-type') ?? '')
 }
 
 // What ends before the event loop turns needs no stream, and costs half without one.
@@ -46,9 +55,14 @@ async function sendWebEvents (reply: FastifyReply, body: ReadableStream<Uint8Arr
 async function pump (reply: FastifyReply, reader: ByteReader, begun: ByteRead, first: Uint8Array[], options: EventStreamOptions): Promise<void> {
   const stream = new EventStream(options)
   for (const chunk of first) stream.write(chunk)
+  sendEvents(reply, stream)
+  await pipeEvents(reader, begun, stream)
+}
+
+/** Writes what is read to the stream, until either is over. */
+export async function pipeEvents (reader: ByteReader, begun: ByteRead, stream: EventStream): Promise<void> {
   // This is how the source learns that the client has gone.
   stream.once('close', () => { reader.cancel().catch(() => {}) })
-  sendEvents(reply, stream)
   try {
     for (let next = await begun; !next.done; next = await reader.read()) stream.write(next.value)
     stream.end()

@@ -1,0 +1,60 @@
+import type { FastifyReply } from 'fastify'
+import { asError } from '../base/safe-call.js'
+import type { RequestId } from '../http/event-log.js'
+import type { ResponseMode } from './options.js'
+import { formatEvent } from './transport/event-format.js'
+import { EventStream, sendEvents, setEventHeaders, type EventStreamOptions } from './transport/event-stream.js'
+import { toErrorAnswer } from './transport/json-rpc.js'
+import { hasEvents, pipeEvents, sendWebResponse, setHead } from './web-response.js'
+
+export interface CallAnswerOptions extends EventStreamOptions {
+  readonly responseMode: Exclude<ResponseMode, 'json'>
+  /** Of the call. */
+  readonly id: RequestId
+}
+
+/**
+ * Answers a call of 2026-07-28 as one with a session is answered: one that takes longer than a heartbeat gets a stream, so
+ * that nothing on the way takes its connection for a dead one.
+ */
+export async function sendCallAnswer (reply: FastifyReply, answer: Promise<Response>, options: CallAnswerOptions): Promise<void> {
+  const response = await withinHeartbeat(answer, options.heartbeatInterval)
+  if (response === undefined) return sendLate(reply, answer, options)
+  if (options.responseMode === 'auto' || !response.ok || response.body === null || hasEvents(response)) {
+    return sendWebResponse(reply, response, options)
+  }
+  setHead(reply, response)
+  setEventHeaders(reply)
+  reply.send(formatEvent(await response.text()))
+}
+
+// Undefined: it is not there yet.
+function withinHeartbeat (answer: Promise<Response>, interval: number): Promise<Response | undefined> {
+  if (interval === 0) return answer
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(resolve, interval, undefined)
+    timer.unref()
+    answer.finally(() => clearTimeout(timer)).then(resolve, reject)
+  })
+}
+
+async function sendLate (reply: FastifyReply, answer: Promise<Response>, options: CallAnswerOptions): Promise<void> {
+  // Somebody else has answered, such as a timeout of the app.
+  if (reply.sent) return
+  const stream = new EventStream(options)
+  sendEvents(reply, stream)
+  try {
+    const response = await answer
+    if (response.body !== null && hasEvents(response)) {
+      const reader = response.body.getReader()
+      return await pipeEvents(reader, reader.read(), stream)
+    }
+    stream.write(formatEvent(await response.text()))
+  } catch (reason) {
+    // Its status has been sent, so the error handler of the app cannot answer.
+    const error = asError(reason)
+    reply.log.error(error, 'A call of a client without a session has failed')
+    stream.write(formatEvent(JSON.stringify(toErrorAnswer(options.id, -32000, error.message))))
+  }
+  stream.end()
+}

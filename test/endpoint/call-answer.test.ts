@@ -1,0 +1,128 @@
+// How a call of 2026-07-28 is answered by one factory for both eras: JSON, a stream, and what takes long.
+import { inputRequired, McpServer } from '@modelcontextprotocol/server'
+import t, { type Test } from 'tap'
+import type { DualEndpointOptions } from '../../index.js'
+import { createDeferred } from '../helpers/deferred.js'
+import { buildEndpoint, type EndpointApp } from '../helpers/endpoint-app.js'
+import { HttpClient, type Answer } from '../helpers/http-client.js'
+import { captureLog } from '../helpers/log-lines.js'
+import { modernRequest } from '../helpers/modern-handler.js'
+import { until } from '../helpers/until.js'
+
+const SOON = 20
+
+interface Scene extends EndpointApp {
+  readonly lines: string[]
+  /** Lets the tools go on. */
+  goOn (): void
+  /** Until there is nothing to go on for, no tool has begun. */
+  readonly begun: string[]
+  call (tool: string): Promise<Answer>
+}
+
+async function stage (t: Test, endpoint: Partial<DualEndpointOptions>, timeout?: number): Promise<Scene> {
+  const gate = createDeferred<string>()
+  const begun: string[] = []
+  const createServer = (): McpServer => {
+    const server = new McpServer({ name: 'slow', version: '1' })
+    server.registerTool('quiet', {}, async () => {
+      begun.push('quiet')
+      return { content: [{ type: 'text', text: await gate.promise }] }
+    })
+    server.registerTool('steps', {}, async ({ mcpReq }) => {
+      begun.push('steps')
+      const text = await gate.promise
+      await mcpReq.notify({ method: 'notifications/progress', params: { progressToken: 1, progress: 1 } })
+      return { content: [{ type: 'text', text }] }
+    })
+    // Which this client has not said that it can.
+    server.registerTool('roots', {}, async () => inputRequired({ inputRequests: { roots: inputRequired.listRoots() } }))
+    return server
+  }
+  const { lines, stream } = captureLog()
+  const built = await buildEndpoint(t, {
+    server: { logger: { level: 'error', stream } },
+    endpoint: { modern: true, createServer, ...endpoint, ...(timeout !== undefined && { handlerTimeout: timeout }) }
+  })
+  const client = new HttpClient(t, await built.listen())
+  return {
+    ...built,
+    lines,
+    begun,
+    goOn: () => gate.resolve('done'),
+    call (tool) {
+      const { body, headers } = modernRequest(7, 'tools/call', { name: tool })
+      return client.post(body, headers)
+    }
+  }
+}
+
+for (const responseMode of ['auto', 'sse'] as const) {
+  t.test(`a call that says nothing for a heartbeat gets a stream, and heartbeats on it: ${responseMode}`, async (t) => {
+    const { call, goOn } = await stage(t, { responseMode, heartbeatInterval: SOON })
+    const answer = await call('quiet')
+    t.match(answer, { status: 200, headers: { 'content-type': 'text/event-stream', 'x-accel-buffering': 'no' } })
+    await answer.see(':\n\n:\n\n')
+    goOn()
+    await answer.end()
+    t.match(answer.messages, [{ jsonrpc: '2.0', id: 7, result: { content: [{ text: 'done' }] } }])
+  })
+
+  t.test(`what it says on the way comes before its answer: ${responseMode}`, async (t) => {
+    const { call, goOn } = await stage(t, { responseMode, heartbeatInterval: SOON })
+    const answer = await call('steps')
+    await answer.see(':\n\n')
+    goOn()
+    await answer.end()
+    t.match(answer.messages, [{ method: 'notifications/progress' }, { id: 7, result: { content: [{ text: 'done' }] } }])
+  })
+
+  t.test(`what has a status of its own keeps it: ${responseMode}`, async (t) => {
+    const { call } = await stage(t, { responseMode })
+    const answer = await (await call('roots')).end()
+    t.match(answer, { status: 400, headers: { 'content-type': 'application/json' }, messages: [{ id: 7, error: { code: -32021 } }] })
+  })
+}
+
+t.test('with sse, an answer at once is a stream of one event', async (t) => {
+  const { call, goOn } = await stage(t, { responseMode: 'sse' })
+  goOn()
+  const answer = await (await call('quiet')).end()
+  t.match(answer, { status: 200, headers: { 'content-type': 'text/event-stream', 'cache-control': 'no-cache, no-transform' } })
+  t.equal(answer.text.match(/^event: message$/gm)?.length, 1)
+  t.match(answer.messages, [{ id: 7, result: { content: [{ text: 'done' }] } }])
+})
+
+for (const [why, options] of [['with json', { responseMode: 'json', heartbeatInterval: SOON }], ['without heartbeats', { heartbeatInterval: 0 }]] as const) {
+  t.test(`a call that takes long is answered with JSON ${why}`, async (t) => {
+    t.intercept(console, 'warn', { value: () => {} })
+    const { call, goOn, begun } = await stage(t, options)
+    const answer = call('quiet')
+    await until(() => begun.length === 1, 'it runs')
+    setTimeout(goOn, SOON * 3)
+    t.match(await (await answer).end(), { status: 200, headers: { 'content-type': 'application/json' }, messages: [{ id: 7, result: {} }] })
+  })
+}
+
+t.test('a server that cannot be made is said on the stream that has begun', async (t) => {
+  const gate = createDeferred<string>()
+  const { call, lines } = await stage(t, {
+    heartbeatInterval: SOON,
+    async createServer () { throw new Error(await gate.promise) }
+  })
+  const answer = await call('quiet')
+  await answer.see(':\n\n')
+  gate.resolve('the database is away')
+  await answer.end()
+  t.match(answer.messages, [{ jsonrpc: '2.0', id: 7, error: { code: -32000, message: 'the database is away' } }])
+  t.ok(lines.some((line) => /the database is away.*A call of a client without a session has failed/.test(line)), lines.join(''))
+})
+
+t.test('no stream begins when somebody else has answered', async (t) => {
+  const { call, goOn, lines } = await stage(t, { heartbeatInterval: SOON * 2 }, SOON)
+  const answer = await (await call('quiet')).end()
+  t.equal(answer.status, 503)
+  await new Promise((resolve) => setTimeout(resolve, SOON * 3))
+  goOn()
+  t.strictSame(lines.filter((line) => !line.includes('FST_ERR_HANDLER_TIMEOUT')), [])
+})
