@@ -1,5 +1,7 @@
-// What the suite expects a server to offer, as plain data: the session server
-// and the 2026-07-28 server are built with different SDKs from the same table.
+// What the suite expects a server to offer, as plain data: the server of sessions
+// and the one for both eras are built with different SDKs from the same table.
+
+import type { ElicitRequestFormParams } from '@modelcontextprotocol/server'
 
 const PNG = 'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR4nGP4z8DwHwAFAAH/iZk9HQAAAABJRU5ErkJggg=='
 const WAV = 'UklGRiQAAABXQVZFZm10IBAAAAABAAEAQB8AAIA+AAACABAAZGF0YQAAAAA='
@@ -164,4 +166,50 @@ export const RESOURCE_PROMPT = {
 
 export function completionsFor (typed: string): string[] {
   return ARGUMENTS_PROMPT.completions.filter((word) => word.startsWith(typed))
+}
+
+export type Form = ElicitRequestFormParams['requestedSchema']
+
+/** What `test_elicitation` asks for. */
+export const CONTACT: Form = {
+  type: 'object',
+  properties: {
+    username: { type: 'string', description: "User's response" },
+    email: { type: 'string', description: "User's email address" }
+  },
+  required: ['username', 'email']
+}
+
+function titled (...titles: string[]) {
+  return titles.map((title, index) => ({ const: `value${index + 1}`, title }))
+}
+
+const OPTIONS = ['option1', 'option2', 'option3']
+
+/** Tools that ask the user to fill in a form, by name. */
+export const FORMS: Record<string, Form> = {
+  test_elicitation_sep1034_defaults: {
+    type: 'object',
+    properties: {
+      name: { type: 'string', default: 'John Doe' },
+      age: { type: 'integer', default: 30 },
+      score: { type: 'number', default: 95.5 },
+      status: { type: 'string', enum: ['active', 'inactive', 'pending'], default: 'active' },
+      verified: { type: 'boolean', default: true }
+    }
+  },
+  test_elicitation_sep1330_enums: {
+    type: 'object',
+    properties: {
+      untitledSingle: { type: 'string', enum: OPTIONS },
+      titledSingle: { type: 'string', oneOf: titled('First Option', 'Second Option', 'Third Option') },
+      legacyEnum: {
+        type: 'string',
+        enum: ['opt1', 'opt2', 'opt3'],
+        enumNames: ['Option One', 'Option Two', 'Option Three']
+      },
+      untitledMulti: { type: 'array', items: { type: 'string', enum: OPTIONS } },
+      titledMulti: { type: 'array', items: { anyOf: titled('First Choice', 'Second Choice', 'Third Choice') } }
+    }
+  }
 }

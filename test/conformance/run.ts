@@ -1,5 +1,5 @@
-// npm run conformance -- [--mode auto]
-// Runs the official conformance suite against the fixture server, in each response mode and
+// npm run conformance -- [--fixture 'SDK 2'] [--mode auto]
+// Runs the official conformance suite against the fixture of each SDK, in each response mode and
 // once per protocol revision, and fails on anything that `expected-failures.ts` does not
 // list, as well as on anything in that list that has begun to pass.
 
@@ -12,7 +12,7 @@ import { parseArgs, promisify } from 'node:util'
 
 import { EXPECTED_FAILURES } from './expected-failures.js'
 import type { ExpectedFailure } from './expected-failures.js'
-import { MODES, serveConformance } from './serve.js'
+import { FIXTURES, MODES, serveConformance } from './serve.js'
 import { judge } from './verdict.js'
 import type { Check } from './verdict.js'
 
@@ -60,12 +60,12 @@ async function runSuite (node: string, url: string, revision: string, signal: Ab
   }
 }
 
-function report (mode: string, revision: string, { scenarios, stderr }: SuiteRun, excused: Set<ExpectedFailure>): number {
+function report (fixture: string, mode: string, revision: string, { scenarios, stderr }: SuiteRun, excused: Set<ExpectedFailure>): number {
   let failed = 0
   for (const [scenario, checks] of scenarios) {
-    const verdict = judge(mode, revision, scenario, checks, EXPECTED_FAILURES)
+    const verdict = judge(mode, revision, scenario, checks, expectedOf(fixture))
     const outcome = verdict.failures.length > 0 ? 'FAIL' : verdict.excused.length > 0 ? 'excused' : 'ok'
-    console.log(`${outcome.padEnd(8)}${mode}  ${revision}  ${scenario} (${verdict.passed} checks passed)`)
+    console.log(`${outcome.padEnd(8)}${fixture}  ${mode}  ${revision}  ${scenario} (${verdict.passed} checks passed)`)
     for (const failure of verdict.failures) console.log(`          ${failure}`)
     for (const excuse of verdict.excused) {
       excused.add(excuse)
@@ -75,39 +75,50 @@ function report (mode: string, revision: string, { scenarios, stderr }: SuiteRun
   }
   const expected = REVISIONS.get(revision)
   if (scenarios.size !== expected) {
-    console.log(`FAIL    ${mode}  ${revision}  ${scenarios.size} scenarios left a result, ${expected} should have\n${stderr}`)
+    console.log(`FAIL    ${fixture}  ${mode}  ${revision}  ${scenarios.size} scenarios left a result, ${expected} should have\n${stderr}`)
     failed++
   }
   return failed
 }
 
-async function main (modes: readonly string[], signal: AbortSignal): Promise<void> {
-  const excused = new Set<ExpectedFailure>()
+function expectedOf (fixture: string): ExpectedFailure[] {
+  return EXPECTED_FAILURES.filter((entry) => entry.fixture === undefined || entry.fixture === fixture)
+}
+
+async function main (fixtures: readonly string[], modes: readonly string[], signal: AbortSignal): Promise<void> {
   let failed = 0
   let total = 0
   const node = await suiteNode(signal)
-  for (const mode of modes) {
-    const server = await serveConformance(MODES.get(mode))
-    try {
-      for (const revision of REVISIONS.keys()) {
-        const suite = await runSuite(node, server.url, revision, signal)
-        total += suite.scenarios.size
-        failed += report(mode, revision, suite, excused)
+  for (const fixture of fixtures) {
+    const excused = new Set<ExpectedFailure>()
+    for (const mode of modes) {
+      const server = await serveConformance(fixture, mode)
+      try {
+        for (const revision of REVISIONS.keys()) {
+          const suite = await runSuite(node, server.url, revision, signal)
+          total += suite.scenarios.size
+          failed += report(fixture, mode, revision, suite, excused)
+        }
+      } finally {
+        await server.close()
       }
-    } finally {
-      await server.close()
+    }
+    for (const { mode, revision, scenario, check } of expectedOf(fixture).filter((entry) => modes.includes(entry.mode) && !excused.has(entry))) {
+      console.log(`FAIL    ${fixture}  ${mode}  ${revision}  ${scenario}: ${check} passes and is no longer to be expected to fail`)
+      failed++
     }
   }
-  for (const { mode, revision, scenario, check } of EXPECTED_FAILURES.filter((entry) => modes.includes(entry.mode) && !excused.has(entry))) {
-    console.log(`FAIL    ${mode}  ${revision}  ${scenario}: ${check} passes and is no longer to be expected to fail`)
-    failed++
-  }
-  console.log(`\n${total} scenarios run in ${modes.length} modes, ${failed} failed, ${excused.size} checks excused`)
+  console.log(`\n${total} scenarios run with ${fixtures.join(' and ')} in ${modes.length} mode(s), ${failed} failed`)
   if (failed > 0) process.exitCode = 1
 }
 
-const { values: { mode } } = parseArgs({ options: { mode: { type: 'string' } } })
-if (mode !== undefined && !MODES.has(mode)) throw new Error(`There is no mode ${mode}, but ${[...MODES.keys()].join('; ')}`)
+function choose (what: string, all: ReadonlyMap<string, unknown>, wanted: string | undefined): string[] {
+  if (wanted === undefined) return [...all.keys()]
+  if (!all.has(wanted)) throw new Error(`There is no ${what} ${wanted}, but ${[...all.keys()].join('; ')}`)
+  return [wanted]
+}
+
+const { values } = parseArgs({ options: { fixture: { type: 'string' }, mode: { type: 'string' } } })
 const stop = new AbortController()
 for (const name of ['SIGINT', 'SIGTERM']) process.once(name, () => stop.abort())
-await main(mode === undefined ? [...MODES.keys()] : [mode], stop.signal)
+await main(choose('fixture', FIXTURES, values.fixture), choose('mode', MODES, values.mode), stop.signal)

@@ -3,11 +3,10 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { completable } from '@modelcontextprotocol/sdk/server/completable.js'
 import { McpServer, ResourceTemplate } from '@modelcontextprotocol/sdk/server/mcp.js'
 import { SubscribeRequestSchema, UnsubscribeRequestSchema } from '@modelcontextprotocol/sdk/types.js'
-import type { ElicitRequestFormParams } from '@modelcontextprotocol/sdk/types.js'
 import { z } from 'zod'
 
 import {
-  answer, ARGUMENTS_PROMPT, completionsFor, FAILING_TOOL, RESOURCE_PROMPT, RESOURCE_TEMPLATE, RESOURCES,
+  answer, ARGUMENTS_PROMPT, completionsFor, CONTACT, FAILING_TOOL, FORMS, RESOURCE_PROMPT, RESOURCE_TEMPLATE, RESOURCES,
   SCHEMA_TOOL, SERVER_INFO, STATIC_PROMPTS, STATIC_TOOLS, text
 } from './content.js'
 
@@ -92,50 +91,6 @@ function addClientTools (server: McpServer): void {
         { message: 'Please fill in the form', requestedSchema }, { relatedRequestId: requestId })
       return answer(`Elicitation completed: action=${action}, content=${JSON.stringify(content ?? {})}`)
     })
-  }
-}
-
-type Form = ElicitRequestFormParams['requestedSchema']
-
-const CONTACT: Form = {
-  type: 'object',
-  properties: {
-    username: { type: 'string', description: "User's response" },
-    email: { type: 'string', description: "User's email address" }
-  },
-  required: ['username', 'email']
-}
-
-function titled (...titles: string[]) {
-  return titles.map((title, index) => ({ const: `value${index + 1}`, title }))
-}
-
-const OPTIONS = ['option1', 'option2', 'option3']
-
-const FORMS: Record<string, Form> = {
-  test_elicitation_sep1034_defaults: {
-    type: 'object',
-    properties: {
-      name: { type: 'string', default: 'John Doe' },
-      age: { type: 'integer', default: 30 },
-      score: { type: 'number', default: 95.5 },
-      status: { type: 'string', enum: ['active', 'inactive', 'pending'], default: 'active' },
-      verified: { type: 'boolean', default: true }
-    }
-  },
-  test_elicitation_sep1330_enums: {
-    type: 'object',
-    properties: {
-      untitledSingle: { type: 'string', enum: OPTIONS },
-      titledSingle: { type: 'string', oneOf: titled('First Option', 'Second Option', 'Third Option') },
-      legacyEnum: {
-        type: 'string',
-        enum: ['opt1', 'opt2', 'opt3'],
-        enumNames: ['Option One', 'Option Two', 'Option Three']
-      },
-      untitledMulti: { type: 'array', items: { type: 'string', enum: OPTIONS } },
-      titledMulti: { type: 'array', items: { anyOf: titled('First Choice', 'Second Choice', 'Third Choice') } }
-    }
   }
 }
 

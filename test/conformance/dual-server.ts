@@ -5,12 +5,12 @@ import {
   acceptedContent, completable, createMcpHandler, createRequestStateCodec,
   fromJsonSchema, inputRequired, inputResponse, McpServer, ResourceTemplate
 } from '@modelcontextprotocol/server'
-import type { InputRequests, McpHttpHandler, ServerContext } from '@modelcontextprotocol/server'
+import type { InputRequests, McpHttpHandler, ServerContext, ServerNotifier } from '@modelcontextprotocol/server'
 import { z } from 'zod'
 
 import {
-  answer, ARGUMENTS_PROMPT, completionsFor, FAILING_TOOL, RESOURCE_PROMPT, RESOURCE_TEMPLATE, RESOURCES,
-  SCHEMA_TOOL, SERVER_INFO, STATIC_PROMPTS, STATIC_TOOLS, text
+  answer, ARGUMENTS_PROMPT, completionsFor, CONTACT, FAILING_TOOL, FORMS, RESOURCE_PROMPT, RESOURCE_TEMPLATE, RESOURCES,
+  SCHEMA_TOOL, SERVER_INFO, STATIC_PROMPTS, STATIC_TOOLS, text, type Form
 } from './content.js'
 
 // Every request of 2026-07-28 gets a server of its own, so what a tool wants
@@ -18,15 +18,17 @@ import {
 interface State { tool: string, round: number }
 const states = createRequestStateCodec<State>({ key: randomBytes(32) })
 
-/** Serves everything that the suite asks of revision 2026-07-28, and nothing older. */
-export function createModernConformanceHandler (): McpHttpHandler {
-  const handler: McpHttpHandler = createMcpHandler(() => createModernServer(handler), { legacy: 'reject' })
-  return handler
-}
+/** What the tools of a server announce. */
+export type Announcer = Pick<ServerNotifier, 'toolsChanged' | 'promptsChanged'>
 
-function createModernServer (handler: McpHttpHandler): McpServer {
+/**
+ * An MCP server with everything that the suite asks of any revision, each tool written once: what it asks a client of
+ * 2026-07-28 for in another round, SDK 2 asks a client with a session in the middle of the call.
+ */
+export function createDualServer (announcer: Announcer): McpServer {
   const server = new McpServer(SERVER_INFO, {
     capabilities: {
+      logging: {},
       tools: { listChanged: true },
       prompts: { listChanged: true },
       resources: { listChanged: true, subscribe: true },
@@ -35,12 +37,20 @@ function createModernServer (handler: McpHttpHandler): McpServer {
     requestState: { verify: states.verify }
   })
   addStaticTools(server)
-  addDiagnosticTools(server, handler)
+  addTalkingTools(server)
+  addAnnouncingTools(server, announcer)
   addOneRoundTools(server)
+  addForms(server)
   addStatefulTools(server)
   addResources(server)
   addPrompts(server)
   return server
+}
+
+/** The same for 2026-07-28 alone, behind a handler of SDK 2. */
+export function createModernHandler (): McpHttpHandler {
+  const handler: McpHttpHandler = createMcpHandler(() => createDualServer(handler.notify), { legacy: 'reject' })
+  return handler
 }
 
 function addStaticTools (server: McpServer): void {
@@ -62,7 +72,8 @@ function addStaticTools (server: McpServer): void {
 
 const REGION = { type: 'string' as const, 'x-mcp-header': 'Region' }
 
-function addDiagnosticTools (server: McpServer, { notify }: McpHttpHandler): void {
+/** Tools that send something, or let go of their stream, before they answer. */
+function addTalkingTools (server: McpServer): void {
   server.registerTool('test_tool_with_progress', { description: 'Reports progress' }, async ({ mcpReq }) => {
     const progressToken = mcpReq._meta?.progressToken
     for (const progress of [0, 50, 100]) {
@@ -77,14 +88,27 @@ function addDiagnosticTools (server: McpServer, { notify }: McpHttpHandler): voi
     await mcpReq.log('info', 'Logged by test_logging_tool')
     return answer('Logged')
   })
-  server.registerTool('test_streaming_elicitation', { description: 'Needs a user name' }, askForName)
-  server.registerTool('test_missing_capability', { description: 'Needs a client that samples' }, askForCapital)
+  server.registerTool('test_tool_with_logging', { description: 'Logs three times' }, async ({ mcpReq }) => {
+    for (const data of ['Tool execution started', 'Tool processing data', 'Tool execution completed']) {
+      await mcpReq.log('info', data)
+      await sleep(50)
+    }
+    return answer('Logged three times')
+  })
+  server.registerTool('test_reconnection', { description: 'Ends its stream and answers later' }, async ({ http }) => {
+    http?.closeSSE?.()
+    await sleep(100)
+    return answer('Answered after the stream was closed')
+  })
+}
+
+function addAnnouncingTools (server: McpServer, announcer: Announcer): void {
   server.registerTool('test_trigger_tool_change', { description: 'Announces a change of the tools' }, () => {
-    notify.toolsChanged()
+    announcer.toolsChanged()
     return answer('Announced')
   })
   server.registerTool('test_trigger_prompt_change', { description: 'Announces a change of the prompts' }, () => {
-    notify.promptsChanged()
+    announcer.promptsChanged()
     return answer('Announced')
   })
 }
@@ -111,6 +135,8 @@ function askForCapital ({ mcpReq }: ServerContext) {
 }
 
 function addOneRoundTools (server: McpServer): void {
+  server.registerTool('test_streaming_elicitation', { description: 'Needs a user name' }, askForName)
+  server.registerTool('test_missing_capability', { description: 'Needs a client that samples' }, askForCapital)
   server.registerTool('test_input_required_result_elicitation', { description: 'Asks for a name' }, askForName)
   server.registerTool('test_input_required_result_sampling', { description: 'Asks for a capital' }, askForCapital)
   server.registerTool('test_input_required_result_list_roots', { description: 'Asks for the roots' }, ({ mcpReq }) => {
@@ -126,6 +152,33 @@ function addOneRoundTools (server: McpServer): void {
     if (capabilities.sampling !== undefined) inputRequests['capital_question'] = CAPITAL_QUESTION
     return inputRequired({ inputRequests })
   })
+}
+
+/** The tools that ask a client with a session in the middle of their call. */
+function addForms (server: McpServer): void {
+  server.registerTool('test_sampling', {
+    description: 'Asks the client to sample',
+    inputSchema: z.object({ prompt: z.string() })
+  }, ({ prompt }, { mcpReq }) => {
+    const response = inputResponse(mcpReq.inputResponses, 'completion')
+    if (response.kind !== 'sampling') return inputRequired({ inputRequests: { completion: sample(prompt, 100) } })
+    const { content } = response.result
+    return answer(`LLM response: ${'text' in content ? content.text : JSON.stringify(content)}`)
+  })
+  server.registerTool('test_elicitation', {
+    description: 'Asks the user for a name and an address',
+    inputSchema: z.object({ message: z.string() })
+  }, ({ message }, { mcpReq }) => fillIn(mcpReq, message, CONTACT, 'User response'))
+  for (const [name, form] of Object.entries(FORMS)) {
+    server.registerTool(name, { description: 'Asks the user to fill in a form' }, ({ mcpReq }) =>
+      fillIn(mcpReq, 'Please fill in the form', form, 'Elicitation completed'))
+  }
+}
+
+function fillIn (mcpReq: ServerContext['mcpReq'], message: string, requestedSchema: Form, said: string) {
+  const response = inputResponse(mcpReq.inputResponses, 'form')
+  if (response.kind !== 'elicit') return inputRequired({ inputRequests: { form: inputRequired.elicit({ message, requestedSchema }) } })
+  return answer(`${said}: action=${response.action}, content=${JSON.stringify(response.content ?? {})}`)
 }
 
 /** Asks round after round, and answers once the last one is through. */
@@ -157,6 +210,9 @@ function addStatefulTools (server: McpServer): void {
 }
 
 function addResources (server: McpServer): void {
+  // Who has subscribed is known to the session, and on 2026-07-28 to SDK 2.
+  server.server.setRequestHandler('resources/subscribe', () => ({}))
+  server.server.setRequestHandler('resources/unsubscribe', () => ({}))
   for (const { name, uri, description, mimeType, contents } of RESOURCES) {
     server.registerResource(name, uri, { description, mimeType }, () => ({ contents: [{ uri, mimeType, ...contents }] }))
   }
