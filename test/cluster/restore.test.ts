@@ -12,6 +12,7 @@ import { mcpEndpoint } from '../../index.js'
 import type { CreateServerContext, SessionEndpointOptions } from '../../lib/endpoint/options.js'
 import { createCluster, type ClusterApp, type ClusterAppOptions } from '../helpers/cluster-apps.js'
 import { needsRedis, needsRedisServer, RedisServer, startRedis } from '../helpers/redis-server.js'
+import { until } from '../helpers/until.js'
 
 t.setTimeout(120_000)
 
@@ -328,6 +329,22 @@ t.test('on one Redis', needsRedis(), async (t) => {
     t.match(answered, /^1 /)
     t.equal(closing.built.length, 0)
     t.ok(stays.app.sessionManager.get(left))
+  })
+
+  t.test('a parked session is woken where it lives, and brought back elsewhere, with all that its client had said', async (t) => {
+    const addNode = createNodes(t, redisUrl)
+    const [one, two] = [await addNode({ parkAfter: 100 }), await addNode({ parkAfter: 100 })]
+    const id = await shakeHands(one)
+    const isParked = ({ built }: Node): boolean => built.at(-1)?.server.transport === undefined
+    const capabilities = JSON.stringify(INITIALIZE.capabilities)
+    await until(() => isParked(one), 'the session is parked')
+    t.equal(await count(two, id), `1 ${capabilities} tester`, 'passed on')
+    t.match(one.built.at(-1), { restored: true, heard: ['initialized', 'warning', '+a:2'] })
+    t.equal(two.built.length, 0)
+    await until(() => isParked(one), 'the session is parked again')
+    await one.app.close()
+    t.equal(await count(two, id), `2 ${capabilities} tester`)
+    t.match(two.built, [{ restored: true, heard: ['initialized', 'warning', '+a:2'] }])
   })
 
   t.test('Last-Event-ID works on another node, also when the one that sent the events is gone', async (t) => {
