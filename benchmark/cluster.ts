@@ -1,6 +1,8 @@
 // What the cluster costs: calls that stay on a node, calls that are passed on, takeovers, Redis. See README.md.
 import { setTimeout as wait } from 'node:timers/promises'
-import { needsRedisServer, RedisServer } from '../test/helpers/redis-server.js'
+import { Redis } from 'ioredis'
+import { RedisDirectory, type RedisDirectoryOptions } from '../lib/cluster/redis/directory.js'
+import { needsRedisServer, RedisClusterServers, RedisServer } from '../test/helpers/redis-server.js'
 import { AddedCost } from './added-cost.js'
 import { CommandCounter } from './command-counter.js'
 import { isInstalled } from './installed.js'
@@ -17,6 +19,9 @@ const CALLS_IN_TURN = 100
 const WARM_UP = 5000
 const TAKEN_OVER = 200
 const WATCHED = 1000
+const COUNTED = 50_000
+const COUNTS = 50
+const BATCH = 1000
 const MINUTE = 60_000
 const PREFIX = 'mcp:'
 
@@ -33,7 +38,7 @@ if (skip !== false) {
 }
 const redis = await RedisServer.start()
 const counter = await CommandCounter.start(redis.url)
-for (const measure of choose({ local: measureLocal, forwarding: measureForwarding, takeover: measureTakeover, background: countBackground })) await measure()
+for (const measure of choose({ local: measureLocal, forwarding: measureForwarding, takeover: measureTakeover, background: countBackground, count: measureCount })) await measure()
 counter.stop()
 await redis.stop()
 
@@ -125,6 +130,36 @@ async function countBackground (): Promise<void> {
     console.log(`  per ${prefix.padEnd(8)} session:          ${(counter.others(prefix) / WATCHED).toFixed(4)}, and for the node ${counter.heartbeats(prefix)}`)
   }
   await stop([idle, active], [{ load }])
+}
+
+async function measureCount (): Promise<void> {
+  console.log(`\ncount() of ${COUNTED} sessions, wanted <= 5 ms`)
+  const alone = new Redis(redis.url)
+  await printCount('one Redis:', alone)
+  alone.disconnect()
+  const servers = await RedisClusterServers.start()
+  const cluster = servers.connect()
+  await printCount('Redis Cluster, 3 masters:', cluster)
+  cluster.disconnect()
+  await servers.stop()
+}
+
+async function printCount (where: string, client: RedisDirectoryOptions['redis']): Promise<void> {
+  const directory = new RedisDirectory({ redis: client, ttl: 3_600_000, prefix: 'count:', timeout: MINUTE })
+  const now = Date.now()
+  for (let opened = 0; opened < COUNTED; opened += BATCH) {
+    await Promise.all(Array.from({ length: BATCH }, (_, i) => directory.create({
+      id: `${opened + i}`, principal: undefined, owner: 'node', createdAt: now, lastAccessedAt: now, metadata: undefined, state: undefined
+    })))
+  }
+  const times: number[] = []
+  for (let i = 0; i < COUNTS; i++) {
+    const start = performance.now()
+    const count = await directory.count()
+    times.push(performance.now() - start)
+    if (count !== COUNTED) throw new Error(`count() says ${count}`)
+  }
+  console.log(`  ${where.padEnd(31)}${median(times).toFixed(2)} ms, p99 ${quantile(times, 0.99).toFixed(2)} ms`)
 }
 
 function startNode (prefix = PREFIX): Promise<ServerProcess> {

@@ -26,7 +26,7 @@ export class CommandCounter {
 
   /** Commands since the last reset that keep the leases of nodes with this prefix. */
   heartbeats (prefix: string): number {
-    return this.#sum((topic) => topic === `${prefix}node:` || topic === `${prefix}secret`)
+    return this.#sum((topic) => ['node:', 'history', 'history:', 'loads'].some((name) => topic === `${prefix}${name}`))
   }
 
   /** All others since the last reset. */

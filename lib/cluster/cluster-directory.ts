@@ -33,7 +33,7 @@ export class ClusterDirectory implements SessionDirectory {
     return loads.map(({ node, url, left, held }) => ({ id: node, url, lease: left, sessions: held }))
   }
 
-  /** How many sessions the cluster has. Walks through the keys of Redis, page by page. */
+  /** How many sessions the cluster has: those of nodes that have died as well, until they expire. */
   count (): Promise<number> {
     return this.#directory.count()
   }

@@ -153,7 +153,7 @@ export interface Directory {
    */
   remove (id: string, epoch?: string): Promise<StoredSession | undefined>
 
-  /** How many sessions the cluster has. Costs a walk through the keys: for operators, not for requests. */
+  /** How many sessions the cluster has, whether somebody serves them or not, and whether or not they can be read. */
   count (): Promise<number>
 
   /**

@@ -1,8 +1,8 @@
 // Records that somebody else has written, or damaged: those sessions are gone, and nothing else is.
-import { createHash } from 'node:crypto'
 import type { Redis } from 'ioredis'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
+import { RedisCommands } from '../../lib/cluster/redis/commands.js'
 import { createCluster, type ClusterApp } from '../helpers/cluster-apps.js'
 import { needsRedis, startRedis } from '../helpers/redis-server.js'
 
@@ -26,7 +26,7 @@ const damages: Record<string, (redis: Redis, key: string) => Promise<unknown>> =
   }
 }
 
-const keyOf = ({ prefix }: ClusterApp, id: string): string => `${prefix}session:{${createHash('sha256').update(id).digest('base64url')}}`
+const keyOf = ({ redis, prefix }: ClusterApp, id: string): string => new RedisCommands({ redis, prefix }).sessionKeys(id)[0]
 
 async function ask ({ url }: ClusterApp, id: string): Promise<number> {
   const response = await fetch(`${url}/here`, { headers: { 'mcp-session-id': id, authorization: 'ann', connection: 'close' } })

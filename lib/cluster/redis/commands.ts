@@ -3,6 +3,7 @@ import { DirectoryUnavailableError } from '../directory.js'
 import { startPatience } from '../../base/patience.js'
 import { withoutArguments } from './redis-error.js'
 import { scripts, type ScriptName } from './scripts.js'
+import { ALL_SHARDS, shardOf } from './shards.js'
 
 interface ScanningNode {
   scan (cursor: string, match: 'MATCH', pattern: string, count: 'COUNT', n: number): Promise<[string, string[]]>
@@ -63,10 +64,21 @@ export class RedisCommands {
     defineScripts(redis)
   }
 
-  /** The record of a session and its events. Ids are hashed, because they may hold braces. */
-  sessionKeys (id: string): [record: string, events: string] {
-    const tag = hash(id)
-    return [`${this.#prefix}session:{${tag}}`, `${this.#prefix}events:{${tag}}`]
+  /** The record of a session, its events, and the index of its shard. Ids are hashed, because they may hold braces. */
+  sessionKeys (id: string): [record: string, events: string, index: string] {
+    const digest = createHash('sha256').update(id).digest()
+    const [name, shard] = [digest.toString('base64url'), shardOf(digest)]
+    return [`${this.#prefix}session:{${shard}}:${name}`, `${this.#prefix}events:{${shard}}:${name}`, this.#indexKey(shard)]
+  }
+
+  /** The indexes of all sessions, in groups whose keys one script may have. */
+  indexKeys (): string[][] {
+    const keys = ALL_SHARDS.map((shard) => this.#indexKey(shard))
+    return this.isCluster ? keys.map((key) => [key]) : [keys]
+  }
+
+  #indexKey (shard: string): string {
+    return `${this.#prefix}index:{${shard}}`
   }
 
   nodeKeys (node: string): [lease: string, mailbox: string] {

@@ -89,9 +89,8 @@ export class RedisDirectory implements Directory {
   }
 
   async count (): Promise<number> {
-    let count = 0
-    for await (const keys of this.#sessionKeys()) count += keys.length
-    return count
+    const sizes = await Promise.all(this.commands.indexKeys().map((keys) => this.commands.run('size', keys, [])))
+    return sizes.reduce<number>((sum, size) => sum + Number(size), 0)
   }
 
   async * list (onUnreadable?: () => void): AsyncGenerator<StoredSession> {

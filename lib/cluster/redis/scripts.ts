@@ -5,12 +5,29 @@ import { createHash } from 'node:crypto'
  * check and the write that depends on it. Reads are scripts too: ioredis may send plain reads of a Redis
  * Cluster to replicas (`scaleReads`), which do not know yet what a master has just been told.
  *
- * Session scripts get two keys in one hash slot: the record (a hash) and its events (a stream).
+ * Session scripts get three keys in one hash slot: the record (a hash), its events (a stream), and the index of the shard (a
+ * sorted set). In the index each session stands under the end of its key, with the time at which the record expires: those
+ * that are later than now are the sessions there are, whoever serves them, and to count them needs no walk.
  */
 
-const EXPIRE = `
+const KEEP = `
 local function expire (key, life)
   if tonumber(life) > 0 then redis.call('PEXPIRE', key, life) else redis.call('PERSIST', key) end
+end
+local function member (record)
+  return string.match(record, '[^:]*$')
+end
+local function keep (record, events, index, life)
+  expire(record, life)
+  expire(events, life)
+  local till = redis.call('PEXPIRETIME', record)
+  redis.call('ZADD', index, till < 0 and 'inf' or till, member(record))
+  local time = redis.call('TIME')
+  local now = time[1] * 1000 + math.floor(time[2] / 1000)
+  local over = redis.call('ZRANGE', index, '-inf', now, 'BYSCORE', 'LIMIT', 0, 8)
+  if #over > 0 then redis.call('ZREM', index, unpack(over)) end
+  local last = redis.call('ZRANGE', index, -1, -1, 'WITHSCORES')[2]
+  if last == 'inf' then redis.call('PERSIST', index) else redis.call('PEXPIREAT', index, last) end
 end
 `
 
@@ -34,14 +51,14 @@ end
 `
 
 /**
- * KEYS: record, events. ARGV: life in ms or 0, random, then fields and values. Reply: the epoch; nil: the id is taken.
+ * KEYS: of the session. ARGV: life in ms or 0, random, then fields and values. Reply: the epoch; nil: the id is taken.
  */
-const create = `${EXPIRE}${EPOCH}
+const create = `${KEEP}${EPOCH}
 if redis.call('EXISTS', KEYS[1]) == 1 then return nil end
 local epoch = newEpoch(0, ARGV[2])
 redis.call('DEL', KEYS[2])
 redis.call('HSET', KEYS[1], 'epoch', epoch, unpack(ARGV, 3))
-expire(KEYS[1], ARGV[1])
+keep(KEYS[1], KEYS[2], KEYS[3], ARGV[1])
 return epoch
 `
 
@@ -53,27 +70,26 @@ return record
 `
 
 /**
- * KEYS: record, events. ARGV: epoch, owner or '', new owner, lastAccessedAt, life, random. Reply: the record as it is now;
+ * KEYS: of the session. ARGV: epoch, owner or '', new owner, lastAccessedAt, life, random. Reply: the record as it is now;
  * an empty list: it is not as it was, or gone. Who owns it already may claim it, for the answer may not have come.
  */
-const claim = `${EXPIRE}${EPOCH}
+const claim = `${KEEP}${EPOCH}
 local epoch = epochOf(KEYS[1])
 if not epoch then return {} end
 local owner = redis.call('HGET', KEYS[1], 'owner') or ''
 if owner ~= ARGV[3] and (epoch ~= ARGV[1] or owner ~= ARGV[2]) then return {} end
 redis.call('HSET', KEYS[1], 'epoch', newEpoch(rank(epoch), ARGV[6]), 'owner', ARGV[3], 'lastAccessedAt', ARGV[4])
 redis.call('HDEL', KEYS[1], 'from')
-expire(KEYS[1], ARGV[5])
-expire(KEYS[2], ARGV[5])
+keep(KEYS[1], KEYS[2], KEYS[3], ARGV[5])
 return redis.call('HGETALL', KEYS[1])
 `
 
 /**
- * KEYS: record, events. ARGV: the epoch of the copy, its owner, 1 if it is certain, 1 if a record must exist, life, random,
+ * KEYS: of the session. ARGV: the epoch of the copy, its owner, 1 if it is certain, 1 if a record must exist, life, random,
  * then fields and values. Reply: the new epoch; nil: the record is later than the copy, or no record. One that is not
  * certain keeps the epoch of its copy as `from`, by which it is compared until somebody claims it.
  */
-const recover = `${EXPIRE}${EPOCH}
+const recover = `${KEEP}${EPOCH}
 local epoch = epochOf(KEYS[1])
 if not epoch and (ARGV[4] == '1' or redis.call('EXISTS', KEYS[1]) == 1) then return nil end
 if epoch and redis.call('HGET', KEYS[1], 'owner') ~= ARGV[2] then
@@ -83,19 +99,18 @@ local recovered = newEpoch(math.max(rank(ARGV[1]), rank(epoch or '')), ARGV[6])
 redis.call('HDEL', KEYS[1], 'principal', 'metadata', 'state', 'from')
 redis.call('HSET', KEYS[1], 'epoch', recovered, unpack(ARGV, 7))
 if ARGV[3] ~= '1' then redis.call('HSET', KEYS[1], 'from', ARGV[1]) end
-expire(KEYS[1], ARGV[5])
-expire(KEYS[2], ARGV[5])
+keep(KEYS[1], KEYS[2], KEYS[3], ARGV[5])
 return recovered
 `
 
 /**
- * KEYS: record and events of each session. ARGV: 'touch' or 'release', random, then epoch, lastAccessedAt, life, and the epoch before a
- * claim that is undone or '', of each. Reply: the indexes of those that are lost.
+ * KEYS: of each session. ARGV: 'touch' or 'release', random, then epoch, lastAccessedAt, life, and the epoch before a claim
+ * that is undone or '', of each. Reply: the indexes of those that are lost.
  */
-const touch = `${EXPIRE}${EPOCH}
+const touch = `${KEEP}${EPOCH}
 local lost = {}
-for i = 1, #KEYS / 2 do
-  local record, events = KEYS[2 * i - 1], KEYS[2 * i]
+for i = 1, #KEYS / 3 do
+  local record, events, index = unpack(KEYS, 3 * i - 2, 3 * i)
   local epoch, used, life, from = unpack(ARGV, 4 * i - 1, 4 * i + 2)
   if epochOf(record) ~= epoch then
     lost[#lost + 1] = i - 1
@@ -106,8 +121,7 @@ for i = 1, #KEYS / 2 do
       redis.call('HSET', record, 'epoch', newEpoch(rank(epoch), ARGV[2]))
       if from ~= '' then redis.call('HSET', record, 'from', from) end
     end
-    expire(record, life)
-    expire(events, life)
+    keep(record, events, index, life)
   end
 end
 return lost
@@ -126,17 +140,18 @@ end
 return 1
 `
 
-/** KEYS: record, events. ARGV: epoch, or '' for any. Reply: the record that was removed; an empty list: none. */
-const remove = `${EPOCH}
+/** KEYS: of the session. ARGV: epoch, or '' for any. Reply: the record that was removed; an empty list: none. */
+const remove = `${KEEP}${EPOCH}
 if ARGV[1] ~= '' and epochOf(KEYS[1]) ~= ARGV[1] then return {} end
 local record = redis.pcall('HGETALL', KEYS[1])
 redis.call('DEL', KEYS[1], KEYS[2])
+redis.call('ZREM', KEYS[3], member(KEYS[1]))
 if record.err then return { record.err } end
 return record
 `
 
 /**
- * KEYS: record, events. ARGV: epoch, most events, most bytes, stream, pending, data, then ids of events that have reached
+ * KEYS: of the session. ARGV: epoch, most events, most bytes, stream, pending, data, then ids of events that have reached
  * their client. Reply: the id of the event, and how many of those ids are dealt with; nil: the epoch is another.
  *
  * What is over the bounds goes: first what has reached its client, then what is oldest. `eventBytes` of the record counts;
@@ -172,7 +187,7 @@ return { id, dealt }
 `
 
 /**
- * KEYS: record, events. ARGV: stream, where to begin, how many events to look at. Reply: the last id ever given, the
+ * KEYS: of the session. ARGV: stream, where to begin, how many events to look at. Reply: the last id ever given, the
  * oldest kept, the last one looked at, then id, pending, data of those of the stream; an empty list: no events are kept.
  */
 const events = `
@@ -193,6 +208,15 @@ for _, event in ipairs(page) do
   end
 end
 return reply
+`
+
+/** KEYS: indexes of shards. Reply: how many sessions there are in them. */
+const size = `
+local time = redis.call('TIME')
+local now = string.format('(%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
+local size = 0
+for _, index in ipairs(KEYS) do size = size + redis.call('ZCOUNT', index, now, '+inf') end
+return size
 `
 
 /** KEYS: lease, mailbox. ARGV: url, lease in ms. Reply: 1; 0: the incarnation has one. */
@@ -320,6 +344,7 @@ export const scripts = {
   remove: defineScript('remove', remove),
   store: defineScript('store', store),
   events: defineScript('events', events),
+  size: defineScript('size', size),
   announce: defineScript('announce', announce),
   renew: defineScript('renew', renew),
   withdraw: defineScript('withdraw', withdraw),

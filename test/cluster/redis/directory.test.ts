@@ -1,8 +1,10 @@
-import { randomUUID } from 'node:crypto'
+import { createHash, randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Redis, type Cluster, type RedisOptions } from 'ioredis'
 import t, { type Test } from 'tap'
 import { RedisDirectory } from '../../../lib/cluster/redis/directory.js'
+import { ALL_SHARDS, shardOf } from '../../../lib/cluster/redis/shards.js'
+import { createRandom } from '../../helpers/random.js'
 import { RedisClusterServers, RedisServer, needsRedis, needsRedisServer, startRedis } from '../../helpers/redis-server.js'
 import { realTime, testDirectory } from '../directory-contract.js'
 
@@ -78,6 +80,14 @@ t.test('on Redis Cluster', needsRedisServer(), async t => {
     await Promise.all(Array.from({ length: 60 }, (_, i) => directory.create(session(`${i}`))))
     t.equal(await directory.count(), 60)
     for (const node of plain.nodes('master')) t.ok(await node.dbsize() > 5)
+  })
+
+  t.test('has its shards evenly on the machines', async t => {
+    const slots = await Promise.all(ALL_SHARDS.map(async (shard) => Number(await plain.cluster('KEYSLOT', `{${shard}}`))))
+    t.equal(new Set(slots.map((slot) => Math.floor(slot / 256))).size, 64, 'each in another 64th of the slots')
+    const used = Array.from({ length: 2000 }, (_, i) => shardOf(createHash('sha256').update(`${i}`).digest()))
+    t.equal(new Set(used).size, 64)
+    t.strictSame(used.filter((shard) => !ALL_SHARDS.includes(shard)), [])
   })
 
   for (const redis of clients) {
@@ -275,3 +285,58 @@ t.test('records that cannot be read are left out of the list, counted, and told 
   t.ok(told.length <= 1003, 'what is remembered of them is bounded')
   for await (const { id } of mute.list()) t.equal(id, 'good')
 })
+
+t.test('counts what there is, whatever becomes of it, and never walks through the keys', needsRedisServer(), async t => {
+  const redis = client(t, await serve(t))
+  const directory = new RedisDirectory({ redis, ttl: 60_000 })
+  const random = createRandom(1)
+  const known = new Map<string, string>()
+  const acts: Array<(id: string, epoch: string) => Promise<unknown>> = [
+    async (id) => { await directory.create(session(id)) },
+    async (id) => { await directory.create(session(id)) },
+    async (id) => { await directory.remove(id) },
+    async (id, epoch) => { await directory.remove(id, epoch) },
+    async (id, epoch) => { await directory.touch([{ id, epoch, lastAccessedAt: Date.now() }, { id: 'none', epoch, lastAccessedAt: now }]) },
+    async (id, epoch) => { await directory.release([{ id, epoch, lastAccessedAt: Date.now() }]) },
+    async (id, epoch) => { await directory.claim({ id, epoch, owner: 'node-1' }, 'node-2', Date.now()) },
+    async (id, epoch) => { await directory.recover(session(id), { epoch: epoch || '0', isCertain: false, mustExist: random.below(2) === 0 }) }
+  ]
+  for (let step = 0; step < 1500; step++) {
+    const id = `${random.below(60)}`
+    await random.pick(acts)?.(id, known.get(id) ?? '')
+    known.set(id, (await directory.get(id))?.record.epoch ?? '')
+  }
+  await redis.config('RESETSTAT')
+  const count = await directory.count()
+  t.notMatch(await redis.info('commandstats'), /scan|keys/)
+  let walked = 0
+  for await (const { id } of directory.list()) if (id !== '') walked++
+  t.equal(count, walked)
+  t.ok(count > 5 && count < 60, `${count} sessions`)
+})
+
+t.test('does not count what has expired, and keeps nothing of it', needsRedisServer(), async t => {
+  const redis = client(t, await serve(t))
+  const short = new RedisDirectory({ redis, ttl: 100 })
+  const endless = new RedisDirectory({ redis, ttl: 0 })
+  const [id = '', ...others] = idsOfOneShard(short, 30)
+  for (const other of others) await short.create(session(other))
+  t.equal(await short.count(), 29)
+  await sleep(120)
+  t.equal(await short.count(), 0)
+  t.equal((await redis.keys('mcp:index:*')).length, 0, 'with its last session an index goes')
+
+  const epoch = String(await endless.create(session(id)))
+  for (const other of others) await short.create(session(other))
+  await sleep(120)
+  t.equal(await endless.count(), 1)
+  for (let i = 0; i < 4; i++) await endless.touch([{ id, epoch, lastAccessedAt: Date.now() }])
+  t.equal(await redis.zcard(endless.commands.sessionKeys(id)[2]), 1, 'those that live clear up after those that do not')
+})
+
+function idsOfOneShard ({ commands }: RedisDirectory, count: number): string[] {
+  const [, , index] = commands.sessionKeys('0')
+  const ids: string[] = []
+  for (let i = 0; ids.length < count; i++) if (commands.sessionKeys(`${i}`)[2] === index) ids.push(`${i}`)
+  return ids
+}

@@ -21,8 +21,8 @@ interface Scene {
   readonly directory: RedisDirectory
   readonly id: string
   readonly epoch: string
-  /** The keys of the record and of the events. */
-  readonly keys: readonly [string, string]
+  /** The keys of the record, of the events, and of the index. */
+  readonly keys: readonly [string, string, string]
   readonly failures: DirectoryUnavailableError[]
   readonly losses: () => number
   /** A copy of the session, on some node. */
