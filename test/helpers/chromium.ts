@@ -1,0 +1,72 @@
+import axe, { type AxeResults } from 'axe-core'
+import { accessSync, constants } from 'node:fs'
+import { delimiter, join } from 'node:path'
+import { chromium, type Browser, type BrowserContextOptions, type Page } from 'playwright-core'
+import type { Test } from 'tap'
+import type { Skip } from './redis-server.js'
+
+const NAMES = ['chromium', 'chromium-browser', 'google-chrome']
+const PLACES = ['/Applications/Chromium.app/Contents/MacOS/Chromium', '/Applications/Google Chrome.app/Contents/MacOS/Google Chrome']
+const HELP = 'Chromium is not installed: apt-get install chromium, or brew install --cask chromium'
+
+const executable = findExecutable()
+
+function findExecutable (): string | undefined {
+  const folders = (process.env['PATH'] ?? '').split(delimiter)
+  return [...NAMES.flatMap((name) => folders.map((folder) => join(folder, name))), ...PLACES].find(isExecutable)
+}
+
+function isExecutable (path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK)
+    return true
+  } catch {
+    return false
+  }
+}
+
+/**
+ * Options for tap: tests that need a browser are skipped where there is none, and say so.
+ * On CI a missing browser is a failure.
+ */
+export function needsChromium (): Skip {
+  const missing = executable === undefined && process.env['CI'] !== 'true'
+  return { skip: missing && HELP }
+}
+
+/** A headless browser, closed when the test is over. */
+export async function launchChromium (t: Test): Promise<Browser> {
+  if (executable === undefined) throw new Error(HELP)
+  const browser = await chromium.launch({ executablePath: executable })
+  t.teardown(() => browser.close())
+  return browser
+}
+
+export interface Opened {
+  readonly page: Page
+  /** Scripts that failed or were blocked, dialogs that opened, requests that went wrong. */
+  readonly troubles: string[]
+}
+
+/** A page of a context of its own, closed when the test is over. */
+export async function openPage (t: Test, browser: Browser, options: BrowserContextOptions = {}): Promise<Opened> {
+  const context = await browser.newContext(options)
+  t.teardown(() => context.close())
+  context.setDefaultTimeout(10_000)
+  const page = await context.newPage()
+  const troubles: string[] = []
+  page.on('console', (message) => { if (message.type() === 'error') troubles.push(message.text()) })
+  page.on('pageerror', (error) => { troubles.push(error.message) })
+  page.on('dialog', (dialog) => {
+    troubles.push(`${dialog.type()}: ${dialog.message()}`)
+    dialog.dismiss().catch(() => {})
+  })
+  return { page, troubles }
+}
+
+/** What stands in the way of people, by the rules of axe-core: one line for each place. */
+export async function findBarriers (page: Page): Promise<string[]> {
+  await page.evaluate(axe.source)
+  const { violations } = await page.evaluate<AxeResults>('axe.run(document, { resultTypes: ["violations"] })')
+  return violations.flatMap(({ id, nodes }) => nodes.map(({ target, failureSummary }) => `${id} at ${String(target)}: ${failureSummary}`))
+}
