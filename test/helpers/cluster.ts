@@ -31,6 +31,8 @@ export interface NodeSettings {
   /** Where the other nodes reach it. */
   advertise?: string
   resumable?: boolean
+  /** Whether its servers are of SDK 2, for clients of both eras; it then tells them that the tools have changed as it starts. */
+  modern?: boolean
   plugin?: Pick<McpSessionsOptions, 'ttl' | 'cleanupInterval' | 'maxSessions' | 'drainTimeout'>
   /** Milliseconds for which it keeps a connection on which nothing is said. Default: that of Fastify. */
   keepAliveTimeout?: number
