@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { errorRows } from '../lib/base/errors.js'
 import { cleanEnv, ROOT } from './helpers/child.js'
-import { findDocuments, readDocument, type DocumentBlock } from './helpers/documents.js'
+import { findDocuments, findTargets, readDocument, type DocumentBlock } from './helpers/documents.js'
 import { findTypeErrors } from './helpers/type-errors.js'
 
 // The compiler takes its time on a small machine.
@@ -104,14 +104,9 @@ t.test('each invariant of the architecture has its test', async (t) => {
   for (const { title, path } of tests) t.ok(readDocument(path).includes(`t.test('${title}'`), title)
 })
 
-/** The targets of all links but those to other sites. */
-function findTargets (markdown: string): string[] {
-  return Array.from(markdown.matchAll(/\]\(([^)\s]+)\)/g), ([, target = '']) => target).filter((target) => !target.startsWith('https://'))
-}
-
 function isThere (from: string, target: string): boolean {
   const [file = '', anchor] = target.split('#')
-  const path = file === '' ? from : join(dirname(from), file)
+  const path = file === '' ? from : join(file.startsWith('/') ? '' : dirname(from), file)
   if (!existsSync(join(ROOT, path))) return false
   if (anchor === undefined) return true
   return Array.from(readDocument(path).matchAll(/^#+ (.+)$/gm), ([, heading = '']) => toAnchor(heading)).includes(anchor)

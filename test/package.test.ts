@@ -3,10 +3,10 @@ import t, { type Test } from 'tap'
 import { spawnSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readFileSync, realpathSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { cleanEnv, ROOT, start, type Child } from './helpers/child.js'
 import { call, HttpClient, initialize, openSession } from './helpers/http-client.js'
-import { findBlocks, readReadme, type DocumentBlock } from './helpers/documents.js'
+import { findBlocks, findTargets, readReadme, type DocumentBlock } from './helpers/documents.js'
 import { findTypeErrors, RESOLUTIONS } from './helpers/type-errors.js'
 
 // Building and packing takes seconds on a small machine.
@@ -56,10 +56,23 @@ const TRY = `
 const WORKS = { status: 200, manager: true, code: 'FST_ERR_MCP_SESSION_NOT_FOUND' }
 
 t.test('has what runs, what types it, and what says so', async (t) => {
-  for (const file of ['package.json', 'LICENSE', 'README.md', 'CHANGELOG.md', 'examples/server.ts', 'dist/entry.js', 'dist/index.js', 'dist/index.js.map', 'dist/index.d.ts', 'dist/lib/testing/index.js', 'dist/lib/plugin/plugin.js', 'dist/lib/plugin/augmentation.d.ts']) {
+  for (const file of ['package.json', 'LICENSE', 'README.md', 'CHANGELOG.md', 'SECURITY.md', 'docs/README.md', 'examples/server.ts', 'dist/entry.js', 'dist/index.js', 'dist/index.js.map', 'dist/index.d.ts', 'dist/lib/testing/index.js', 'dist/lib/plugin/plugin.js', 'dist/lib/plugin/augmentation.d.ts']) {
     t.ok(files.includes(file), file)
   }
-  t.strictSame(files.filter((file) => !/^(dist\/.*\.(js|js\.map|d\.ts)|examples\/.*\.(ts|json)|package\.json|LICENSE|README\.md|CHANGELOG\.md)$/.test(file)), [])
+  t.strictSame(files.filter((file) => !/^(dist\/.*\.(js|js\.map|d\.ts)|docs\/.*\.md|examples\/.*\.(ts|json)|package\.json|LICENSE|README\.md|CHANGELOG\.md|SECURITY\.md)$/.test(file)), [])
+})
+
+t.test('has no link that leads to what is not in it', async (t) => {
+  for (const from of files.filter((file) => file.endsWith('.md'))) {
+    const markdown = readFileSync(join(project, 'node_modules/fastify-mcp-sessions', from), 'utf8')
+    const targets = findTargets(markdown).filter((target) => !target.startsWith('/')).map((target) => join(dirname(from), target.split('#')[0] || basename(from)))
+    t.strictSame(targets.filter((target) => !files.some((file) => file === target || file.startsWith(`${target}/`))), [], from)
+  }
+})
+
+t.test('says which version it is, and the changelog has it with its date', async (t) => {
+  t.match(readFileSync(join(ROOT, 'CHANGELOG.md'), 'utf8'), new RegExp(`^## \\[${manifest.version.replaceAll('.', '\\.')}\\] - 20\\d\\d-\\d\\d-\\d\\d$`, 'm'))
+  for (const name of ['homepage', 'repository', 'bugs', 'funding', 'author']) t.match(JSON.stringify(manifest[name]), 'https://github.com/', name)
 })
 
 t.test('can be imported', async (t) => {

@@ -49,6 +49,15 @@ export function findBlocks (markdown: string): DocumentBlock[] {
   })
 }
 
+// In what npm installs there is no source: what links to it names the repository.
+const REPOSITORY = 'https://github.com/fastify-mcp-sessions/fastify-mcp-sessions/blob/main/'
+
+/** The targets of all links but those to other sites, from the root when they begin with a slash. */
+export function findTargets (markdown: string): string[] {
+  return Array.from(markdown.matchAll(/\]\(([^)\s]+)\)/g), ([, target = '']) => target.replace(REPOSITORY, '/'))
+    .filter((target) => !target.startsWith('https://'))
+}
+
 // A remark has parts, with a semicolon between them.
 function readRemark (remark: string, name: string): string | undefined {
   const part = remark.split('; ').find((part) => part.startsWith(`${name}: `))
