@@ -368,11 +368,19 @@ t.test('hooks of both nodes can set the same headers', async t => {
 
 t.test('an answer that is here at once goes out in one piece, any other as it comes', async t => {
   const sent: boolean[] = []
+  let finish = (): void => {}
   const { url } = await node(t, await owner(t, (req, res) => {
     res.writeHead(200, { 'content-length': 9 }).write('an ')
     if (req.url === '/whole') res.end('answer')
-    else setTimeout(() => { res.end('answer') }, 20)
-  }), { prepare (app) { app.addHook('onSend', async (_request, _reply, payload) => { sent.push(Buffer.isBuffer(payload)) }) } })
+    else finish = () => { res.end('answer') }
+  }), {
+    prepare (app) {
+      app.addHook('onSend', async (_request, _reply, payload) => {
+        sent.push(Buffer.isBuffer(payload))
+        finish()
+      })
+    }
+  })
   for (const path of ['/whole', '/parts']) {
     const res = await answerTo(send(`${url}${path}`).end())
     t.equal(res.headers['content-length'], '9')
