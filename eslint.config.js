@@ -11,7 +11,8 @@ const layers = {
   cluster: ['base', 'observe', 'session', 'http'],
   telemetry: ['base', 'observe', 'session'],
   plugin: ['base', 'observe', 'session', 'http', 'endpoint', 'cluster', 'telemetry'],
-  testing: ['base', 'session', 'http']
+  testing: ['base', 'session', 'http'],
+  dashboard: ['base', 'observe', 'session', 'http']
 }
 
 // What a folder does not know of, beside the other folders.
@@ -24,7 +25,8 @@ const strangers = {
   cluster: ['@modelcontextprotocol/'],
   telemetry: ['fastify', '@modelcontextprotocol/', 'ioredis'],
   plugin: ['@modelcontextprotocol/', 'ioredis'],
-  testing: ['ioredis']
+  testing: ['ioredis'],
+  dashboard: ['@modelcontextprotocol/', 'ioredis']
 }
 
 function keepLayer (folder) {

@@ -45,8 +45,9 @@ function explain (pids: Array<number | undefined>): void {
   const listening = typeof address === 'object' && address !== null ? address.port : port
   console.log(connectionHelp(`http://127.0.0.1:${listening}`))
   console.log(`Redis, process ${redis?.pid}, on port ${redisPort}`)
-  for (const [i, nodePort] of nodePorts.entries()) console.log(`Node ${i + 1}, process ${pids[i]}, on port ${nodePort}`)
+  for (const [i, nodePort] of nodePorts.entries()) console.log(`Node ${i + 1}, process ${pids[i]}: http://127.0.0.1:${nodePort}/`)
   console.log(`
+Each of them shows the sessions of all, and so does the load balancer.
 Ready to be killed one by one: kill -9 ${pids[0]}, or kill ${pids[0]} for an orderly end. Ctrl-C ends them all.
 `)
 }

@@ -10,6 +10,7 @@ export function connectionHelp (url: string): string {
   const call = request(2, 'tools/call', { name: 'list_notes', arguments: {} })
 
   return `
+Sessions:     ${url}/
 MCP endpoint: ${url}/mcp
   Claude Code:   claude mcp add --transport http notes ${url}/mcp
   Inspector:     npx @modelcontextprotocol/inspector --cli ${url}/mcp --transport http --method tools/list

@@ -1,4 +1,5 @@
 import { setTimeout as wait } from 'node:timers/promises'
+import sessionsDashboard from 'fastify-mcp-sessions/dashboard'
 import { connectionHelp } from './connection-help.js'
 import { buildApp } from './endpoint.js'
 import { buildHandWiredApp } from './hand-wired.js'
@@ -19,6 +20,9 @@ const app = process.argv[2] === 'hand-wired'
     { logger: true, return503OnClosing: redis === undefined, forceCloseConnections: redis === undefined },
     { isReady: () => stopping === undefined }
   )
+
+// For whoever sits at this machine: a server that others reach needs an authorize hook instead.
+await app.register(sessionsDashboard, { authorize: 'loopback' })
 
 // Again and again: Ctrl-C reaches a process more than once when a package runner passes it on.
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {

@@ -56,10 +56,10 @@ const TRY = `
 const WORKS = { status: 200, manager: true, code: 'FST_ERR_MCP_SESSION_NOT_FOUND' }
 
 t.test('has what runs, what types it, and what says so', async (t) => {
-  for (const file of ['package.json', 'LICENSE', 'README.md', 'CHANGELOG.md', 'SECURITY.md', 'docs/README.md', 'examples/server.ts', 'dist/entry.js', 'dist/index.js', 'dist/index.js.map', 'dist/index.d.ts', 'dist/lib/testing/index.js', 'dist/lib/plugin/plugin.js', 'dist/lib/plugin/augmentation.d.ts']) {
+  for (const file of ['package.json', 'LICENSE', 'README.md', 'CHANGELOG.md', 'SECURITY.md', 'docs/README.md', 'examples/server.ts', 'dist/entry.js', 'dist/index.js', 'dist/index.js.map', 'dist/index.d.ts', 'dist/lib/testing/index.js', 'dist/lib/dashboard/index.js', 'dist/lib/dashboard/index.d.ts', 'dist/lib/dashboard/page/index.html', 'dist/lib/dashboard/page/dashboard.js', 'dist/lib/dashboard/page/dashboard.css', 'dist/lib/plugin/plugin.js', 'dist/lib/plugin/augmentation.d.ts']) {
     t.ok(files.includes(file), file)
   }
-  t.strictSame(files.filter((file) => !/^(dist\/.*\.(js|js\.map|d\.ts)|docs\/.*\.md|examples\/.*\.(ts|json)|package\.json|LICENSE|README\.md|CHANGELOG\.md|SECURITY\.md)$/.test(file)), [])
+  t.strictSame(files.filter((file) => !/^(dist\/.*\.(js|js\.map|d\.ts)|dist\/lib\/dashboard\/page\/(dashboard\.css|index\.html)|docs\/.*\.md|examples\/.*\.(ts|json)|package\.json|LICENSE|README\.md|CHANGELOG\.md|SECURITY\.md)$/.test(file)), [])
 })
 
 t.test('has no link that leads to what is not in it', async (t) => {
@@ -102,6 +102,21 @@ t.test('can be required: the whole is the plugin, and has the named exports', as
     ;(async () => {${TRY}})()
   `)
   t.strictSame(JSON.parse(run(project, process.execPath, 'try.cjs')), WORKS)
+})
+
+t.test('has the dashboard, with its page', async (t) => {
+  writeFileSync(join(project, 'dashboard.mjs'), `
+    import Fastify from 'fastify'
+    import plugin from 'fastify-mcp-sessions'
+    import dashboard, { sessionsDashboard } from 'fastify-mcp-sessions/dashboard'
+    const app = Fastify()
+    await app.register(plugin)
+    await app.register(dashboard, { prefix: '/sessions', authorize: 'loopback' })
+    const answers = await Promise.all(['/', '/dashboard.js', '/dashboard.css', '/state'].map((path) => app.inject('/sessions' + path)))
+    await app.close()
+    console.log(JSON.stringify([dashboard === sessionsDashboard, ...answers.map(({ statusCode }) => statusCode)]))
+  `)
+  t.strictSame(JSON.parse(run(project, process.execPath, 'dashboard.mjs')), [true, 200, 200, 200, 200])
 })
 
 t.test('its maps lead back to the sources, which are in them', async (t) => {

@@ -141,9 +141,9 @@ export const MissingSdkError = define({
   code: 'FST_ERR_MCP_SESSION_SDK_MISSING', status: 500, message: 'Option "modern" is true, and serves clients of 2026-07-28 with SDK 2, which is not installed: npm install @modelcontextprotocol/server'
 })
 
-/** `mcpEndpoint` was registered where there are no sessions. Thrown at boot. */
+/** `mcpEndpoint` or `sessionsDashboard` was registered where there are no sessions. Thrown at boot. */
 export const MissingPluginError = define({
-  code: 'FST_ERR_MCP_SESSION_PLUGIN_MISSING', status: 500, message: 'Register mcpSessions before mcpEndpoint, on the same instance or one that encloses it'
+  code: 'FST_ERR_MCP_SESSION_PLUGIN_MISSING', status: 500, message: 'Register mcpSessions first, on the same instance or one that encloses it'
 })
 
 /** A row of the table of errors, with its defaults written out. */

@@ -6,6 +6,7 @@ import type { Identify } from './principal.js'
 import type { OpeningRate } from './opening-rate.js'
 import type { Reject, Rejections } from './rejection.js'
 import type { ReplyTracker } from './reply-tracker.js'
+import type { SessionDirectory } from './session-directory.js'
 import type { SessionCluster } from './session-cluster.js'
 import type { SessionManager } from '../session/session-manager.js'
 import type { Shutdown } from './shutdown.js'
@@ -34,6 +35,8 @@ export interface PluginContext {
   readonly bus: EventBus
   /** Undefined: all sessions live in this process. */
   readonly cluster: SessionCluster | undefined
+  /** Of the cluster, or of this process. */
+  readonly directory: SessionDirectory
 }
 
 const kPluginContext = Symbol('fastify-mcp-sessions.context')

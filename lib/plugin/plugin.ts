@@ -50,10 +50,10 @@ async function mcpSessionsPlugin (fastify: FastifyInstance, options: McpSessions
     isForwarded: (request) => node?.isForwarded(request) === true,
     isWorker: nodeCluster.isWorker
   })
-  const context: PluginContext = { ...resolved, identify, reject: rejections.reject, sessions, replies, shutdown, warnings, openingRate, announcements, bus: mcp.bus, cluster: node }
+  const directory: SessionDirectory = node?.directory ?? new LocalSessionDirectory(sessions)
+  const context: PluginContext = { ...resolved, identify, reject: rejections.reject, sessions, replies, shutdown, warnings, openingRate, announcements, bus: mcp.bus, cluster: node, directory }
 
   fastify.decorate('sessionManager', sessions)
-  const directory: SessionDirectory = node?.directory ?? new LocalSessionDirectory(sessions)
   fastify.decorate('sessionDirectory', directory)
   fastify.decorate('mcp', mcp)
   fastify.decorateRequest('mcpSession', null)

@@ -119,7 +119,7 @@ t.test('the endpoint without mcpSessions says what to register', async (t) => {
   t.teardown(() => app.close())
   t.match(await rejectionOf(app.register(mcpEndpoint, { createServer })), {
     code: 'FST_ERR_MCP_SESSION_PLUGIN_MISSING',
-    message: 'Register mcpSessions before mcpEndpoint, on the same instance or one that encloses it'
+    message: 'Register mcpSessions first, on the same instance or one that encloses it'
   })
 })
 

@@ -1,0 +1,7 @@
+export { sessionsDashboard, sessionsDashboard as default } from './dashboard.js'
+export type { Authorize, SessionsDashboardOptions } from './options.js'
+export type { DashboardState } from './state.js'
+export type { HistoryBucket } from './history.js'
+export type { NodeRow } from './known-nodes.js'
+export type { SessionRow, SessionTable } from './session-table.js'
+export type { Totals } from './live-sessions.js'

@@ -1,0 +1,120 @@
+import type { ListedSession } from '../http/session-directory.js'
+import { hashSessionId } from '../session/session-id.js'
+import type { Session, SessionOrigin } from '../session/session.js'
+
+/** What is shown of a session, wherever it lives. It is live: what changes is read when it is asked for. */
+export interface ShownSession {
+  readonly hash: string
+  readonly createdAt: number
+  readonly lastAccessedAt: number
+  readonly client: { readonly name: string, readonly version: string } | null
+  readonly revision: string | null
+  readonly principal: string | null
+  readonly node: string
+  /** Requests that wait for their answer. */
+  readonly inFlight: number
+  /** Streams that have no end of their own. */
+  readonly streams: number
+  readonly parked: boolean
+  /** What a search looks through, in lower case. */
+  readonly text: string
+}
+
+// Clients and callers name themselves, at any length.
+const LONGEST_NAME = 200
+// The first half of a character that takes two places.
+const HALF = /[\ud800-\udbff]$/
+
+// Made only when it is wanted: of most sessions nothing is shown.
+abstract class Facts {
+  readonly #id: string
+  readonly #origin: SessionOrigin
+  #hash: string | undefined
+  #text: string | undefined
+  #client: ShownSession['client'] | undefined
+
+  constructor (id: string, origin: SessionOrigin) {
+    this.#id = id
+    this.#origin = origin
+  }
+
+  get hash (): string {
+    this.#hash ??= hashSessionId(this.#id)
+    return this.#hash
+  }
+
+  get client (): ShownSession['client'] {
+    const { clientInfo } = this.#origin
+    if (this.#client === undefined) this.#client = clientInfo === undefined ? null : { name: cut(clientInfo.name), version: cut(clientInfo.version) }
+    return this.#client
+  }
+
+  get revision (): string | null {
+    return orNull(this.#origin.protocolVersion)
+  }
+
+  get principal (): string | null {
+    return orNull(this.#origin.principal)
+  }
+
+  get text (): string {
+    const { hash, client, principal } = this
+    this.#text ??= [hash, client?.name, client?.version, principal].join('\n').toLowerCase()
+    return this.#text
+  }
+}
+
+/** A session of this process. */
+export class OwnSession extends Facts implements ShownSession {
+  readonly session: Session
+  readonly #place: Place
+
+  constructor (session: Session, place: Place) {
+    super(session.id, session)
+    this.session = session
+    this.#place = place
+  }
+
+  get id (): string { return this.session.id }
+  get createdAt (): number { return this.session.createdAt }
+  get lastAccessedAt (): number { return this.session.lastAccessedAt }
+  get streams (): number { return this.session.openStreams }
+  get inFlight (): number { return this.session.activeRequests - this.session.openStreams }
+  get node (): string { return this.#place.node }
+  get parked (): boolean { return this.#place.isParked(this.session) }
+}
+
+/** What is known of a session outside of it. */
+export interface Place {
+  readonly node: string
+  isParked (session: Session): boolean
+}
+
+/** A session of another node, as the directory has it: what is in flight there is not known here. */
+export class DistantSession extends Facts implements ShownSession {
+  readonly id: string
+  readonly createdAt: number
+  readonly lastAccessedAt: number
+  readonly node: string
+  readonly inFlight = 0
+  readonly streams = 0
+  readonly parked = false
+
+  constructor (session: ListedSession) {
+    const { id, createdAt, lastAccessedAt, node = '', principal, clientInfo, protocolVersion } = session
+    // Not the whole of it: its metadata can be large.
+    super(id, { principal, clientInfo, protocolVersion })
+    this.id = id
+    this.createdAt = createdAt
+    this.lastAccessedAt = lastAccessedAt
+    this.node = node
+  }
+}
+
+function orNull (text: string | undefined): string | null {
+  return text === undefined ? null : cut(text)
+}
+
+function cut (text: string): string {
+  return text.length > LONGEST_NAME ? text.slice(0, LONGEST_NAME - 1).replace(HALF, '') + '…' : text
+}

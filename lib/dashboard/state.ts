@@ -1,0 +1,77 @@
+import type { ClusterView } from './cluster-view.js'
+import { INTERVAL, type History, type HistoryBucket } from './history.js'
+import type { NodeRow } from './known-nodes.js'
+import type { LiveSessions, Totals } from './live-sessions.js'
+import type { TableQuery } from './query.js'
+import { tabulate, type SessionTable } from './session-table.js'
+import type { ShownSession } from './shown-session.js'
+
+/** All that the page shows, as it is answered in JSON. */
+export interface DashboardState {
+  /** Milliseconds since the epoch. */
+  readonly at: number
+  /** The id of the node that says so; empty without a cluster. */
+  readonly node: string
+  /** Of this node alone. */
+  readonly totals: Totals
+  readonly sessions: SessionTable
+  readonly history: {
+    /** Milliseconds. */
+    readonly interval: number
+    readonly buckets: readonly HistoryBucket[]
+  }
+  /** None without a cluster. */
+  readonly nodes: readonly NodeRow[]
+}
+
+export interface StatesOptions {
+  readonly live: LiveSessions
+  readonly history: History
+  /** Undefined: all sessions live here. */
+  readonly cluster: ClusterView | undefined
+}
+
+/** What there is to show, for each query. */
+export class States {
+  readonly #live: LiveSessions
+  readonly #history: History
+  readonly #cluster: ClusterView | undefined
+  readonly #now: () => number
+
+  constructor ({ live, history, cluster }: StatesOptions, now: () => number = Date.now) {
+    this.#live = live
+    this.#history = history
+    this.#cluster = cluster
+    this.#now = now
+  }
+
+  /** Another text after each change, but for the time that goes by. */
+  get fingerprint (): string {
+    return [this.#live.fingerprint, this.#history.since, this.#cluster?.version].join()
+  }
+
+  make (query: TableQuery): DashboardState {
+    const now = this.#now()
+    const { node, totals } = this.#live
+    return {
+      at: now,
+      node,
+      totals,
+      sessions: tabulate(this.#all(), query, now),
+      history: { interval: INTERVAL, buckets: this.#history.buckets },
+      nodes: this.#cluster?.nodes.rows(node, totals.sessions, now) ?? []
+    }
+  }
+
+  /** The id of a session that is shown under this hash. */
+  find (hash: string): string | undefined {
+    for (const session of this.#all()) if (session.hash === hash) return session.id
+    return undefined
+  }
+
+  // The directory can be behind: a session that has come here is not there any more.
+  * #all (): Generator<ShownSession & { readonly id: string }> {
+    yield * this.#live
+    for (const session of this.#cluster?.sessions ?? []) if (!this.#live.has(session.id)) yield session
+  }
+}

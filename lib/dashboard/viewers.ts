@@ -1,0 +1,93 @@
+import type { TableQuery } from './query.js'
+import { EventStream } from './event-stream.js'
+import type { DashboardState } from './state.js'
+
+/** What viewers look at. */
+export interface Shown {
+  /** Another text after each change. */
+  readonly fingerprint: string
+  make (query: TableQuery): DashboardState
+}
+
+export interface ViewersOptions {
+  readonly shown: Shown
+  /** Somebody looks, after a time in which nobody did. */
+  readonly onFirst: () => void
+  readonly onLast: () => void
+}
+
+interface Viewer {
+  readonly query: TableQuery
+  /** The fingerprint of what it was told last. */
+  seen: string
+}
+
+// How often something may be said, in milliseconds.
+const INTERVAL = 1000
+// Each browser tab is one.
+const MOST_VIEWERS = 50
+
+/** Those who look at the page now. Nothing runs when there are none. */
+export class Viewers {
+  readonly #shown: Shown
+  readonly #onFirst: () => void
+  readonly #onLast: () => void
+  readonly #viewers = new Map<EventStream, Viewer>()
+  #timer: NodeJS.Timeout | undefined
+
+  constructor ({ shown, onFirst, onLast }: ViewersOptions) {
+    this.#shown = shown
+    this.#onFirst = onFirst
+    this.#onLast = onLast
+  }
+
+  get isFull (): boolean {
+    return this.#viewers.size >= MOST_VIEWERS
+  }
+
+  get count (): number {
+    return this.#viewers.size
+  }
+
+  /** A stream that tells what the query asks for, at once and after each change. It is over when it closes. */
+  open (query: TableQuery): EventStream {
+    if (this.#viewers.size === 0) this.#begin()
+    const stream = new EventStream()
+    const seen = this.#shown.fingerprint
+    stream.sayState(JSON.stringify(this.#shown.make(query)))
+    this.#viewers.set(stream, { query, seen })
+    stream.once('close', () => this.#remove(stream))
+    return stream
+  }
+
+  #begin (): void {
+    this.#onFirst()
+    this.#timer = setInterval(() => this.#tell(), INTERVAL)
+    this.#timer.unref()
+  }
+
+  #remove (stream: EventStream): void {
+    if (!this.#viewers.delete(stream) || this.#viewers.size > 0) return
+    clearInterval(this.#timer)
+    this.#onLast()
+  }
+
+  #tell (): void {
+    const now = this.#shown.fingerprint
+    // Who asks the same gets the same.
+    const states = new Map<string, string>()
+    for (const [stream, viewer] of this.#viewers) {
+      stream.lookAfter()
+      if (!stream.wantsMore || viewer.seen === now) continue
+      viewer.seen = now
+      stream.sayState(this.#write(viewer.query, states))
+    }
+  }
+
+  #write (query: TableQuery, states: Map<string, string>): string {
+    const key = JSON.stringify(query)
+    const state = states.get(key) ?? JSON.stringify(this.#shown.make(query))
+    states.set(key, state)
+    return state
+  }
+}

@@ -1,0 +1,98 @@
+// Two nodes of a cluster, each with a dashboard.
+import t, { type Test } from 'tap'
+import { hashSessionId } from '../../index.js'
+import sessionsDashboard from '../../lib/dashboard/index.js'
+import { portOf } from '../helpers/app.js'
+import { createCluster, type ClusterApp } from '../helpers/cluster-apps.js'
+import { eventually } from '../helpers/cluster.js'
+import { ask, Events, readState } from '../helpers/dashboard-app.js'
+import { needsRedis, startRedis } from '../helpers/redis-server.js'
+
+t.setTimeout(60_000)
+
+// Longer than the directory is left alone, so that a node that has left can be told from one that has died.
+const LEASE = 5000
+const POST = { method: 'POST', headers: { 'x-mcp-sessions-dashboard': 'end' } }
+
+async function startNodes (t: Test, redisUrl: string): Promise<[ClusterApp, ClusterApp]> {
+  const addNode = createCluster(t, redisUrl)
+  const routes = async (app: ClusterApp['app']): Promise<void> => { await app.register(sessionsDashboard, { prefix: '/sessions', authorize: 'loopback' }) }
+  const nodes: [ClusterApp, ClusterApp] = [await addNode({ routes, cluster: { lease: LEASE } }), await addNode({ routes, cluster: { lease: LEASE } })]
+  await eventually('both have joined', async () => nodes.every(({ app }) => app.sessionDirectory.node !== undefined))
+  return nodes
+}
+
+t.test('on one Redis', needsRedis(), async (t) => {
+  const { url: redisUrl, stop } = await startRedis()
+  t.teardown(stop)
+
+  t.test('each node shows the sessions of both, and the nodes', async (t) => {
+    const [one, two] = await startNodes(t, redisUrl)
+    const [nodeOne, nodeTwo] = [one.app.sessionDirectory.node ?? '', two.app.sessionDirectory.node ?? '']
+    const mine = one.app.sessionManager.create({}, { principal: 'ann', clientInfo: { name: 'one', version: '1' } })
+    const theirs = two.app.sessionManager.create({}, { principal: 'bob', clientInfo: { name: 'two', version: '2' }, protocolVersion: '2025-11-25' })
+    await eventually('both are in the directory, and counted', async () => {
+      const nodes = await one.app.sessionDirectory.nodes()
+      return await one.app.sessionDirectory.count() === 2 && nodes.length === 2 && nodes.every(({ sessions }) => sessions === 1)
+    })
+    const answer = await ask(portOf(one.app), '/sessions/state?sort=client')
+    const state = readState(answer)
+    t.equal(state.node, nodeOne)
+    t.match(state.sessions, {
+      total: 2,
+      matching: 2,
+      rows: [
+        { hash: hashSessionId(mine), principal: 'ann', node: nodeOne, client: { name: 'one' }, endable: true },
+        { hash: hashSessionId(theirs), principal: 'bob', node: nodeTwo, client: { name: 'two' }, revision: '2025-11-25', endable: true }
+      ]
+    })
+    t.equal(state.totals.sessions, 1, 'the totals are of this node')
+    t.strictSame(new Set(state.nodes.map(({ id, url, self, sessions }) => [id, url, self, sessions].join())), new Set([[nodeOne, one.url, true, 1].join(), [nodeTwo, two.url, false, 1].join()]))
+    for (const { lease } of state.nodes) t.ok(lease > 0 && lease <= LEASE)
+    for (const id of [mine, theirs]) t.notMatch(answer.text, id)
+    t.match(readState(await ask(portOf(one.app), `/sessions/state?search=${nodeTwo}`)).sessions, { matching: 1, rows: [{ node: nodeTwo }] })
+  })
+
+  t.test('a session is ended from any node', async (t) => {
+    const [one, two] = await startNodes(t, redisUrl)
+    const theirs = two.app.sessionManager.create()
+    await eventually('it is in the directory', async () => await one.app.sessionDirectory.count() === 1)
+    const events = await Events.open(t, one.app)
+    await events.see('the session of the other node', ({ sessions }) => sessions.total === 1)
+    t.equal((await ask(portOf(one.app), `/sessions/sessions/${hashSessionId(theirs)}/end`, POST)).status, 204)
+    await events.see('that it has gone', ({ sessions, nodes }) => sessions.total === 0 && nodes.length === 2)
+    await eventually('its owner has heard of it', async () => two.app.sessionManager.getActiveSessionCount() === 0)
+
+    const later = two.app.sessionManager.create()
+    await eventually('it is in the directory', async () => await one.app.sessionDirectory.count() === 1)
+    t.equal((await ask(portOf(one.app), `/sessions/sessions/${hashSessionId(later)}/end`, POST)).status, 204, 'also one that this node has not looked at yet')
+    t.equal((await ask(portOf(one.app), `/sessions/sessions/${hashSessionId(later)}/end`, POST)).status, 404)
+  })
+
+  t.test('a node that goes is not shown any more, and its sessions are', async (t) => {
+    const [one, two] = await startNodes(t, redisUrl)
+    const theirs = two.app.sessionManager.create()
+    await eventually('it is in the directory', async () => await one.app.sessionDirectory.count() === 1)
+    const events = await Events.open(t, one.app)
+    await events.see('both nodes', ({ nodes }) => nodes.length === 2)
+    await two.app.close()
+    const { sessions } = await events.see('one node', ({ nodes, sessions }) => nodes.length === 1 && sessions.rows[0]?.node === '')
+    t.match(sessions.rows, [{ hash: hashSessionId(theirs) }])
+  })
+})
+
+t.test('without Redis the own sessions are shown and ended, and those of others not ended', needsRedis(), async (t) => {
+  const { url: redisUrl, stop } = await startRedis()
+  const [one, two] = await startNodes(t, redisUrl)
+  const [mine, theirs] = [one.app.sessionManager.create(), two.app.sessionManager.create()]
+  await eventually('both are in the directory', async () => await one.app.sessionDirectory.count() === 2)
+  const events = await Events.open(t, one.app)
+  await events.see('both', ({ sessions }) => sessions.total === 2)
+  await stop()
+  const refused = await ask(portOf(one.app), `/sessions/sessions/${hashSessionId(theirs)}/end`, POST)
+  t.equal(refused.status, 503)
+  t.match(JSON.parse(refused.text), { error: 'Service Unavailable', message: /storage is not available/ })
+  t.equal((await ask(portOf(one.app), `/sessions/sessions/${hashSessionId(mine)}/end`, POST)).status, 204)
+  t.match(readState(await ask(portOf(one.app), '/sessions/state')), { totals: { sessions: 0 }, sessions: { total: 1 } })
+  t.notMatch(one.log.join(''), theirs)
+})
