@@ -15,6 +15,9 @@ import { Forwarder } from './forwarder.js'
 import { HopReceiver } from './hop-receiver.js'
 import { OwnedSessions } from './owned-sessions.js'
 import { PeerTroubles } from './peer-troubles.js'
+import { isLoopback } from '../base/loopback.js'
+import { isLoopbackUrl } from './advertise.js'
+import type { Warnings } from '../http/warnings.js'
 import { NodeLease } from './lease.js'
 import { NodeLoads } from './node-loads.js'
 import { resolveClusterOptions, type ClusterOptions } from './options.js'
@@ -41,10 +44,11 @@ export interface ClusterNodeOptions {
   /** The URL at which the other nodes reach this one, unless the options say it. */
   findOwnUrl: () => string
   log: FastifyBaseLogger
+  warnings: Warnings
 }
 
 /** @throws TypeError that names the option */
-export function createClusterNode ({ sessions, ttl, options, findOwnUrl, log }: ClusterNodeOptions): ClusterNode {
+export function createClusterNode ({ sessions, ttl, options, findOwnUrl, log, warnings }: ClusterNodeOptions): ClusterNode {
   const { redis, prefix, lease, advertise, dispatcher, balance } = resolveClusterOptions(options)
   const interval = Math.min(ttl / WRITES_PER_TTL, LONGEST_WRITE_INTERVAL)
   // What was used since the last write must not be gone before the next one.
@@ -61,7 +65,13 @@ export function createClusterNode ({ sessions, ttl, options, findOwnUrl, log }: 
     held: sessions.getActiveSessionCount(), room: Math.max(0, sessions.room), spare: sessions.nextToEvict()?.activeRequests === 0
   })
   const loads = new NodeLoads({ directory, nodeLease, load, url, balances: balance })
-  return new ClusterNode({ sessions, directory, nodeLease, loads, interval, log, thisNode: new ThisNode(nodeLease, url), forwarder: new Forwarder({ dispatcher }) })
+  const warnOfLoopback = (what: string): void => warnings.warn('FST_WARN_MCP_SESSION_ADVERTISE', what)
+  // The other nodes need not be where this one is when Redis is not.
+  const { host } = redis.options
+  nodeLease.once('joined', () => {
+    if (host !== undefined && !isLoopback(host) && isLoopbackUrl(url())) warnOfLoopback(`This node advertises ${url()}, and Redis is at ${host}`)
+  })
+  return new ClusterNode({ sessions, directory, nodeLease, loads, interval, log, warnOfLoopback, thisNode: new ThisNode(nodeLease, url), forwarder: new Forwarder({ dispatcher }) })
 }
 
 interface ClusterParts {
@@ -74,6 +84,7 @@ interface ClusterParts {
   /** Milliseconds between two writes of when sessions were last used; 0: never. */
   interval: number
   log: FastifyBaseLogger
+  warnOfLoopback: (what: string) => void
 }
 
 /** This process as a node of the cluster. */
@@ -94,7 +105,7 @@ export class ClusterNode implements SessionCluster, Successor {
   readonly #outage: Outage
   readonly #liveness: NodeJS.Timeout | undefined
 
-  constructor ({ sessions, directory, nodeLease, loads, thisNode, forwarder, interval, log }: ClusterParts) {
+  constructor ({ sessions, directory, nodeLease, loads, thisNode, forwarder, interval, log, warnOfLoopback }: ClusterParts) {
     const onError = (message: string, error: unknown): void => log.warn(error, message)
     const find = (id: string): Session | undefined => sessions.get(id)
     this.#nodeLease = nodeLease
@@ -113,7 +124,7 @@ export class ClusterNode implements SessionCluster, Successor {
       forwarder,
       receiver: this.#receiver,
       thisNode,
-      troubles: new PeerTroubles({ lease: nodeLease.lease, log }),
+      troubles: new PeerTroubles({ lease: nodeLease.lease, log, warnOfLoopback }),
       loads,
       patience: PATIENCE,
       find

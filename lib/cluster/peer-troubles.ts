@@ -12,7 +12,9 @@ type Log = (fields: object, message: string) => void
 export interface PeerTroublesOptions {
   /** Of the nodes, in milliseconds. */
   readonly lease: number
-  readonly log: { readonly info: Log, readonly warn: Log, readonly error: Log }
+  readonly log: { readonly info: Log, readonly error: Log }
+  /** Told what makes nodes of other machines unable to reach one. */
+  readonly warnOfLoopback: (what: string) => void
   /** Milliseconds on a clock that never goes back. Default `performance.now`. */
   readonly now?: () => number
 }
@@ -21,13 +23,15 @@ export interface PeerTroublesOptions {
 export class PeerTroubles {
   readonly #lease: number
   readonly #log: PeerTroublesOptions['log']
+  readonly #warnOfLoopback: (what: string) => void
   readonly #now: () => number
   readonly #troubles = new Map<string, Trouble>()
   #hasWarnedOfLoopback = false
 
-  constructor ({ lease, log, now = () => performance.now() }: PeerTroublesOptions) {
+  constructor ({ lease, log, warnOfLoopback, now = () => performance.now() }: PeerTroublesOptions) {
     this.#lease = lease
     this.#log = log
+    this.#warnOfLoopback = warnOfLoopback
     this.#now = now
   }
 
@@ -61,7 +65,7 @@ export class PeerTroubles {
   compare (own: string, peer: Peer): void {
     if (this.#hasWarnedOfLoopback || own === '' || isLoopbackUrl(own) === isLoopbackUrl(peer.url)) return
     this.#hasWarnedOfLoopback = true
-    this.#log.warn({ own, url: peer.url }, 'Some nodes of the cluster advertise a loopback address, and others do not: those cannot reach them (option "cluster.advertise")')
+    this.#warnOfLoopback(`Nodes of this cluster advertise ${own} and ${peer.url}`)
   }
 
   // Whether it is news.

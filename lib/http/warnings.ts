@@ -9,6 +9,8 @@ export type WarningCode =
   | 'FST_WARN_MCP_SESSION_CONNECTION_TIMEOUT'
   | 'FST_WARN_MCP_SESSION_WORKERS'
   | 'FST_WARN_MCP_SESSION_TRUST_PROXY'
+  | 'FST_WARN_MCP_SESSION_ADVERTISE'
+  | 'FST_WARN_MCP_SESSION_REFUSED_WHILE_CLOSING'
 
 /** What an app is warned of: mistakes that can be seen, and that hurt only later. Each text names the fix. */
 const texts = {
@@ -23,9 +25,13 @@ const texts = {
   FST_WARN_MCP_SESSION_CONNECTION_TIMEOUT: (timeout: string, fix: string) =>
     `"connectionTimeout" of Fastify (${timeout} ms) cuts calls and streams that say nothing for so long. ${fix}`,
   FST_WARN_MCP_SESSION_WORKERS: () =>
-    'This process is a worker of node:cluster, and its sessions live in it alone: a client whose next request comes to another worker gets 404. Share them with the option "cluster", or run a single worker',
+    'This process is a worker of node:cluster, as those of PM2 in cluster mode are, and its sessions live in it alone: a client whose next request comes to another worker gets 404. Share them with the option "cluster", or run a single worker',
   FST_WARN_MCP_SESSION_TRUST_PROXY: (header: string) =>
-    `A request has come with ${header}, but "trustProxy" of Fastify is off: request.ip and request.host are those of the proxy. Behind a proxy, make the app with Fastify({ trustProxy: true }), or name the addresses to trust`
+    `A request has come with ${header}, but "trustProxy" of Fastify is off: request.ip and request.host are those of the proxy. Behind a proxy, make the app with Fastify({ trustProxy: true }), or name the addresses to trust`,
+  FST_WARN_MCP_SESSION_ADVERTISE: (what: string) =>
+    `${what}. A loopback address leads to the machine that it is used on: nodes on other machines do not reach this cluster's sessions there. Listen on an address that they reach, or give the option "cluster.advertise" the URL at which they do, such as http://10.0.0.7:3000`,
+  FST_WARN_MCP_SESSION_REFUSED_WHILE_CLOSING: () =>
+    'While this node hands its sessions over, Fastify answers with 503 what still reaches it, so clients notice each deploy. Make the app with Fastify({ return503OnClosing: false })'
 } as const satisfies Readonly<Record<WarningCode, (...facts: string[]) => string>>
 
 export const warningCodes = Object.keys(texts)

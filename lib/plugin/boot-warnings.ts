@@ -37,6 +37,7 @@ export function warnOfMistakes (fastify: FastifyInstance, warnings: Warnings, op
   fastify.addHook('onListen', async function warnOfWorkers () {
     if (options.isWorker && !options.isClustered) warnings.warn('FST_WARN_MCP_SESSION_WORKERS')
   })
+  if (options.isClustered) warnOfRefusals(fastify, warnings)
   return watchIdentify(scopes, warnings, options)
 }
 
@@ -72,6 +73,23 @@ function watchIdentify (scopes: readonly FastifyInstance[], warnings: Warnings, 
     const header = FORWARDED.find((name) => headers[name] !== undefined)
     if (header !== undefined) warnings.warn('FST_WARN_MCP_SESSION_TRUST_PROXY', header)
   }
+}
+
+// Fastify does not say how it was made (its `initialConfig` has no return503OnClosing), so this is seen when it hurts first:
+// what comes while the app closes is refused on the spot, before any hook.
+function warnOfRefusals (fastify: FastifyInstance, warnings: Warnings): void {
+  const served = new WeakSet<object>()
+  let isClosing = false
+  fastify.addHook('onRequest', function noteRequest ({ raw }, _reply, done) {
+    if (isClosing) served.add(raw)
+    done()
+  })
+  fastify.addHook('preClose', async function watchRefusals () {
+    isClosing = true
+    fastify.server.on('request', (request, response) => {
+      if (response.writableEnded && response.statusCode === 503 && !served.has(request)) warnings.warn('FST_WARN_MCP_SESSION_REFUSED_WHILE_CLOSING')
+    })
+  })
 }
 
 /** The instance, and what is registered below it later on, in a list that grows. */

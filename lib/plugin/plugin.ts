@@ -36,12 +36,12 @@ async function mcpSessionsPlugin (fastify: FastifyInstance, options: McpSessions
   const endLog = options.logger === undefined ? logSessions(sessions, fastify.log) : undefined
   const replies = new ReplyTracker(sessions)
   const stopTelemetry = await beginTelemetry(sessions, resolved, options.cluster !== undefined)
-  const node = options.cluster === undefined ? undefined : await joinCluster(fastify, sessions, ttl, options.cluster)
+  const warnings = new Warnings(fastify.log, options.ignoreWarnings)
+  const node = options.cluster === undefined ? undefined : await joinCluster(fastify, sessions, ttl, options.cluster, warnings)
   const shutdown = new Shutdown({ sessions, replies, connections: new Connections(fastify.server), drainTimeout, successor: node })
   const announcements = node?.announcements ?? new LocalAnnouncements((error) => fastify.log.error(error, 'Somebody who listens to announcements has failed'))
   const openingRate = maxOpensPerMinute === undefined ? undefined : new OpeningRate(maxOpensPerMinute, node?.minuteCounts ?? new LocalMinuteCounts())
   const mcp = createMcp({ announcements, shutdown, node })
-  const warnings = new Warnings(fastify.log, options.ignoreWarnings)
   const identify = warnOfMistakes(fastify, warnings, {
     isEnabled: enabled,
     identify: resolved.identify,
@@ -98,14 +98,15 @@ async function beginTelemetry (sessions: SessionManager, { telemetry }: Resolved
 }
 
 // Loaded on demand: an app on one machine does not need any of it.
-async function joinCluster (fastify: FastifyInstance, sessions: SessionManager, ttl: number, options: ClusterOptions): Promise<ClusterNode> {
+async function joinCluster (fastify: FastifyInstance, sessions: SessionManager, ttl: number, options: ClusterOptions, warnings: Warnings): Promise<ClusterNode> {
   const { createClusterNode } = await import('../cluster/cluster-node.js')
   const node = createClusterNode({
     sessions,
     ttl,
     options,
     findOwnUrl: () => findOwnUrl(fastify),
-    log: fastify.log
+    log: fastify.log,
+    warnings
   })
   node.listen(fastify.server)
   fastify.addHook('onListen', async function joinOthers () {

@@ -1,6 +1,5 @@
 // The plugin with the option `cluster`: several apps in this process, over one Redis.
-import type { FastifyInstance } from 'fastify'
-import Fastify from 'fastify'
+import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
 import { Redis } from 'ioredis'
 import { Readable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -288,6 +287,46 @@ t.test('on one Redis', needsRedis(), async (t) => {
     moved.resolve()
     t.equal((await upload).status, 502)
     t.equal((await call(two, id)).status, 200)
+  })
+
+  /** Has a node close while a call runs. What a new request to `/ready` is told meanwhile, and what is in the log. */
+  async function requestWhileClosing (t: Test, server: FastifyServerOptions, body: string): Promise<{ status: number, warned: string[] }> {
+    const [entered, answer] = [createDeferred<void>(), createDeferred<string>()]
+    const node = await createCluster(t, redisUrl)({
+      server,
+      async routes (app) {
+        app.get('/slow', { config: { mcpSession: 'required' } }, () => {
+          entered.resolve()
+          return answer.promise
+        })
+        // At once, without a promise between: as a refusal of Fastify's own.
+        app.get('/ready', (_request, reply) => { reply.code(503).send(body) })
+      }
+    })
+    const { app, url, log } = node
+    const id = app.sessionManager.create({}, { principal: 'ann' })
+    const slow = call(node, id, { method: 'GET', body: null }, '/slow')
+    await entered.promise
+    const closed = app.close()
+    const { status } = await fetch(`${url}/ready`)
+    await fetch(`${url}/ready`)
+    answer.resolve('done')
+    await slow
+    await closed
+    return { status, warned: log.map((line) => JSON.parse(line).code).filter((code) => String(code).startsWith('FST_WARN_')) }
+  }
+
+  t.test('a node that refuses requests while it hands its sessions over says so, once', async (t) => {
+    t.strictSame(await requestWhileClosing(t, {}, 'stopping'), { status: 503, warned: ['FST_WARN_MCP_SESSION_REFUSED_WHILE_CLOSING'] })
+    t.strictSame(await requestWhileClosing(t, { return503OnClosing: false }, 'stopping'), { status: 503, warned: [] }, 'an answer of the app is none')
+  })
+
+  t.test('a loopback address is warned of when Redis is on another machine', async (t) => {
+    for (const [url, advertise, isWarned] of [[redisUrl, undefined, false], [redisUrl.replace('127.0.0.1', '0.0.0.0'), undefined, true], [redisUrl.replace('127.0.0.1', '0.0.0.0'), 'http://10.0.0.7:3000', false]] as const) {
+      const { app, log } = await createCluster(t, url)({ cluster: { advertise } })
+      await eventually(t, async () => app.mcp.readiness().isReady, 'it has joined')
+      t.equal(log.filter((line) => line.includes('FST_WARN_MCP_SESSION_ADVERTISE')).length, isWarned ? 1 : 0, `${url} ${advertise}`)
+    }
   })
 
   t.test('no room for a session that is taken over is a 503, and leaves it to others', async (t) => {

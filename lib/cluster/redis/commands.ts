@@ -19,7 +19,8 @@ interface RedisSubscriber {
 
 interface RedisClientBase {
   status: string
-  options: { keyPrefix?: string | undefined }
+  /** A `Cluster` has no host of its own. */
+  options: { keyPrefix?: string | undefined, host?: string | undefined }
   defineCommand (name: string, definition: { lua: string }): void
   ping (): Promise<string>
   duplicate (): RedisSubscriber
