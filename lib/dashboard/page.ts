@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises'
+import { readdir, readFile } from 'node:fs/promises'
 
 /** A file of the page, as it is served. */
 export interface PageFile {
@@ -7,11 +7,8 @@ export interface PageFile {
   readonly body: Buffer
 }
 
-const FILES = [
-  { path: '/', file: 'index.html', type: 'text/html; charset=utf-8' },
-  { path: '/dashboard.js', file: 'dashboard.js', type: 'text/javascript; charset=utf-8' },
-  { path: '/dashboard.css', file: 'dashboard.css', type: 'text/css; charset=utf-8' }
-]
+const FOLDER = new URL('./page/', import.meta.url)
+const TYPES = { '.html': 'text/html; charset=utf-8', '.js': 'text/javascript; charset=utf-8', '.css': 'text/css; charset=utf-8' }
 
 // What sessions say of themselves is made up by clients: whatever gets into the page as markup can do nothing there.
 const POLICY = [
@@ -31,9 +28,11 @@ export const PROTECTION = {
 
 /** The files of the page, which are kept in memory. */
 export async function readPage (): Promise<PageFile[]> {
-  return Promise.all(FILES.map(async ({ path, file, type }) => ({
-    path,
+  const names = await readdir(FOLDER)
+  const files = Object.entries(TYPES).flatMap(([ending, type]) => names.filter((name) => name.endsWith(ending)).map((name) => ({ name, type })))
+  return Promise.all(files.map(async ({ name, type }) => ({
+    path: name === 'index.html' ? '/' : `/${name}`,
     headers: { 'content-type': type, 'cache-control': 'no-cache' },
-    body: await readFile(new URL(`./page/${file}`, import.meta.url))
+    body: await readFile(new URL(name, FOLDER))
   })))
 }

@@ -59,7 +59,7 @@ abstract class Facts {
 
   get text (): string {
     const { hash, client, principal } = this
-    this.#text ??= [hash, client?.name, client?.version, principal].join('\n').toLowerCase()
+    this.#text ??= [hash, client && `${client.name} ${client.version}`, principal].join('\n').toLowerCase()
     return this.#text
   }
 }

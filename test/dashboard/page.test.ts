@@ -1,6 +1,6 @@
 // What is served under the prefix, whatever the prefix is.
 import Fastify from 'fastify'
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import t from 'tap'
 import mcpSessions from '../../index.js'
 import sessionsDashboard from '../../lib/dashboard/index.js'
@@ -8,13 +8,16 @@ import { listen } from '../helpers/app.js'
 import { ask, buildDashboard } from '../helpers/dashboard-app.js'
 
 const PAGE = new URL('../../lib/dashboard/page/', import.meta.url)
-const FILES = [['/', 'index.html', 'text/html'], ['/dashboard.js', 'dashboard.js', 'text/javascript'], ['/dashboard.css', 'dashboard.css', 'text/css']] as const
+const TYPES = { html: 'text/html', js: 'text/javascript', css: 'text/css' }
 const POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 t.test('the page is the files that it is made of, and can do nothing that it need not', async (t) => {
   const { ask } = await buildDashboard(t)
-  for (const [path, file, type] of FILES) {
-    const { status, headers, text } = await ask(`/sessions${path}`)
+  const files = readdirSync(PAGE)
+  t.ok(['index.html', 'dashboard.js', 'dashboard.css'].every((file) => files.includes(file)))
+  for (const file of files) {
+    const type = Object.entries(TYPES).find(([ending]) => file.endsWith(`.${ending}`))?.[1]
+    const { status, headers, text } = await ask(file === 'index.html' ? '/sessions/' : `/sessions/${file}`)
     t.equal(status, 200)
     t.equal(text, readFileSync(new URL(file, PAGE), 'utf8'))
     t.equal(headers['content-type'], `${type}; charset=utf-8`)
