@@ -15,7 +15,8 @@ import { States } from './state.js'
 import { Viewers } from './viewers.js'
 
 // Sessions of MCP are nothing to these routes.
-const ROUTE = { config: { mcpSession: 'ignore' }, exposeHeadRoute: false } as const
+const ROUTE = { config: { mcpSession: 'ignore' } } as const
+const DATA_ROUTE = { ...ROUTE, exposeHeadRoute: false } as const
 
 /**
  * A page that shows the sessions of the app, and of its cluster, and can end them; under `prefix`.
@@ -63,7 +64,7 @@ function mountData (fastify: FastifyInstance, context: PluginContext): void {
     for (const stop of stops) stop()
   })
 
-  fastify.get('/state', ROUTE, async function sendState (request, reply) {
+  fastify.get('/state', DATA_ROUTE, async function sendState (request, reply) {
     const query = readData(request, reply)
     if (query === undefined) return reply
     await cluster?.refresh()
@@ -73,7 +74,7 @@ function mountData (fastify: FastifyInstance, context: PluginContext): void {
   })
 
   const handlerTimeout = exemptFromTimeout(fastify)
-  fastify.get('/events', { ...ROUTE, ...(handlerTimeout !== undefined && { handlerTimeout }) }, function sendEvents (request, reply) {
+  fastify.get('/events', { ...DATA_ROUTE, ...(handlerTimeout !== undefined && { handlerTimeout }) }, function sendEvents (request, reply) {
     const query = readData(request, reply)
     if (query === undefined) return
     if (viewers.isFull) {
@@ -88,7 +89,7 @@ function mountData (fastify: FastifyInstance, context: PluginContext): void {
     reply.headers({ 'content-type': 'text/event-stream; charset=utf-8', 'cache-control': 'no-store, no-transform', 'x-accel-buffering': 'no' }).send(stream)
   })
 
-  fastify.post<{ Params: { hash: string } }>('/sessions/:hash/end', ROUTE, async function end (request, reply) {
+  fastify.post<{ Params: { hash: string } }>('/sessions/:hash/end', DATA_ROUTE, async function end (request, reply) {
     const foreign = findForeignAction(request)
     if (foreign !== undefined) return refuse(reply, 403, foreign)
     return endSession(request, reply, { live, states, cluster, directory })

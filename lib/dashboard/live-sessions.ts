@@ -23,8 +23,8 @@ export class LiveSessions implements Place {
   readonly #sessions: SessionManager
   readonly #node: () => string
   readonly #parked = new Set<object>()
-  // What has been made of them to be shown.
-  #shown = new WeakMap<Session, OwnSession>()
+  // Once somebody has looked: each session as it is shown, in the order in which they came.
+  #shown: Map<object, OwnSession> | undefined
   #events = 0
   readonly #startedAt = Date.now()
 
@@ -41,16 +41,22 @@ export class LiveSessions implements Place {
       this.#parked.delete(session)
       this.#events++
     }
-    const count = (): void => { this.#events++ }
     const stops = [
-      listen(channels['session.created'], sessions, count),
-      listen(channels['session.closed'], sessions, wake),
+      listen(channels['session.created'], sessions, ({ session: { id } }) => {
+        const session = sessions.get(id)
+        if (session !== undefined) this.#shown?.set(session, new OwnSession(session, this))
+        this.#events++
+      }),
+      listen(channels['session.closed'], sessions, (message) => {
+        this.#shown?.delete(message.session)
+        wake(message)
+      }),
       listen(channels['session.restored'], sessions, wake),
       listen(channels['session.parked'], sessions, ({ session }) => {
         this.#parked.add(session)
         this.#events++
       }),
-      listen(channels['request.rejected'], sessions, count)
+      listen(channels['request.rejected'], sessions, () => { this.#events++ })
     ]
     return () => { for (const stop of stops) stop() }
   }
@@ -73,20 +79,14 @@ export class LiveSessions implements Place {
   }
 
   /** The sessions as they are shown. */
-  * [Symbol.iterator] (): Generator<OwnSession> {
-    for (const session of this.#sessions.list()) {
-      let shown = this.#shown.get(session)
-      if (shown === undefined) {
-        shown = new OwnSession(session, this)
-        this.#shown.set(session, shown)
-      }
-      yield shown
-    }
+  [Symbol.iterator] (): Iterator<OwnSession> {
+    this.#shown ??= new Map(this.#sessions.list().map((session) => [session, new OwnSession(session, this)]))
+    return this.#shown.values()
   }
 
   /** When nobody looks any more, nothing that was made to be shown stays in memory. */
   forget (): void {
-    this.#shown = new WeakMap()
+    this.#shown = undefined
   }
 
   get totals (): Totals {

@@ -41,6 +41,8 @@ t.test('without a slash at its end, it leads to where the relative URLs of the p
     t.equal(new URL(location, `http://host${path}`).pathname, '/sessions/')
   }
   t.equal((await ask('/sessions/?search=x')).status, 200)
+  t.equal((await ask('/sessions/', { method: 'HEAD' })).status, 200)
+  t.equal((await ask('/sessions/events', { method: 'HEAD' })).status, 404, 'no stream is opened for nobody')
 })
 
 t.test('an app that does not care for the slash has it all the same', async (t) => {
