@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { choose, flags } from './settings.js'
 
-const scripts = { sessions: 'sessions.ts', plugin: 'plugin.ts', endpoint: 'endpoint.ts', cluster: 'cluster.ts' }
+const scripts = { sessions: 'sessions.ts', plugin: 'plugin.ts', endpoint: 'endpoint.ts', cluster: 'cluster.ts', dashboard: 'dashboard.ts' }
 
 for (const script of choose(scripts)) {
   console.log(`\n## ${script}\n`)
