@@ -213,7 +213,7 @@ t.test('is typed for ES modules and for CommonJS', async (t) => {
 })
 
 t.test('has examples whose types are right where it is installed', async (t) => {
-  for (const name of ['ioredis', '@fastify/cors', '@fastify/rate-limit', '@opentelemetry/api', '@opentelemetry/exporter-prometheus', '@opentelemetry/sdk-metrics']) link(project, name)
+  for (const name of ['ioredis', '@modelcontextprotocol/server', '@fastify/cors', '@fastify/rate-limit', '@opentelemetry/api', '@opentelemetry/exporter-prometheus', '@opentelemetry/sdk-metrics']) link(project, name)
   const examples = files.filter((file) => file.startsWith('examples/')).map((file) => join('node_modules', 'fastify-mcp-sessions', file))
   t.strictSame(findTypeErrors(project, examples, { module: 'nodenext' }, (file) => file.includes('/examples/')), [])
 })

@@ -1,4 +1,5 @@
 // Each small example: started by its one command, and used by a client of the SDK.
+import { Client as Client2, StreamableHTTPClientTransport as Transport2 } from '@modelcontextprotocol/client'
 import { Client } from '@modelcontextprotocol/sdk/client/index.js'
 import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js'
 import t, { type Test } from 'tap'
@@ -86,6 +87,19 @@ t.test('browser: a page of another origin learns the id of its session, and one 
   t.equal(opened.headers.get('access-control-expose-headers'), 'mcp-session-id')
   t.strictSame(await call((await connect(t, endpoint, { origin: page.origin })).client, 'hello'), text('Hello, browser'))
   await t.rejects(connect(t, endpoint, { origin: 'http://evil.example.com' }), { code: 403 })
+})
+
+t.test('both-eras: one tool asks clients of either era, and only one of them has a session', async (t) => {
+  const { endpoint } = await startExample(t, 'both-eras')
+  for (const [mode, era] of [['legacy', 'legacy'], ['auto', 'modern']] as const) {
+    const client = new Client2({ name: 'test', version: '1.0.0' }, { capabilities: { elicitation: {} }, versionNegotiation: { mode } })
+    client.setRequestHandler('elicitation/create', async () => ({ action: 'accept', content: { name: 'Ada' } }))
+    const transport = new Transport2(endpoint)
+    t.teardown(() => client.close())
+    await client.connect(transport)
+    t.strictSame((await client.callTool({ name: 'greet' })).content, text(`Hello Ada of the ${era} era`))
+    t.equal(transport.sessionId === undefined, era === 'modern')
+  }
 })
 
 t.test('rate-limit: sessions are not opened too often, and those that are there are not held up', async (t) => {
