@@ -112,11 +112,11 @@ t.test('has the dashboard, with its page', async (t) => {
     const app = Fastify()
     await app.register(plugin)
     await app.register(dashboard, { prefix: '/sessions', authorize: 'loopback' })
-    const answers = await Promise.all(['/', '/dashboard.js', '/dashboard.css', '/state'].map((path) => app.inject('/sessions' + path)))
+    const answers = await Promise.all(['/', '/dashboard.js', '/connection.js', '/dashboard.css', '/state'].map((path) => app.inject('/sessions' + path)))
     await app.close()
     console.log(JSON.stringify([dashboard === sessionsDashboard, ...answers.map(({ statusCode }) => statusCode)]))
   `)
-  t.strictSame(JSON.parse(run(project, process.execPath, 'dashboard.mjs')), [true, 200, 200, 200, 200])
+  t.strictSame(JSON.parse(run(project, process.execPath, 'dashboard.mjs')), [true, 200, 200, 200, 200, 200])
 })
 
 t.test('its maps lead back to the sources, which are in them', async (t) => {

@@ -276,6 +276,11 @@ test('The page, with a server that says what a test wants', needsChromium(), asy
     const cells = (index: number): Promise<string[]> => page.locator('#session-rows tr').nth(index).locator('td').allInnerTexts()
     t.strictSame((await cells(0)).slice(4, 6), ['2', '1'])
     t.strictSame((await cells(1)).slice(4, 6), ['–', '–'])
+    for (const [index, work] of ['2 in flight', 'on another node'].entries()) {
+      await page.getByRole('button', { name: `End session ${hashOf(index)}` }).click()
+      await page.getByRole('dialog').getByText(work).waitFor()
+      await page.keyboard.press('Escape')
+    }
   })
 
   await t.test('moves nothing for those who do not want it', async (t) => {

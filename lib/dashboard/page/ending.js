@@ -22,10 +22,9 @@ export class Ending {
 
   ask (row) {
     this.#row = row
-    const { hash, client, inFlight } = row.session
+    const { hash, client } = row.session
     const whose = client === null ? '' : ` of ${visible(client.name, 40)}`
-    const work = inFlight === 0 ? 'nothing in flight' : `${count.format(inFlight)} in flight`
-    byId('ending-text').replaceChildren('Session ', make('bdi', { class: 'mono', text: visible(hash) }), make('bdi', { text: whose }), `, ${work}.`)
+    byId('ending-text').replaceChildren('Session ', make('bdi', { class: 'mono', text: visible(hash) }), make('bdi', { text: whose }), `${workOf(row)}.`)
     this.#dialog.showModal()
   }
 
@@ -36,6 +35,11 @@ export class Ending {
     say(text, failed)
     if (!failed) this.#onEnded()
   }
+}
+
+function workOf ({ inFlight }) {
+  if (inFlight === undefined) return ', on another node'
+  return inFlight === 0 ? ', nothing in flight' : `, ${count.format(inFlight)} in flight`
 }
 
 async function requestEnd (url, name) {

@@ -26,7 +26,7 @@ export function showNodes ({ nodes }) {
 
 function nodeRow ({ id, url, self, lease, sessions }, all) {
   const name = make('th', { scope: 'row', class: 'mono' }, make('bdi', { text: visible(id) }))
-  if (self) name.append(make('span', { class: 'mark', text: 'this node' }))
+  if (self) name.append(' ', make('span', { class: 'mark', text: 'this node' }))
   const share = all === 0 ? 0 : Math.round(100 * sessions / all)
   const bar = make('span')
   bar.style.setProperty('--share', `${share}%`)

@@ -15,6 +15,8 @@ const CELLS = [
 /** A row of the table, for as long as its session is shown. */
 export class SessionRow {
   session
+  /** How many requests are in flight; undefined where only another node knows. */
+  inFlight
   #seenAt = 0
   #cells = {}
   #parked = make('span', { class: 'mark', text: 'parked' })
@@ -27,7 +29,7 @@ export class SessionRow {
     this.#end = make('button', { type: 'button', 'aria-label': `End session ${name}`, text: 'End' })
     this.#end.addEventListener('click', () => onEnd(this))
     this.element = make('tr', { role: 'row' },
-      make('th', { scope: 'row', role: 'rowheader', class: 'whole' }, make('bdi', { class: 'mono', text: name }), this.#parked),
+      make('th', { scope: 'row', role: 'rowheader', class: 'whole' }, make('bdi', { class: 'mono', text: name }), ' ', this.#parked),
       ...CELLS.map((cell) => this.#makeCell(cell)),
       make('td', { role: 'cell', class: 'act' }, this.#end, this.#fixed))
   }
@@ -40,7 +42,9 @@ export class SessionRow {
 
   /** @param here the node that serves the page: what goes on at others is not known here */
   show (session, here) {
+    const isHere = session.node === here
     this.session = session
+    this.inFlight = isHere ? session.inFlight : undefined
     this.#seenAt = performance.now()
     const { client, principal, revision, node, inFlight, streams, parked, endable } = session
     const { client: clientCell, principal: principalCell } = this.#cells
@@ -50,8 +54,8 @@ export class SessionRow {
     principalCell.classList.toggle('quiet', principal === null)
     writeName(this.#cells.node, node)
     writeName(this.#cells.revision, revision ?? '–')
-    write(this.#cells.inFlight, node === here ? count.format(inFlight) : '–')
-    write(this.#cells.streams, node === here ? count.format(streams) : '–')
+    write(this.#cells.inFlight, isHere ? count.format(inFlight) : '–')
+    write(this.#cells.streams, isHere ? count.format(streams) : '–')
     this.#parked.hidden = !parked
     this.#end.hidden = !endable
     this.#fixed.hidden = endable
