@@ -10,6 +10,7 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { parseArgs, promisify } from 'node:util'
 
+import { newerNode } from '../helpers/newer-node.js'
 import { EXPECTED_FAILURES } from './expected-failures.js'
 import type { ExpectedFailure } from './expected-failures.js'
 import { FIXTURES, MODES, serveConformance } from './serve.js'
@@ -23,15 +24,6 @@ const REVISIONS = new Map([['2025-03-26', 1], ['2025-06-18', 27], ['2025-11-25',
 const SUITE = createRequire(import.meta.url).resolve('@modelcontextprotocol/conformance/package.json')
 const TIMEOUT = 120_000
 const run = promisify(execFile)
-
-/** The suite needs Node.js 22; on an older one npm fetches what it can run on. */
-async function suiteNode (signal: AbortSignal): Promise<string> {
-  if (Number.parseInt(process.versions.node) >= 22) return process.execPath
-  const { stdout } = await run('npx', ['-y', '-p', 'node@24', 'node', '-p', 'process.execPath'], {
-    signal, shell: process.platform === 'win32'
-  })
-  return stdout.trim()
-}
 
 interface SuiteRun {
   scenarios: Map<string, Check[]>
@@ -88,7 +80,7 @@ function expectedOf (fixture: string): ExpectedFailure[] {
 async function main (fixtures: readonly string[], modes: readonly string[], signal: AbortSignal): Promise<void> {
   let failed = 0
   let total = 0
-  const node = await suiteNode(signal)
+  const node = await newerNode(22, signal)
   for (const fixture of fixtures) {
     const excused = new Set<ExpectedFailure>()
     for (const mode of modes) {

@@ -36,10 +36,15 @@ export function needsChromium (): Skip {
 
 /** A headless browser, closed when the test is over. */
 export async function launchChromium (t: Test): Promise<Browser> {
-  if (executable === undefined) throw new Error(HELP)
-  const browser = await chromium.launch({ executablePath: executable })
+  const browser = await startChromium()
   t.teardown(() => browser.close())
   return browser
+}
+
+/** A headless browser, which the caller closes. */
+export async function startChromium (): Promise<Browser> {
+  if (executable === undefined) throw new Error(HELP)
+  return chromium.launch({ executablePath: executable })
 }
 
 export interface Opened {

@@ -1,0 +1,65 @@
+import { fork } from 'node:child_process'
+import { once } from 'node:events'
+import { fileURLToPath } from 'node:url'
+import type { Test } from 'tap'
+import { cleanEnv, ROOT } from '../helpers/child.js'
+import { newerNode } from '../helpers/newer-node.js'
+import type { Order, Report } from './drivers/drive.js'
+
+// A cold start of the heaviest of them takes seconds, on a busy machine many.
+const LIMIT = 60_000
+/** The oldest Node.js that all clients run on. */
+const OLDEST_NODE = 24
+
+// None of them has anything to tell anybody.
+const QUIET = {
+  DO_NOT_TRACK: '1',
+  LANGSMITH_TRACING: 'false',
+  MASTRA_TELEMETRY_DISABLED: '1',
+  MCP_USE_ANONYMIZED_TELEMETRY: 'false',
+  OPENAI_AGENTS_DISABLE_TRACING: '1'
+}
+
+/** The process that has the client in it. */
+export interface DriverProcess {
+  /** Waits for what comes of an order; fails after a minute. */
+  say (order: Order): Promise<Report>
+}
+
+/** Starts a driver, which does not outlive the test. */
+export async function startDriver (t: Test, file: string, url: string, options: readonly string[]): Promise<DriverProcess> {
+  const home = t.testdir({})
+  const child = fork(fileURLToPath(new URL(`drivers/${file}.ts`, import.meta.url)), [url, ...options], {
+    cwd: ROOT,
+    execPath: await newerNode(OLDEST_NODE),
+    execArgv: ['--import', 'tsx'],
+    env: { ...cleanEnv(), ...QUIET, HOME: home, MCP_REMOTE_CONFIG_DIR: home },
+    stdio: ['ignore', 'ignore', 'pipe', 'ipc']
+  })
+  let stderr = ''
+  child.stderr?.setEncoding('utf8').on('data', (text) => { stderr += String(text) })
+  t.teardown(() => child.kill('SIGKILL'))
+
+  async function report (what: string): Promise<Report> {
+    const ended = new AbortController()
+    const end = (): void => ended.abort()
+    child.once('exit', end)
+    try {
+      const [said] = await once(child, 'message', { signal: AbortSignal.any([ended.signal, AbortSignal.timeout(LIMIT)]) })
+      return said
+    } catch (error) {
+      throw new Error(`The driver ${file} has not come to the end of "${what}": ${stderr.slice(0, 2_000)}`, { cause: error })
+    } finally {
+      child.off('exit', end)
+    }
+  }
+
+  await report('start')
+  return {
+    async say (order) {
+      const said = report(order.kind)
+      child.send(order)
+      return said
+    }
+  }
+}
