@@ -32,6 +32,8 @@ export class History {
   readonly #now: () => number
   // The oldest first, without a gap.
   readonly #buckets: Bucket[]
+  // The running one.
+  #last: Bucket
   // As of what happened last.
   #active: number
 
@@ -39,7 +41,8 @@ export class History {
     this.#sessions = sessions
     this.#now = now
     this.#active = sessions.getActiveSessionCount()
-    this.#buckets = [createBucket(beginOf(now()), this.#active)]
+    this.#last = createBucket(beginOf(now()), this.#active)
+    this.#buckets = [this.#last]
   }
 
   /** Hears what happens from now on. */
@@ -75,21 +78,15 @@ export class History {
   // A clock that was set back goes on in the last minute.
   #current (): Bucket {
     const at = beginOf(this.#now())
-    let last = this.#last()
-    if (last.at < at - MOST_BUCKETS * INTERVAL) last = this.#append(at - MOST_BUCKETS * INTERVAL)
-    while (last.at < at) last = this.#append(last.at + INTERVAL)
-    return last
+    if (this.#last.at < at - MOST_BUCKETS * INTERVAL) this.#append(at - MOST_BUCKETS * INTERVAL)
+    while (this.#last.at < at) this.#append(this.#last.at + INTERVAL)
+    return this.#last
   }
 
-  #append (at: number): Bucket {
-    const bucket = createBucket(at, this.#active)
-    this.#buckets.push(bucket)
+  #append (at: number): void {
+    this.#last = createBucket(at, this.#active)
+    this.#buckets.push(this.#last)
     if (this.#buckets.length > MOST_BUCKETS) this.#buckets.shift()
-    return bucket
-  }
-
-  #last (): Bucket {
-    return this.#buckets.at(-1) ?? this.#append(beginOf(this.#now()))
   }
 }
 
