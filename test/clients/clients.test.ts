@@ -5,6 +5,7 @@ import { startDriver, type DriverProcess } from './driver-process.js'
 import { buildObservedApp, type ObservedApp } from '../helpers/observed-app.js'
 
 t.setTimeout(900_000)
+t.jobs = 2
 
 const groups = (process.env['TEST_CLIENTS'] ?? '').split(' ').filter((group) => group !== '')
 const chosen = CLIENTS.filter(({ group }) => groups.length === 0 || groups.includes(group))
@@ -12,7 +13,7 @@ const chosen = CLIENTS.filter(({ group }) => groups.length === 0 || groups.inclu
 for (const client of chosen) {
   for (const form of ['plain', 'modern'] as const) {
     const expected = client[form]
-    t.test(`${client.title}, ${form}`, async (t) => {
+    t.test(`${client.title}, ${form}`, { buffered: true }, async (t) => {
       const { app, driver } = await open(t, client, form)
       const connected = await driver.say({ kind: 'connect' })
       if (expected === null) {
@@ -24,7 +25,7 @@ for (const client of chosen) {
     })
   }
   if (client.plain === null) continue
-  t.test(`${client.title}, its session is gone`, async (t) => {
+  t.test(`${client.title}, its session is gone`, { buffered: true }, async (t) => {
     const { app, driver } = await open(t, client, 'plain')
     t.strictSame(await driver.say({ kind: 'connect' }), { kind: 'done' })
     t.equal(await echo(driver), true)

@@ -46,6 +46,8 @@ export const CLIENTS: readonly ClientCase[] = [
   define('Inspector, `--cli`', 'inspector', 'inspector', [], { ...SESSION, progress: false, elicits: false }, undefined, 'a session for each command'),
   define('SDK 2 in Chromium, over CORS', 'browser', 'browser', [], SESSION),
   define('`@openai/agents`', 'openai', 'openai-agents', [], { ...SESSION, probes: true, progress: false, elicits: false, deletes: true }, { ...MODERN, progress: false, elicits: false }),
+  define('`@mastra/mcp` 1', 'mastra', 'mastra', ['mastra-mcp-1'], SESSION, SESSION, 'first call'),
+  define('`@mastra/mcp` 2', 'mastra', 'mastra', ['mastra-mcp-2'], { ...SESSION, probes: true }, MODERN, 'first call'),
   define('`@langchain/mcp-adapters`', 'langchain', 'langchain', [], { ...SESSION, elicits: false }),
   define('`mcporter`', 'mcporter', 'mcporter', [], { ...SESSION, progress: false, elicits: false }, undefined, 'second call')
 ]
