@@ -76,9 +76,12 @@ export const OwnerFailedError = define({
   code: 'FST_ERR_MCP_SESSION_OWNER_FAILED', status: 502, message: 'The node that serves the session has failed. The request may or may not have been carried out'
 })
 
-/** The node that serves the session is alive, and cannot be reached from here. The log says why, and at which URL. */
+/**
+ * The node that serves the session is alive, and cannot be reached from here. The log says why, and at which URL. The
+ * message ends with whether it may have got the request all the same.
+ */
 export const OwnerUnreachableError = define({
-  code: 'FST_ERR_MCP_SESSION_OWNER_UNREACHABLE', status: 503, retryAfter: 1, message: 'The node that serves the session cannot be reached. Try again later'
+  code: 'FST_ERR_MCP_SESSION_OWNER_UNREACHABLE', status: 503, retryAfter: 1, message: 'The node that serves the session cannot be reached. %s'
 })
 
 /** A node was asked in the place of another one: what nodes advertise does not lead to them. */

@@ -43,12 +43,14 @@ export interface ClusterNodeOptions {
   options: ClusterOptions
   /** The URL at which the other nodes reach this one, unless the options say it. */
   findOwnUrl: () => string
+  /** The path at which nodes ask each other. */
+  pingPath: string
   log: FastifyBaseLogger
   warnings: Warnings
 }
 
 /** @throws TypeError that names the option */
-export function createClusterNode ({ sessions, ttl, options, findOwnUrl, log, warnings }: ClusterNodeOptions): ClusterNode {
+export function createClusterNode ({ sessions, ttl, options, findOwnUrl, pingPath, log, warnings }: ClusterNodeOptions): ClusterNode {
   const { redis, prefix, lease, advertise, dispatcher, balance } = resolveClusterOptions(options)
   const interval = Math.min(ttl / WRITES_PER_TTL, LONGEST_WRITE_INTERVAL)
   // What was used since the last write must not be gone before the next one.
@@ -71,7 +73,7 @@ export function createClusterNode ({ sessions, ttl, options, findOwnUrl, log, wa
   nodeLease.once('joined', () => {
     if (host !== undefined && !isLoopback(host) && isLoopbackUrl(url())) warnOfLoopback(`This node advertises ${url()}, and Redis is at ${host}`)
   })
-  return new ClusterNode({ sessions, directory, nodeLease, loads, interval, log, warnOfLoopback, thisNode: new ThisNode(nodeLease, url), forwarder: new Forwarder({ dispatcher }) })
+  return new ClusterNode({ sessions, directory, nodeLease, loads, interval, log, warnOfLoopback, thisNode: new ThisNode(nodeLease, url), forwarder: new Forwarder({ dispatcher, pingPath }) })
 }
 
 interface ClusterParts {

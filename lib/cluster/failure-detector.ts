@@ -1,10 +1,25 @@
 import { setMaxListeners } from 'node:events'
-import type { Directory } from './directory.js'
+import type { Directory, Peer } from './directory.js'
 import { startPatience } from '../base/patience.js'
 
 interface Watched {
+  readonly peer: Peer
   readonly lost: AbortController
   watchers: number
+  endPatience: () => void
+  /** Why the last question was not answered. */
+  cause: unknown
+  isSilent: boolean
+}
+
+export interface FailureDetectorOptions {
+  readonly directory: Pick<Directory, 'peer'>
+  /** Of the nodes, in milliseconds. */
+  readonly lease: number
+  /** Asks the node itself. Rejects with the cause when it does not answer. */
+  readonly probe: (peer: Peer) => Promise<void>
+  /** Called again and again, once a node has not answered for a lease, until it does. */
+  readonly onSilent: (peer: Peer, cause: unknown) => void
 }
 
 // How long after the end of its lease a node is missed at the latest, in milliseconds.
@@ -14,23 +29,23 @@ const LAST_ANSWERS = 100
 
 /**
  * Tells when nodes are gone that somebody waits for. One that stands still keeps its connections: only its
- * lease says so. Each node is asked about once an interval, however many wait for it.
+ * lease says so. And one whose lease runs can have become silent to this node alone: so it is asked, too.
+ * Both once an interval, however many wait for it.
  */
 export class FailureDetector {
-  readonly #directory: Pick<Directory, 'peer'>
+  readonly #options: FailureDetectorOptions
   readonly #interval: number
   readonly #watched = new Map<string, Watched>()
   #isScheduled = false
 
-  /** @param lease of the nodes, in milliseconds */
-  constructor (directory: Pick<Directory, 'peer'>, lease: number) {
-    this.#directory = directory
-    this.#interval = Math.min(lease / 10, LONGEST_INTERVAL)
+  constructor (options: FailureDetectorOptions) {
+    this.#options = options
+    this.#interval = Math.min(options.lease / 10, LONGEST_INTERVAL)
   }
 
   /** The signal aborts when the lease of the node is over; call `end` when that does not matter any more. */
-  watch (node: string): { signal: AbortSignal, end: () => void } {
-    const watched = this.#watched.get(node) ?? this.#start(node)
+  watch (peer: Peer): { signal: AbortSignal, end: () => void } {
+    const watched = this.#watched.get(peer.node) ?? this.#start(peer)
     watched.watchers++
     let isOver = false
     // A client that goes away ends it, and so does the request that failed for it: others still wait.
@@ -41,12 +56,29 @@ export class FailureDetector {
     return { signal: watched.lost.signal, end }
   }
 
-  #start (node: string): Watched {
-    const watched = { lost: new AbortController(), watchers: 0 }
+  #start (peer: Peer): Watched {
+    const watched: Watched = { peer, lost: new AbortController(), watchers: 0, endPatience: () => {}, cause: undefined, isSilent: false }
     setMaxListeners(0, watched.lost.signal)
-    this.#watched.set(node, watched)
+    this.#watched.set(peer.node, watched)
+    this.#listen(watched)
     if (!this.#isScheduled) this.#schedule()
     return watched
+  }
+
+  #end (watched: Watched): void {
+    watched.endPatience()
+    // Who comes now waits anew.
+    this.#watched.delete(watched.peer.node)
+  }
+
+  // From now on it has a lease to answer.
+  #listen (watched: Watched): void {
+    watched.endPatience()
+    watched.isSilent = false
+    watched.endPatience = startPatience(this.#options.lease, () => {
+      watched.isSilent = true
+      this.#options.onSilent(watched.peer, watched.cause)
+    })
   }
 
   #schedule (): void {
@@ -56,21 +88,33 @@ export class FailureDetector {
   }
 
   #check (): void {
-    for (const [node, watched] of this.#watched) {
-      if (watched.watchers > 0) this.#ask(node, watched)
-      else this.#watched.delete(node)
+    for (const watched of this.#watched.values()) {
+      if (watched.watchers > 0) this.#ask(watched)
+      else this.#end(watched)
     }
     this.#isScheduled = false
     if (this.#watched.size > 0) this.#schedule()
   }
 
-  // A directory that does not answer says nothing about the node.
-  #ask (node: string, watched: Watched): void {
-    this.#directory.peer(node).then((peer) => {
-      if (peer !== undefined) return
-      // Who comes now waits anew.
-      if (this.#watched.get(node) === watched) this.#watched.delete(node)
-      startPatience(LAST_ANSWERS, () => watched.lost.abort())
+  #ask (watched: Watched): void {
+    const { directory, probe, onSilent } = this.#options
+    const { peer } = watched
+    if (watched.isSilent) onSilent(peer, watched.cause)
+    // A directory that does not answer says nothing about the node.
+    directory.peer(peer.node).then((known) => {
+      if (known === undefined) this.#lose(watched)
     }, () => {})
+    probe(peer).then(() => {
+      if (this.#isWatched(watched)) this.#listen(watched)
+    }, (cause: unknown) => { watched.cause = cause })
+  }
+
+  #lose (watched: Watched): void {
+    if (this.#isWatched(watched)) this.#end(watched)
+    startPatience(LAST_ANSWERS, () => watched.lost.abort())
+  }
+
+  #isWatched (watched: Watched): boolean {
+    return this.#watched.get(watched.peer.node) === watched
   }
 }

@@ -8,10 +8,13 @@ import { takeOverHeaders } from './hop-headers.js'
 import { ForwardError, type HopOutcome } from './hop-outcome.js'
 import { ANSWER_HEADER, readAnswer } from './hop-signature.js'
 import type { BodyReader } from './kept-body.js'
+import { SilenceError, type OpenHop } from './open-hops.js'
 
 type Controller = Dispatcher.DispatchController
 
 export interface ForwardedAnswerOptions {
+  /** By which both nodes know it. */
+  readonly id: string
   readonly reply: FastifyReply
   /** What the owner's answer has to bring. */
   readonly proof: string
@@ -22,7 +25,9 @@ export interface ForwardedAnswerOptions {
 }
 
 /** What becomes of a request that is on its way to another node: takes the answer in, and sends it as the reply. */
-export class ForwardedAnswer implements Dispatcher.DispatchHandler {
+export class ForwardedAnswer implements Dispatcher.DispatchHandler, OpenHop {
+  readonly id: string
+  quietSince = performance.now()
   /** Settles when the answer has begun, or will never come. Rejects with a `ForwardError`. */
   readonly outcome: Promise<HopOutcome>
   /** Called when nothing more will come. */
@@ -43,7 +48,8 @@ export class ForwardedAnswer implements Dispatcher.DispatchHandler {
   #whole: Buffer | undefined
   #body: AnswerBody | undefined
 
-  constructor ({ reply, proof, signal, body, trace }: ForwardedAnswerOptions) {
+  constructor ({ id, reply, proof, signal, body, trace }: ForwardedAnswerOptions) {
+    this.id = id
     this.#reply = reply
     this.#proof = proof
     this.#signal = signal
@@ -53,12 +59,11 @@ export class ForwardedAnswer implements Dispatcher.DispatchHandler {
     this.outcome = new Promise((resolve, reject) => { settle = [resolve, reject] });
     [this.#resolve, this.#reject] = settle
     reply.raw.on('close', this.#onClose)
-    signal?.addEventListener('abort', this.cut)
+    signal?.addEventListener('abort', this.#onLost)
   }
 
   /** Ends it, however far it has come. */
-  readonly cut = (): void => {
-    const reason = new Error('The request was cut off')
+  cut (reason: Error): void {
     if (this.#controller !== undefined) this.#controller.abort(reason)
     else this.#fail(reason)
   }
@@ -69,6 +74,7 @@ export class ForwardedAnswer implements Dispatcher.DispatchHandler {
   }
 
   onResponseStart (controller: Controller, status: number, headers: IncomingHttpHeaders): void {
+    this.quietSince = performance.now()
     if (status < 200) return
     this.#trace?.end({ statusCode: status })
     const state = readAnswer(headers[ANSWER_HEADER], this.#proof)
@@ -89,9 +95,21 @@ export class ForwardedAnswer implements Dispatcher.DispatchHandler {
 
   onResponseData (controller: Controller, chunk: Buffer): void {
     if (this.#isIgnored) return
+    this.quietSince = performance.now()
     // Most answers are here at once, and then cost less in one piece.
     if (this.#body === undefined && chunk.length === this.#length) this.#whole = chunk
-    else if (!this.#open(controller).push(chunk)) controller.pause()
+    else if (!this.#open(controller).push(chunk)) this.#pause(controller)
+  }
+
+  // What the owner has sent meanwhile is not missed.
+  #pause (controller: Controller): void {
+    this.quietSince = Infinity
+    controller.pause()
+  }
+
+  readonly #resume = (): void => {
+    this.quietSince = performance.now()
+    this.#controller?.resume()
   }
 
   onResponseEnd (): void {
@@ -107,14 +125,16 @@ export class ForwardedAnswer implements Dispatcher.DispatchHandler {
   }
 
   readonly #onClose = (): void => {
-    if (!this.#reply.raw.writableFinished) this.cut()
+    if (!this.#reply.raw.writableFinished) this.cut(new Error('The client has gone away'))
   }
+
+  readonly #onLost = (): void => { this.cut(new Error('The lease of the node that owns the session is over')) }
 
   #begin (status: number, headers: IncomingHttpHeaders): void {
     // Such as one that has timed out here.
     if (this.#reply.sent) {
       this.#isIgnored = true
-      this.cut()
+      this.cut(new Error('The request was answered here'))
       return
     }
     takeOverHeaders(this.#reply, headers)
@@ -133,7 +153,7 @@ export class ForwardedAnswer implements Dispatcher.DispatchHandler {
 
   #open (controller: Controller): AnswerBody {
     if (this.#body !== undefined) return this.#body
-    this.#body = new AnswerBody(controller)
+    this.#body = new AnswerBody(controller, this.#resume)
     this.#send(this.#body)
     return this.#body
   }
@@ -146,6 +166,7 @@ export class ForwardedAnswer implements Dispatcher.DispatchHandler {
   #fail (cause: Error): void {
     this.#trace?.end({ error: cause })
     if (this.#reply.raw.destroyed) this.#refuse(new ForwardError('The client has gone away', cause))
+    else if (cause instanceof SilenceError) this.#settle({ kind: 'silent', cause })
     else if (this.#requestBody?.wasRead === true) this.#refuse(new ForwardError('The node that owns the session failed', cause))
     else this.#settle(this.#signal?.aborted === true ? { kind: 'lost' } : { kind: 'unreachable', cause })
     this.#end()
@@ -165,7 +186,7 @@ export class ForwardedAnswer implements Dispatcher.DispatchHandler {
     if (this.#isOver) return
     this.#isOver = true
     this.#reply.raw.off('close', this.#onClose)
-    this.#signal?.removeEventListener('abort', this.cut)
+    this.#signal?.removeEventListener('abort', this.#onLost)
     this.onOver()
   }
 }
@@ -173,14 +194,16 @@ export class ForwardedAnswer implements Dispatcher.DispatchHandler {
 /** The body of an answer, read no faster than the client takes it. */
 class AnswerBody extends Readable {
   readonly #controller: Controller
+  readonly #resume: () => void
 
-  constructor (controller: Controller) {
+  constructor (controller: Controller, resume: () => void) {
     super()
     this.#controller = controller
+    this.#resume = resume
   }
 
   override _read (): void {
-    this.#controller.resume()
+    this.#resume()
   }
 
   override _destroy (error: Error | null, done: (error: Error | null) => void): void {

@@ -1,12 +1,15 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import { randomBytes } from 'node:crypto'
 import { Agent, type Dispatcher } from 'undici'
 import { traceForward } from '../observe/trace.js'
 import type { Peer } from './directory.js'
 import { ForwardedAnswer } from './forwarded-answer.js'
 import { passOnHeaders } from './hop-headers.js'
 import type { HopOutcome } from './hop-outcome.js'
-import { signHop } from './hop-signature.js'
+import { HopPing } from './hop-ping.js'
+import { FORWARDED_HEADER, HOPS_HEADER, signHop } from './hop-signature.js'
 import type { KeptBody } from './kept-body.js'
+import { OpenHops, SilenceError } from './open-hops.js'
 
 export interface Hop {
   to: Peer
@@ -23,17 +26,32 @@ export interface ForwarderOptions {
   dispatcher?: Dispatcher | undefined
   /** Milliseconds until a node that does not take a connection counts as unreachable, without `dispatcher`. Default 1000. */
   connectTimeout?: number
+  /** The path at which nodes ask each other. Default `/`. */
+  pingPath?: string
+}
+
+export interface Probe {
+  /** The secret of the cluster. */
+  secret: string
+  /** Milliseconds for which a hop may be missing, and, half of them, the answer. */
+  patience: number
 }
 
 /** Passes requests on to other nodes. One per app: it keeps connections open. */
 export class Forwarder {
   readonly #dispatcher: Dispatcher
   readonly #own: Dispatcher | undefined
-  readonly #running = new Set<ForwardedAnswer>()
+  readonly #pingPath: string
+  readonly #hops = new OpenHops()
+  readonly #pings = new Set<HopPing>()
+  // What tells the hops of this process from those of others.
+  readonly #name = randomBytes(6).toString('base64url')
+  #count = 0
 
-  constructor ({ dispatcher, connectTimeout = 1000 }: ForwarderOptions = {}) {
+  constructor ({ dispatcher, connectTimeout = 1000, pingPath = '/' }: ForwarderOptions = {}) {
     this.#dispatcher = dispatcher ?? new Agent({ connect: { timeout: connectTimeout } })
     this.#own = dispatcher === undefined ? this.#dispatcher : undefined
+    this.#pingPath = pingPath
   }
 
   /**
@@ -43,14 +61,14 @@ export class Forwarder {
   async forward (request: FastifyRequest, reply: FastifyReply, { to, secret, body, signal }: Hop): Promise<HopOutcome> {
     if (signal?.aborted === true) return { kind: 'lost' }
     const { method, originalUrl: url, ip, protocol, host } = request
-    const { header, proof } = signHop({ node: to.node, method, url, sessionId: request.headers['mcp-session-id'] }, { ip, protocol, host }, secret)
+    const id = `${this.#name}${(this.#count++).toString(36)}`
+    const { header, proof } = signHop({ node: to.node, method, url, sessionId: request.headers['mcp-session-id'] }, { ip, protocol, host }, secret, id)
     const headers = passOnHeaders(request, header)
     const trace = traceForward(() => ({ sessions: request.server.sessionManager, sessionId: String(headers['mcp-session-id']), url: to.url, method, headers }))
     const reader = body.isEmpty ? undefined : body.open()
-    const answer = new ForwardedAnswer({ reply, proof, signal, trace, body: reader })
-    this.#running.add(answer)
-    answer.onOver = () => this.#running.delete(answer)
-    // A tool may run for long, and a stream may be quiet: no timeouts here. `signal` ends what is dead.
+    const answer = new ForwardedAnswer({ id, reply, proof, signal, trace, body: reader })
+    answer.onOver = this.#hops.add(to.node, answer)
+    // A tool may run for long, and a stream may be quiet: no timeouts here. `signal` and `probe` end what is dead.
     const send = (): boolean => this.#dispatcher.dispatch({
       origin: to.url, path: url, method, headers, body: reader ?? null, headersTimeout: 0, bodyTimeout: 0
     }, answer)
@@ -59,9 +77,49 @@ export class Forwarder {
     return answer.outcome
   }
 
+  /**
+   * Asks a node whether it is there, and ends the hops to it that it says it has not. Resolves when it has answered, or
+   * cannot be asked for now; rejects with the cause when it does not answer.
+   */
+  async probe (to: Peer, { secret, patience }: Probe): Promise<void> {
+    const asked = performance.now()
+    const hops = this.#hops.pick(to.node, asked - patience / 10)
+    const missing = await this.#ping(to, hops.map(({ id }) => id), { secret, patience: patience / 2 })
+    if (missing !== undefined) this.#hops.judge(to.node, { hops, missing, asked, patience })
+  }
+
+  /** Ends the hops to a node that does not answer, as far as nothing has come of them for that many milliseconds. */
+  giveUp ({ node }: Peer, quietFor: number, cause: unknown): void {
+    this.#hops.cutQuiet(node, performance.now() - quietFor, new SilenceError('The node is silent', cause))
+  }
+
   /** Ends what still runs, and the connections that are its own. */
   async close (): Promise<void> {
-    for (const answer of this.#running) answer.cut()
+    const reason = new Error('This node is closing')
+    this.#hops.cutAll(reason)
+    for (const ping of this.#pings) ping.cut(reason)
     await this.#own?.destroy()
   }
+
+  #ping (to: Peer, ids: readonly string[], { secret, patience }: Probe): Promise<ReadonlySet<string> | undefined> {
+    const path = this.#pingPath
+    const { header, proof } = signHop({ node: to.node, method: 'GET', url: path, sessionId: undefined }, NOBODY, secret)
+    return new Promise((resolve, reject) => {
+      const ping = new HopPing({
+        proof,
+        patience,
+        onOver: (outcome) => {
+          this.#pings.delete(ping)
+          if (outcome instanceof Error) reject(outcome)
+          else resolve(outcome)
+        }
+      })
+      this.#pings.add(ping)
+      const headers = { [FORWARDED_HEADER]: header, [HOPS_HEADER]: ids.join() }
+      const isReady = this.#dispatcher.dispatch({ origin: to.url, path, method: 'GET', headers, headersTimeout: 0, bodyTimeout: 0 }, ping)
+      if (!isReady) ping.queue()
+    })
+  }
 }
+
+const NOBODY = { ip: '', protocol: '', host: '' }

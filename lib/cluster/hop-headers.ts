@@ -1,11 +1,11 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { IncomingHttpHeaders } from 'node:http'
-import { ANSWER_HEADER, FORWARDED_HEADER } from './hop-signature.js'
+import { ANSWER_HEADER, FORWARDED_HEADER, HOPS_HEADER } from './hop-signature.js'
 
 /** RFC 9110, section 7.6.1: these belong to one connection. A client's `Expect` was answered by this node. */
 const HOP_BY_HOP: ReadonlySet<string> = new Set([
   'connection', 'keep-alive', 'proxy-authenticate', 'proxy-authorization', 'proxy-connection', 'te', 'trailer',
-  'transfer-encoding', 'upgrade', 'expect', ANSWER_HEADER
+  'transfer-encoding', 'upgrade', 'expect', ANSWER_HEADER, HOPS_HEADER
 ])
 
 /** The headers of a request as they go on to another node. */

@@ -1,12 +1,14 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
-import { ANSWER_HEADER, FORWARDED_HEADER, signAnswer, verifyHop, type AnswerState, type VerifiedHop } from './hop-signature.js'
+import { ANSWER_HEADER, FORWARDED_HEADER, HOPS_HEADER, signAnswer, verifyHop, type AnswerState, type VerifiedHop } from './hop-signature.js'
 import type { ThisNode } from './this-node.js'
 
 /** The requests that other nodes have passed on to this one. */
 export class HopReceiver {
   readonly #self: ThisNode
   readonly #hops = new WeakMap<IncomingMessage, VerifiedHop>()
+  // The ids of those that are not answered yet.
+  readonly #open = new Set<string>()
 
   constructor (self: ThisNode) {
     this.#self = self
@@ -59,7 +61,20 @@ export class HopReceiver {
     if (hop === undefined) return undefined
     this.#hops.set(raw, hop)
     answer(response, hop, this.#isMine(hop) ? 'served' : 'misdirected')
+    const asked = raw.headers[HOPS_HEADER]
+    if (typeof asked === 'string') this.#tellMissing(response, asked)
+    else this.#keep(response, hop)
     return hop
+  }
+
+  #keep (response: ServerResponse, { id }: VerifiedHop): void {
+    this.#open.add(id)
+    response.once('close', () => this.#open.delete(id))
+  }
+
+  // In the head, so that it is told whatever the hooks of the app do with the question.
+  #tellMissing (response: ServerResponse, asked: string): void {
+    response.setHeader(HOPS_HEADER, asked.split(',').filter((id) => !this.#open.has(id)).join())
   }
 
   // What was meant for the node that was here before is this one's: it has died.

@@ -5,6 +5,9 @@ export const FORWARDED_HEADER = 'mcp-session-forwarded'
 /** How the owner shows that it, and not something else at its address, has answered. It never reaches a client. */
 export const ANSWER_HEADER = 'mcp-session-answer'
 
+/** In a question about hops: their ids. In the answer: the ids of those that the node has not. Neither ever reaches a client. */
+export const HOPS_HEADER = 'mcp-session-hops'
+
 /** Who has sent a request, as the node knows it to which the request came first. */
 export interface Caller {
   readonly ip: string
@@ -36,6 +39,8 @@ export interface SignedHop {
 
 export interface VerifiedHop {
   readonly node: string
+  /** Empty for a question about others. */
+  readonly id: string
   readonly caller: Caller
   readonly proof: string
 }
@@ -43,8 +48,9 @@ export interface VerifiedHop {
 // Of the 43 characters of the signature, which one half asks for and the other answers: 132 and 126 bits.
 const HALF = 22
 
-export function signHop (request: SignedRequest, caller: Caller, secret: string): SignedHop {
-  const text = JSON.stringify([caller.ip, caller.protocol, caller.host])
+/** @param id by which both nodes know the hop */
+export function signHop (request: SignedRequest, caller: Caller, secret: string, id = ''): SignedHop {
+  const text = JSON.stringify([caller.ip, caller.protocol, caller.host, id])
   const signature = sign(request, text, secret)
   return { header: `${signature.slice(0, HALF)} ${request.node} ${text}`, proof: signature.slice(HALF) }
 }
@@ -58,8 +64,8 @@ export function verifyHop (header: string | string[] | undefined, request: Omit<
   const signature = sign({ ...request, node }, text, secret)
   const given = Buffer.from(token)
   if (given.length !== HALF || !timingSafeEqual(given, Buffer.from(signature.slice(0, HALF)))) return undefined
-  const [ip, protocol, host]: string[] = JSON.parse(text)
-  return { node, caller: { ip: String(ip), protocol: String(protocol), host: String(host) }, proof: signature.slice(HALF) }
+  const [ip, protocol, host, id = '']: string[] = JSON.parse(text)
+  return { node, id, caller: { ip: String(ip), protocol: String(protocol), host: String(host) }, proof: signature.slice(HALF) }
 }
 
 /** The value of `ANSWER_HEADER`. */

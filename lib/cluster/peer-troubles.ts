@@ -40,6 +40,11 @@ export class PeerTroubles {
     if (this.#count(peer)) this.#log.error({ err: cause, node: peer.node, url: peer.url }, 'A node of the cluster cannot be reached at the URL that it advertises (option "cluster.advertise")')
   }
 
+  /** It is there, but what was sent to it is not answered. */
+  silent (peer: Peer, cause: unknown): void {
+    if (this.#count(peer)) this.#log.error({ err: cause, node: peer.node, url: peer.url }, 'A node of the cluster does not answer this one, though its lease runs: the way between them is broken')
+  }
+
   /** Another node than this one is at its address. */
   misdirected (peer: Peer): void {
     if (this.#count(peer)) this.#log.error({ node: peer.node, url: peer.url }, 'The URL that a node of the cluster advertises leads to another node. Each needs a URL of its own (option "cluster.advertise")')

@@ -23,7 +23,7 @@ export interface SessionRouterOptions {
   directory: Directory
   nodeLease: NodeLease
   ownedSessions: OwnedSessions
-  forwarder: Pick<Forwarder, 'forward'>
+  forwarder: Pick<Forwarder, 'forward' | 'probe' | 'giveUp'>
   receiver: Pick<HopReceiver, 'isForwarded' | 'refuse'>
   thisNode: ThisNode
   troubles: PeerTroubles
@@ -51,7 +51,7 @@ export class SessionRouter {
   readonly #directory: Directory
   readonly #nodeLease: NodeLease
   readonly #ownedSessions: OwnedSessions
-  readonly #forwarder: Pick<Forwarder, 'forward'>
+  readonly #forwarder: SessionRouterOptions['forwarder']
   readonly #receiver: SessionRouterOptions['receiver']
   readonly #thisNode: ThisNode
   readonly #troubles: PeerTroubles
@@ -73,7 +73,16 @@ export class SessionRouter {
     this.#thisNode = thisNode
     this.#troubles = troubles
     this.#loads = loads
-    this.#peers = new FailureDetector(directory, nodeLease.lease)
+    const { lease } = nodeLease
+    this.#peers = new FailureDetector({
+      directory,
+      lease,
+      probe: (peer) => forwarder.probe(peer, { secret: nodeLease.secret, patience: lease }),
+      onSilent (peer, cause) {
+        troubles.silent(peer, cause)
+        forwarder.giveUp(peer, lease, cause)
+      }
+    })
     this.#patience = patience
     this.#find = find
   }
@@ -160,9 +169,13 @@ export class SessionRouter {
       case 'unreachable':
       case 'stranger':
         this.#troubles.unreachable(owner, outcome.cause)
-        visit.error = new OwnerUnreachableError()
+        visit.error = new OwnerUnreachableError('Try again later')
         // A stranger may have done something with what it was sent.
         return (outcome.kind === 'stranger' && body.wasRead) || this.#troubles.isLasting(owner) ? visit.error : undefined
+      case 'silent':
+        this.#troubles.silent(owner, outcome.cause)
+        // It has waited for long enough, and the owner may be at work on it.
+        return new OwnerUnreachableError(body.wasRead ? 'The request may or may not have been carried out' : 'Try again later')
       default:
         return body.isWhole ? undefined : new ClusterUnavailableError()
     }
@@ -173,7 +186,7 @@ export class SessionRouter {
     await this.#nodeLease.whenIncarnated(this.#patience)
     // It would never close again.
     if (reply.raw.destroyed) throw new ForwardError('The client has gone away')
-    const { signal, end } = this.#peers.watch(to.node)
+    const { signal, end } = this.#peers.watch(to)
     reply.raw.on('close', end)
     let answered = false
     try {

@@ -1,4 +1,4 @@
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifySchema } from 'fastify'
 import fp from 'fastify-plugin'
 import nodeCluster from 'node:cluster'
 import './augmentation.js'
@@ -25,6 +25,9 @@ import { providePluginContext, type PluginContext } from '../http/plugin-context
 import { SessionManager } from '../session/session-manager.js'
 import { Shutdown } from '../http/shutdown.js'
 import { Warnings } from '../http/warnings.js'
+
+// Where nodes ask each other whether they are there, and have what was passed on to them.
+const PING_PATH = '/mcp-session-hops'
 
 async function mcpSessionsPlugin (fastify: FastifyInstance, options: McpSessionsOptions): Promise<void> {
   const resolved = resolveOptions(options)
@@ -82,7 +85,25 @@ async function mcpSessionsPlugin (fastify: FastifyInstance, options: McpSessions
   if (hasRoutes(fastify)) fastify.addHook('onRequest', createEarlierHook(context, (request) => rejections.isWatched(request)))
   if (node !== undefined) fastify.addHook('preParsing', createReplayHook({ ...context, cluster: node }))
   fastify.addHook('preValidation', createBodyHook(context))
-  if (node !== undefined) fastify.addHook('onSend', createWriteBarrier({ ...context, cluster: node }))
+  if (node === undefined) return
+  fastify.addHook('onSend', createWriteBarrier({ ...context, cluster: node }))
+  addPingRoute(fastify, node)
+}
+
+// The head of the answer says it all, and is written before the first hook.
+function addPingRoute (fastify: FastifyInstance, node: ClusterNode): void {
+  // Of another registration of the plugin.
+  if (fastify.hasRoute({ method: 'GET', url: pingPathOf(fastify) })) return
+  // `hide` is what makers of API descriptions look for.
+  const schema: FastifySchema & { hide: boolean } = { hide: true }
+  fastify.get(PING_PATH, { logLevel: 'silent', exposeHeadRoute: false, schema, config: { mcpSession: 'ignore' } }, async function answerNode (request, reply) {
+    if (!node.isForwarded(request)) return reply.callNotFound()
+    return reply.code(204).send()
+  })
+}
+
+function pingPathOf ({ prefix }: FastifyInstance): string {
+  return `${prefix}${PING_PATH}`
 }
 
 // They do not come by onRoute any more.
@@ -105,6 +126,7 @@ async function joinCluster (fastify: FastifyInstance, sessions: SessionManager, 
     ttl,
     options,
     findOwnUrl: () => findOwnUrl(fastify),
+    pingPath: pingPathOf(fastify),
     log: fastify.log,
     warnings
   })

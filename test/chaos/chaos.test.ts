@@ -5,8 +5,8 @@ import { nemeses } from './nemeses.js'
 import { playRound } from './round.js'
 
 const SEED = Number(process.env['SEED'] ?? Math.floor(Math.random() * 2 ** 31))
-// They wait on purpose, for a ttl or for longer than a request may take, or restart every node.
-const LONG: ReadonlySet<string> = new Set(['expiry-in-a-takeover', 'peer-silent', 'rolling-restart'])
+// They wait on purpose for a ttl, or restart every node.
+const LONG: ReadonlySet<string> = new Set(['expiry-in-a-takeover', 'rolling-restart'])
 
 t.setTimeout(180_000)
 

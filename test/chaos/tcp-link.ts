@@ -10,6 +10,7 @@ export class TcpLink {
   readonly port: number
   readonly #server: Server
   readonly #sockets = new Set<Socket>()
+  #stranded: ReadonlySet<Socket> = new Set()
   #mode: 'open' | 'cut' | 'silent' = 'open'
   #delay = 0
 
@@ -30,12 +31,18 @@ export class TcpLink {
   /** Every connection breaks, and no other is taken. */
   cut (): void {
     this.#mode = 'cut'
+    this.#stranded = new Set()
     for (const socket of this.#sockets) socket.destroy()
   }
 
   /** Connections are there and new ones are taken, but nothing gets through; it comes when the link is open again. */
   silence (): void {
     this.#mode = 'silent'
+  }
+
+  /** The connections that are there fall silent until the link is opened; new ones are as they should be. */
+  strand (): void {
+    this.#stranded = new Set(this.#sockets)
   }
 
   /** What is sent comes that many milliseconds late, one piece after the other. */
@@ -46,6 +53,7 @@ export class TcpLink {
   open (): void {
     this.#mode = 'open'
     this.#delay = 0
+    this.#stranded = new Set()
   }
 
   async close (): Promise<void> {
@@ -77,14 +85,14 @@ export class TcpLink {
     // An iterator would destroy the socket at its end, while the other direction still runs.
     for await (const chunk of from.iterator({ destroyOnReturn: false })) {
       if (this.#delay > 0) await wait(this.#delay)
-      await this.#whenLoud()
+      await this.#whenLoud(from)
       if (!to.write(chunk)) await once(to, 'drain')
     }
-    await this.#whenLoud()
+    await this.#whenLoud(from)
     to.end()
   }
 
-  async #whenLoud (): Promise<void> {
-    while (this.#mode === 'silent') await wait(POLL)
+  async #whenLoud (from: Socket): Promise<void> {
+    while (this.#mode === 'silent' || this.#stranded.has(from)) await wait(POLL)
   }
 }

@@ -2,6 +2,7 @@ import { mock } from 'node:test'
 import { setImmediate as turn } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { FailureDetector } from '../../lib/cluster/failure-detector.js'
+import type { Peer } from '../../lib/cluster/directory.js'
 import { createDeferred } from '../helpers/deferred.js'
 import { MemoryDirectory } from '../helpers/memory-directory.js'
 
@@ -11,11 +12,20 @@ const STEP = 50
 const LAST_ANSWERS = 10 * STEP
 const LEASE = 60_000
 
+const one: Peer = { node: 'one', url: 'http://127.0.0.1:1' }
+const two: Peer = { node: 'two', url: 'http://127.0.0.1:2' }
+
 interface Scene {
   directory: MemoryDirectory
   watch: FailureDetector['watch']
   /** How often the directory has been asked about a node. */
   asked: () => number
+  /** The node says nothing from now on, for this reason; undefined: it answers again. */
+  silence: (cause: unknown) => void
+  /** How often a node was asked itself. */
+  probed: () => number
+  /** What was told of silent nodes. */
+  silent: Array<[node: string, cause: unknown]>
   pass: (ms: number) => Promise<void>
 }
 
@@ -23,11 +33,25 @@ async function scene (t: Test, lease = LEASE): Promise<Scene> {
   mock.timers.enable({ apis: ['setTimeout', 'Date'], now: 1_000_000 })
   t.teardown(() => mock.timers.reset())
   const directory = new MemoryDirectory()
-  for (const node of ['one', 'two']) await directory.announce({ node, url: 'http://127.0.0.1:1' }, lease)
-  const watch = new FailureDetector(directory, lease)
+  for (const peer of [one, two]) await directory.announce(peer, lease)
+  let silence: unknown
+  let probes = 0
+  const silent: Scene['silent'] = []
+  const watch = new FailureDetector({
+    directory,
+    lease,
+    async probe () {
+      probes++
+      if (silence !== undefined) throw silence
+    },
+    onSilent: ({ node }, cause) => { silent.push([node, cause]) }
+  })
   return {
     directory,
     watch: (node) => watch.watch(node),
+    silence (cause) { silence = cause },
+    probed: () => probes,
+    silent,
     asked: () => directory.calls.get('peer') ?? 0,
     async pass (ms) {
       for (let passed = 0; passed < ms; passed += STEP) {
@@ -40,10 +64,10 @@ async function scene (t: Test, lease = LEASE): Promise<Scene> {
 
 t.test('a node is asked about once an interval, however many wait for it', async (t) => {
   const { watch, asked, pass } = await scene(t)
-  const watches = Array.from({ length: 100 }, () => watch('one'))
+  const watches = Array.from({ length: 100 }, () => watch(one))
   await pass(INTERVAL)
   t.equal(asked(), 1)
-  watch('two')
+  watch(two)
   await pass(INTERVAL)
   t.equal(asked(), 3)
   t.notOk(watches[0]?.signal.aborted)
@@ -51,7 +75,7 @@ t.test('a node is asked about once an interval, however many wait for it', async
 
 t.test('all who wait for a node hear that its lease is over', async (t) => {
   const { watch, asked, directory, pass } = await scene(t)
-  const [first, second, other] = [watch('one'), watch('one'), watch('two')]
+  const [first, second, other] = [watch(one), watch(one), watch(two)]
   second.end()
   await directory.withdraw('one')
   await pass(INTERVAL)
@@ -62,13 +86,13 @@ t.test('all who wait for a node hear that its lease is over', async (t) => {
   t.notOk(other.signal.aborted)
   t.equal(asked(), 3, 'and nobody asks about it any more')
   first.end()
-  t.notOk(watch('one').signal.aborted, 'who asks later waits anew')
+  t.notOk(watch(one).signal.aborted, 'who asks later waits anew')
 })
 
 for (const [lease, latest] of [[1000, 100], [20_000, INTERVAL]] as const) {
   t.test(`a node is missed soon after its lease, however long that is: ${lease} ms`, async (t) => {
     const { watch, pass } = await scene(t, lease)
-    const { signal } = watch('one')
+    const { signal } = watch(one)
     await pass(lease - STEP)
     t.notOk(signal.aborted)
     await pass(latest + LAST_ANSWERS + STEP)
@@ -78,21 +102,21 @@ for (const [lease, latest] of [[1000, 100], [20_000, INTERVAL]] as const) {
 
 t.test('nobody is asked when nobody waits', async (t) => {
   const { watch, asked, pass } = await scene(t)
-  watch('one').end()
-  const again = watch('one')
+  watch(one).end()
+  const again = watch(one)
   await pass(INTERVAL)
   t.equal(asked(), 1)
   again.end()
   await pass(5 * INTERVAL)
   t.equal(asked(), 1)
-  watch('one')
+  watch(one)
   await pass(INTERVAL)
   t.equal(asked(), 2, 'until somebody waits again')
 })
 
 t.test('who ends twice does not end it for others', async (t) => {
   const { watch, directory, pass } = await scene(t)
-  const [first, second] = [watch('one'), watch('one')]
+  const [first, second] = [watch(one), watch(one)]
   first.end()
   first.end()
   await directory.withdraw('one')
@@ -102,7 +126,7 @@ t.test('who ends twice does not end it for others', async (t) => {
 
 t.test('who begins to wait while a lost node is asked about waits anew', async (t) => {
   const { watch, directory, asked, pass } = await scene(t)
-  const first = watch('one')
+  const first = watch(one)
   const answer = createDeferred()
   const peer = directory.peer.bind(directory)
   directory.peer = async () => {
@@ -113,7 +137,7 @@ t.test('who begins to wait while a lost node is asked about waits anew', async (
   await pass(INTERVAL)
   first.end()
   await pass(INTERVAL)
-  const second = watch('one')
+  const second = watch(one)
   answer.resolve()
   await pass(2 * INTERVAL)
   t.notOk(second.signal.aborted)
@@ -122,11 +146,50 @@ t.test('who begins to wait while a lost node is asked about waits anew', async (
 
 t.test('a directory that does not answer says nothing about a node', async (t) => {
   const { watch, asked, directory, pass } = await scene(t)
-  const { signal } = watch('one')
+  const { signal } = watch(one)
   directory.away = true
   await pass(INTERVAL)
   directory.away = false
   await pass(INTERVAL)
   t.equal(asked(), 2)
   t.notOk(signal.aborted)
+})
+
+t.test('a node whose lease runs and that does not answer for a lease is silent, until it answers', async (t) => {
+  const { watch, pass, silence, silent, directory } = await scene(t, 5000)
+  const { signal } = watch(one)
+  const live = async (ms: number): Promise<void> => {
+    for (let passed = 0; passed < ms; passed += INTERVAL) {
+      await directory.renew('one', 5000)
+      await pass(INTERVAL)
+    }
+  }
+  await live(10_000)
+  t.strictSame(silent, [], 'as long as it answers it is not')
+  silence('the cause')
+  await live(4500)
+  t.strictSame(silent, [])
+  await live(1000)
+  t.strictSame(silent[0], ['one', 'the cause'])
+  const told = silent.length
+  await live(2000)
+  t.ok(silent.length >= told + 4, 'what comes later is given up, too')
+  silence(undefined)
+  await live(1000)
+  const last = silent.length
+  await live(4000)
+  t.equal(silent.length, last)
+  t.notOk(signal.aborted)
+})
+
+t.test('a node that nobody waits for is not asked itself either, and what it says then is of no use', async (t) => {
+  const { watch, pass, probed, silent, silence } = await scene(t, 5000)
+  const { end } = watch(one)
+  await pass(INTERVAL)
+  t.equal(probed(), 1)
+  silence('the cause')
+  end()
+  await pass(10_000)
+  t.equal(probed(), 1)
+  t.strictSame(silent, [])
 })

@@ -45,10 +45,10 @@ function portOf (server: Server): number {
   return typeof address === 'object' && address !== null ? address.port : 0
 }
 
-/** Counts the requests that come to a server. */
+/** Counts the requests that come to a server, without the questions of nodes whether it is there. */
 function count (server: FastifyInstance['server']): () => number {
   let requests = 0
-  server.prependListener('request', () => { requests++ })
+  server.prependListener('request', ({ url }) => { if (url !== '/mcp-session-hops') requests++ })
   return () => requests
 }
 

@@ -20,6 +20,8 @@ class FakeForwarder extends Forwarder {
     return { kind: 'answered' }
   }
 
+  override async probe (): Promise<void> {}
+
   override async forward (_request: FastifyRequest, reply: FastifyReply, hop: Hop): Promise<HopOutcome> {
     this.hops.push(hop)
     return this.answer(reply, hop)

@@ -20,6 +20,8 @@ export interface ClusterAppOptions {
   plugin?: McpSessionsOptions
   cluster?: Partial<ClusterOptions>
   server?: FastifyServerOptions
+  /** Where it listens. Left out: anywhere. */
+  port?: number
   /** Routes and endpoints. */
   routes?: (app: FastifyInstance) => Promise<void>
 }
@@ -27,7 +29,7 @@ export interface ClusterAppOptions {
 /** Makes apps that are nodes of one cluster, over one Redis, under a prefix of their own. */
 export function createCluster (t: Test, redisUrl: string): (options?: ClusterAppOptions) => Promise<ClusterApp> {
   const prefix = `test-${randomUUID()}:`
-  return async function addNode ({ plugin = {}, cluster = {}, server = {}, routes } = {}) {
+  return async function addNode ({ plugin = {}, cluster = {}, server = {}, port = 0, routes } = {}) {
     const redis = new Redis(redisUrl, { retryStrategy: () => 20 })
     redis.on('error', () => {})
     const { lines, stream } = captureLog()
@@ -40,7 +42,7 @@ export function createCluster (t: Test, redisUrl: string): (options?: ClusterApp
       identify: ({ headers }: FastifyRequest) => headers.authorization, drainTimeout: 500, ...plugin, cluster: { redis, prefix, lease: 1500, ...cluster }
     })
     await routes?.(app)
-    const url = await app.listen({ port: 0, host: '127.0.0.1' })
+    const url = await app.listen({ port, host: '127.0.0.1' })
     return { app, redis, prefix, url, log: lines }
   }
 }

@@ -1,0 +1,68 @@
+import type { IncomingHttpHeaders } from 'node:http'
+import type { Dispatcher } from 'undici'
+import { startPatience } from '../base/patience.js'
+import { ANSWER_HEADER, HOPS_HEADER, readAnswer } from './hop-signature.js'
+
+type Controller = Dispatcher.DispatchController
+
+export interface HopPingOptions {
+  /** What the node's answer has to bring. */
+  readonly proof: string
+  /** How long to wait for it, in milliseconds. */
+  readonly patience: number
+  /** Called once: with the ids of the hops that the node has not, with nothing when it could not be asked, or with why it has not answered. */
+  readonly onOver: (outcome: ReadonlySet<string> | Error | undefined) => void
+}
+
+/** A question to another node: whether it is there, and which hops it has not. */
+export class HopPing implements Dispatcher.DispatchHandler {
+  readonly #proof: string
+  readonly #onOver: HopPingOptions['onOver']
+  readonly #endPatience: () => void
+  #controller: Controller | undefined
+  #isQueued = false
+  #isOver = false
+
+  constructor ({ proof, patience, onOver }: HopPingOptions) {
+    this.#proof = proof
+    this.#onOver = onOver
+    this.#endPatience = startPatience(patience, () => this.cut(new Error(`The node has not answered within ${patience} ms`)))
+  }
+
+  /** The dispatcher takes no more requests for now. That one waits there says nothing about the node. */
+  queue (): void {
+    this.#isQueued = this.#controller === undefined
+  }
+
+  cut (reason: Error): void {
+    this.#end(this.#isQueued && this.#controller === undefined ? undefined : reason)
+    this.#controller?.abort(reason)
+  }
+
+  onRequestStart (controller: Controller): void {
+    this.#controller = controller
+    if (this.#isOver) controller.abort(new Error('The answer is not wanted any more'))
+  }
+
+  onResponseStart (_controller: Controller, status: number, headers: IncomingHttpHeaders): void {
+    if (status < 200) return
+    const state = readAnswer(headers[ANSWER_HEADER], this.#proof)
+    this.#end(state === 'served' ? new Set(String(headers[HOPS_HEADER]).split(',')) : new Error(`What answers there is another: it says ${status}`))
+  }
+
+  // Whatever the app says to the question, all that counts is in the head.
+  onResponseData (): void {}
+
+  onResponseEnd (): void {}
+
+  onResponseError (_controller: Controller | undefined, error: Error): void {
+    this.#end(error)
+  }
+
+  #end (outcome: ReadonlySet<string> | Error | undefined): void {
+    if (this.#isOver) return
+    this.#isOver = true
+    this.#endPatience()
+    this.#onOver(outcome)
+  }
+}

@@ -1,0 +1,79 @@
+import t from 'tap'
+import { OpenHops, SilenceError, type OpenHop } from '../../lib/cluster/open-hops.js'
+
+interface Hop extends OpenHop {
+  quietSince: number
+  reason: Error | undefined
+}
+
+function createHop (id: string, quietSince = 0): Hop {
+  return { id, quietSince, reason: undefined, cut (reason) { this.reason = reason } }
+}
+
+t.test('a hop that the node has not, however often it is asked, is given up', (t) => {
+  const hops = new OpenHops()
+  const [lost, there, talking, blocked] = [createHop('lost'), createHop('there'), createHop('talking'), createHop('blocked', Infinity)]
+  const all = [lost, there, talking, blocked]
+  for (const hop of all) hops.add('one', hop)
+  const ask = (asked: number, ...missing: Hop[]): void => {
+    hops.judge('one', { hops: all, missing: new Set(missing.map(({ id }) => id)), asked, patience: 1000 })
+  }
+  ask(100, lost, talking, blocked)
+  ask(600, lost, talking, blocked, there)
+  talking.quietSince = 700
+  ask(1000, lost, talking, blocked)
+  t.strictSame(all.map(({ reason }) => reason), [undefined, undefined, undefined, undefined], 'not at once')
+  ask(1100, lost, talking, blocked)
+  t.ok(lost.reason instanceof SilenceError)
+  ask(1600, talking, blocked, there)
+  t.equal(talking.reason, undefined, 'something has come of it meanwhile')
+  ask(1700, talking)
+  t.ok(talking.reason instanceof SilenceError)
+  t.equal(there.reason, undefined, 'the node had it in between')
+  t.equal(blocked.reason, undefined, 'its answer is here, and the client does not take it')
+  t.end()
+})
+
+t.test('hops that are over, and such as were not asked about, are not judged', (t) => {
+  const hops = new OpenHops()
+  const [over, other] = [createHop('over'), createHop('other')]
+  const end = hops.add('one', over)
+  hops.add('one', other)
+  end()
+  for (const asked of [0, 1000]) {
+    hops.judge('one', { hops: [over], missing: new Set(['over', 'other']), asked, patience: 1000 })
+    hops.judge('none', { hops: [over], missing: new Set(['over']), asked, patience: 1000 })
+  }
+  t.strictSame([over.reason, other.reason], [undefined, undefined])
+  t.end()
+})
+
+t.test('a node is asked about quiet hops, as many as fit, and about all of them in turn', (t) => {
+  const hops = new OpenHops()
+  const ends = Array.from({ length: 1000 }, (_, i) => hops.add('one', createHop(`hop ${i}`)))
+  hops.add('one', createHop('talking', 100))
+  hops.add('two', createHop('of another node'))
+  const asked = new Set<string>()
+  for (let i = 0; i < 3; i++) for (const { id } of hops.pick('one', 50)) asked.add(id)
+  t.equal(asked.size, 1000)
+  t.notOk(asked.has('talking'))
+  for (const end of ends) end()
+  t.strictSame(hops.pick('one', 50), [])
+  t.strictSame(hops.pick('three', 50), [])
+  t.end()
+})
+
+t.test('what goes to a silent node is given up, as far as it is quiet', (t) => {
+  const hops = new OpenHops()
+  const [quiet, talking, elsewhere] = [createHop('quiet'), createHop('talking', 900), createHop('elsewhere')]
+  hops.add('one', quiet)
+  hops.add('one', talking)
+  hops.add('two', elsewhere)
+  const reason = new Error('silent')
+  hops.cutQuiet('one', 500, reason)
+  hops.cutQuiet('three', 500, reason)
+  t.strictSame([quiet.reason, talking.reason, elsewhere.reason], [reason, undefined, undefined])
+  hops.cutAll(reason)
+  t.strictSame([talking.reason, elsewhere.reason], [reason, reason])
+  t.end()
+})
