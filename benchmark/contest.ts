@@ -37,8 +37,17 @@ const shops = {
   'server per request, SDK 2': ['per-request', '2', 'each']
 } as const
 
+/** What serves clients of 2026-07-28: the arguments of measure/modern-server.ts. */
+const moderns = {
+  'mcpEndpoint, modern': ['endpoint', 'each'],
+  'SDK 2 under node:http': ['handler', 'each'],
+  'mcpEndpoint, modern, made once': ['endpoint', 'once'],
+  'SDK 2 under node:http, made once': ['handler', 'once']
+} as const
+
 export type Shop = keyof typeof shops
-export type Name = keyof typeof entrants | Shop
+type Modern = keyof typeof moderns
+export type Name = keyof typeof entrants | Shop | Modern
 
 export const shopNames = Object.keys(shops).filter(isShop)
 
@@ -71,7 +80,7 @@ export class Contest {
   /** Lets all that are installed do the work in turn, round by round. */
   static async hold (names: readonly Name[], work: Work): Promise<Contest> {
     const contest = new Contest()
-    const present = names.filter((name) => !(name === 'fastify-mcp' || name === '@platformatic/mcp') || isInstalled(name))
+    const present = names.filter((name) => isInstalled(packageOf(name)))
     for (let fleet = 0; fleet < FLEETS; fleet++) {
       // No two processes of the same server are equally fast.
       const entrants = await Promise.all(present.map((name) => start(name, work)))
@@ -112,12 +121,24 @@ export class Contest {
 export async function start (name: Name, { args = [], connections }: Pick<Work, 'args' | 'connections'> = {}): Promise<Entrant> {
   const server = isShop(name)
     ? await ServerProcess.start('shop-server', ...shops[name], ...args)
-    : await ServerProcess.start('endpoint-server', ...entrants[name])
+    : isModern(name)
+      ? await ServerProcess.start('modern-server', ...moderns[name])
+      : await ServerProcess.start('endpoint-server', ...entrants[name])
   return { name, server, load: await McpLoad.open(server.url, connections) }
 }
 
 function isShop (name: string): name is Shop {
   return name in shops
+}
+
+function isModern (name: string): name is Modern {
+  return name in moderns
+}
+
+/** The package of this folder that an entrant needs. */
+function packageOf (name: Name): string | undefined {
+  if (name === 'fastify-mcp' || name === '@platformatic/mcp') return name
+  return name.includes('node:http') ? '@modelcontextprotocol/node' : undefined
 }
 
 export async function stop ({ server, load }: Entrant): Promise<void> {

@@ -2,6 +2,7 @@ import type { Answer, Connection } from './connection.js'
 import { Load } from './load.js'
 
 const VERSION = '2025-11-25'
+const MODERN = '2026-07-28'
 
 /** A call, and what its answer has to have in it. */
 export interface Tool {
@@ -46,6 +47,16 @@ export class McpLoad {
   async callMany (ids: readonly string[], count: number): Promise<string> {
     let type = ''
     await this.#load.run(count, async (connection, index) => { type = await this.#call(connection, pick(ids, index)) })
+    return type
+  }
+
+  /** So many calls of a client of 2026-07-28. Returns the content type of the last answer. */
+  async callModern (count: number): Promise<string> {
+    let type = ''
+    await this.#load.run(count, async (connection) => {
+      const { name, args, expected } = greet(++this.#lastId)
+      type = await this.#sendModern(connection, 'tools/call', `"name":"${name}","arguments":${args},`, [...expected], `mcp-name: ${name}\r\n`)
+    })
     return type
   }
 
@@ -98,7 +109,15 @@ export class McpLoad {
     const { name, args, expected } = tool ?? greet(id)
     const answer = await connection.send(this.#post(session, `{"jsonrpc":"2.0","id":${id},"method":"tools/call","params":{"name":"${name}","arguments":${args}}}`))
     expect(answer, 200, `"id":${id}`, ...expected)
-    return /\r\ncontent-type: ([^;\r]+)/i.exec(answer.head)?.[1] ?? 'nothing'
+    return readType(answer)
+  }
+
+  async #sendModern (connection: Connection, method: string, params: string, expected: readonly string[], headers = ''): Promise<string> {
+    const id = this.#lastId
+    const body = `{"jsonrpc":"2.0","id":${id},"method":"${method}","params":{${params}"_meta":{"io.modelcontextprotocol/protocolVersion":"${MODERN}","io.modelcontextprotocol/clientInfo":{"name":"benchmark","version":"1"},"io.modelcontextprotocol/clientCapabilities":{}}}}`
+    const answer = await connection.send(`POST ${this.#path}${this.#headers}mcp-protocol-version: ${MODERN}\r\nmcp-method: ${method}\r\n${headers}content-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`)
+    expect(answer, 200, `"id":${id}`, ...expected)
+    return readType(answer)
   }
 
   #post (session: string | undefined, body: string): string {
@@ -117,6 +136,10 @@ function greet (id: number): Tool {
 
 function sessionHeaders (id: string): string {
   return `mcp-session-id: ${id}\r\nmcp-protocol-version: ${VERSION}\r\n`
+}
+
+function readType ({ head }: Answer): string {
+  return /\r\ncontent-type: ([^;\r]+)/i.exec(head)?.[1] ?? 'nothing'
 }
 
 function pick (ids: readonly string[], index: number): string {

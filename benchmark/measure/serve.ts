@@ -11,6 +11,11 @@ export function createApp (): FastifyInstance {
 export async function serve (apps: readonly FastifyInstance[], path = ''): Promise<void> {
   const urls: string[] = []
   for (const app of apps) urls.push(await app.listen({ port: 0, host: '127.0.0.1' }) + path)
+  reportUsage(urls)
+}
+
+/** Says where this process listens, and what it has used whenever it is asked. */
+export function reportUsage (urls: readonly string[]): void {
   process.on('message', (question) => {
     if (question === 'heap') globalThis.gc?.()
     const { user, system } = process.cpuUsage()
