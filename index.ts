@@ -6,6 +6,7 @@
  */
 export { mcpSessions, mcpSessions as default } from './lib/plugin/plugin.js'
 export { mcpEndpoint } from './lib/endpoint/endpoint.js'
+export { memoiseSchema } from './lib/endpoint/memoise-schema.js'
 export { SessionManager } from './lib/session/session-manager.js'
 export {
   ClusterUnavailableError,
@@ -40,6 +41,7 @@ export type {
   ResumableOptions, SessionEndpointOptions, SessionServer
 } from './lib/endpoint/options.js'
 export type { AuthInfo } from './lib/endpoint/auth-info.js'
+export type { JsonConvertibleSchema, SchemaConverter, SchemaConverterOptions } from './lib/endpoint/memoise-schema.js'
 export type { ModernHandler } from './lib/endpoint/modern-handler.js'
 export type { JsonRpcErrorResponse, SessionError } from './lib/base/errors.js'
 export type { ILogger, LogEntry, LogLevel } from './lib/base/logger.js'
