@@ -1,10 +1,19 @@
 import { Contest, type Name } from './contest.js'
 
 const SESSIONS = 64
+const NOTHING = 'mcpEndpoint auto'
 
-/** A `tools/call` with metrics and a span for each, against one that nobody listens to. */
+/** A `tools/call` with metrics and a span for each, and with the same calls of OpenTelemetry alone, against one that nobody listens to. */
 export async function measureTelemetry (): Promise<void> {
-  const names: Name[] = ['mcpEndpoint auto', 'mcpEndpoint auto, telemetry']
+  const pairs: Array<[Name, Name?]> = [
+    ['telemetry off'],
+    ['metrics', 'bare histogram'],
+    ['spans dropped', 'bare spans dropped'],
+    ['spans batched', 'bare spans batched'],
+    ['metrics and spans', 'bare metrics and spans'],
+    ['bare context']
+  ]
+  const names: Name[] = [NOTHING, ...pairs.flatMap(([name, bare]) => bare === undefined ? [name] : [name, bare])]
   const contest = await Contest.hold(names, {
     warmUp: 5000,
     count: 500,
@@ -15,5 +24,7 @@ export async function measureTelemetry (): Promise<void> {
   })
   console.log('tools/call with metrics and traces, CPU time of the server')
   for (const name of names) contest.print(name)
-  contest.compare('mcpEndpoint auto, telemetry', 'mcpEndpoint auto', 1.1)
+  console.log('of each other, in the same round')
+  for (const name of names.slice(1)) contest.compare(name, NOTHING, name === 'telemetry off' ? 1 : 1.1)
+  for (const [name, bare] of pairs) if (bare !== undefined) contest.compare(name, bare)
 }

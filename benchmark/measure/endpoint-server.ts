@@ -1,16 +1,16 @@
 // A server process: the same three tools behind one of the endpoints that are compared.
 import type { FastifyInstance } from 'fastify'
-import type { CreateServer } from '../../index.js'
+import type { CreateServer, TelemetryOptions } from '../../index.js'
 import { built } from '../built.js'
 import { mountBare, mountBareServer } from './bare.js'
 import { mountByHand, mountFastifyMcp, mountPlatformaticMcp } from './peers.js'
 import { createApp, serve } from './serve.js'
 import { StubServer } from './stub-server.js'
 import { setUpTelemetry } from './telemetry.js'
-import { createLeanServer, createServer } from './tools.js'
+import { createLeanServer, createServer, createServerAround } from './tools.js'
 
-const [, , kind, mode, validator] = process.argv
-const create = validator === 'shared' ? createLeanServer : createServer
+const [, , kind, mode, variant] = process.argv
+const create = variant === 'shared' ? createLeanServer : createServer
 const app = createApp()
 await mount(app)
 await serve([app], '/mcp')
@@ -18,9 +18,10 @@ await serve([app], '/mcp')
 async function mount (app: FastifyInstance): Promise<void> {
   switch (kind) {
     case 'endpoint': return mountEndpoint(app, create)
-    case 'telemetry':
-      setUpTelemetry()
-      return mountEndpoint(app, create, true)
+    case 'telemetry': {
+      const { telemetry, around } = setUpTelemetry(variant)
+      return mountEndpoint(app, around === undefined ? create : () => createServerAround(around), telemetry)
+    }
     case 'stub': return mountEndpoint(app, () => new StubServer())
     case 'by-hand': return mountByHand(app, mode, create)
     case 'fastify-mcp': return mountFastifyMcp(app)
@@ -31,7 +32,7 @@ async function mount (app: FastifyInstance): Promise<void> {
   }
 }
 
-async function mountEndpoint (app: FastifyInstance, createServer: () => ReturnType<CreateServer>, telemetry = false): Promise<void> {
+async function mountEndpoint (app: FastifyInstance, createServer: () => ReturnType<CreateServer>, telemetry: TelemetryOptions | false = false): Promise<void> {
   if (mode !== 'sse' && mode !== 'auto') throw new Error(`There is no mode ${mode}`)
   const responseMode: 'sse' | 'auto' = mode
   const options = { createServer, responseMode }
