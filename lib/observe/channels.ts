@@ -122,6 +122,8 @@ export interface CallMessage extends ChannelMessage {
   result?: unknown
   /** From `error` on: what was answered instead of a result, or that it was cancelled. */
   error?: { readonly code: number | 'cancelled', readonly message: string }
+  /** From `error` or `asyncStart` on: milliseconds since before its server got it. */
+  duration?: number
 }
 
 /** A request that is passed on to the node that owns its session. One object for all that happens to it. */
@@ -138,6 +140,8 @@ export interface ForwardMessage extends ChannelMessage {
   statusCode?: number
   /** From `error` on: the owner could not be reached, or failed. */
   error?: unknown
+  /** From `error` or `asyncStart` on: milliseconds since it was to be passed on. */
+  duration?: number
 }
 
 /** A `Channel` of Node.js that knows its messages. */

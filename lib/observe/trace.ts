@@ -6,6 +6,7 @@ type Traced = CallMessage | ForwardMessage
 export class Trace<M extends Traced> {
   readonly #channel: TypedTracingChannel<M>
   readonly #message: M
+  readonly #since = performance.now()
   #isRunning = false
   #isOver = false
 
@@ -34,6 +35,7 @@ export class Trace<M extends Traced> {
     if (this.#isOver) return
     this.#isOver = true
     Object.assign(this.#message, outcome)
+    this.#message.duration = performance.now() - this.#since
     // An answer can be there before the part that runs at once is over.
     if (!this.#isRunning) this.#publishEnd()
   }

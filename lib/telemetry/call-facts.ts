@@ -1,14 +1,10 @@
-import type { Attributes } from '@opentelemetry/api'
 import type { CallMessage } from '../observe/channels.js'
 
-/** What a request of MCP is about, in the words of the conventions. */
+/** What a request of MCP is about, in the words of the conventions: https://opentelemetry.io/docs/specs/semconv/gen-ai/mcp/ */
 export interface CallTarget {
   readonly key: 'gen_ai.tool.name' | 'gen_ai.prompt.name' | 'mcp.resource.uri'
   readonly value: string
 }
-
-/** https://opentelemetry.io/docs/specs/semconv/gen-ai/mcp/ */
-export const TRANSPORT: Attributes = { 'network.transport': 'tcp', 'network.protocol.name': 'http' }
 
 /** Undefined: it is about nothing that has a name. */
 export function readTarget ({ method, params }: CallMessage): CallTarget | undefined {

@@ -1,7 +1,7 @@
 import { metrics, type Attributes } from '@opentelemetry/api'
 import { channels, tracingChannels, type CallMessage } from '../observe/channels.js'
 import { BoundedNames } from './bounded-names.js'
-import { readErrorType, readRevision, readTarget, TRANSPORT } from './call-facts.js'
+import { readErrorType, readRevision, readTarget } from './call-facts.js'
 import { listen, type Stop } from '../observe/listen.js'
 
 // Seconds. Of the conventions.
@@ -13,6 +13,7 @@ const SESSION_BUCKETS = [1, 10, 60, 300, 900, 1800, 3600, 7200, 14_400, 28_800, 
 const METHODS = 50
 const TARGETS = 200
 const REVISIONS = 20
+const ERRORS = 50
 
 /**
  * Counts and measures what the channels say of one app.
@@ -63,7 +64,9 @@ function countSessions ({ active, opened, closed, evicted, takenOver, handedOver
       if (reason === 'evicted') evicted.add(1)
       // It is not over: whoever has it then measures it.
       if (reason === 'moved' || (reason === 'shutdown' && handsOver)) return
-      sessionDuration.record(age / 1000, protocolVersion === undefined ? TRANSPORT : { ...TRANSPORT, 'mcp.protocol.version': protocolVersion })
+      const attributes: Attributes = { 'network.transport': 'tcp', 'network.protocol.name': 'http' }
+      if (protocolVersion !== undefined) attributes['mcp.protocol.version'] = protocolVersion
+      sessionDuration.record(age / 1000, attributes)
     }),
     listen(channels['session.taken-over'], sessions, () => takenOver.add(1)),
     listen(channels['session.handed-over'], sessions, () => handedOver.add(1))
@@ -98,29 +101,24 @@ function countRequests ({ rejected, forwarded, cutOff, outages }: Instruments, s
 }
 
 function measureCalls ({ operationDuration }: Instruments, sessions: object): Stop {
-  const starts = new WeakMap<CallMessage, number>()
   const methods = new BoundedNames(METHODS)
   const targets = new BoundedNames(TARGETS)
   const revisions = new BoundedNames(REVISIONS)
-  const { start, asyncEnd } = tracingChannels.call
-  const stops = [
-    listen(start, sessions, (call) => starts.set(call, performance.now())),
-    listen(asyncEnd, sessions, (call) => {
-      const since = starts.get(call)
-      if (since !== undefined) operationDuration.record((performance.now() - since) / 1000, describe(call))
-    })
-  ]
-  return () => { for (const stop of stops) stop() }
+  const errors = new BoundedNames(ERRORS)
+  return listen(tracingChannels.call.asyncEnd, sessions, (call) => {
+    if (call.duration !== undefined) operationDuration.record(call.duration / 1000, describe(call))
+  })
 
+  // In one literal: spreading what is the same for all costs more than recording it.
   function describe (call: CallMessage): Attributes {
-    const attributes: Attributes = { ...TRANSPORT, 'mcp.method.name': methods.bound(call.method) }
+    const attributes: Attributes = { 'network.transport': 'tcp', 'network.protocol.name': 'http', 'mcp.method.name': methods.bound(call.method) }
     const target = readTarget(call)
     // The conventions leave URIs to spans: there is no end of them.
     if (target !== undefined && target.key !== 'mcp.resource.uri') attributes[target.key] = targets.bound(target.value)
     const revision = readRevision(call)
     if (revision !== undefined) attributes['mcp.protocol.version'] = revisions.bound(revision)
     const errorType = readErrorType(call)
-    if (errorType !== undefined) attributes['error.type'] = errorType
+    if (errorType !== undefined) attributes['error.type'] = errors.bound(errorType)
     return attributes
   }
 }

@@ -5,7 +5,7 @@ import {
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { tracingChannels, type CallMessage, type ChannelMessage, type ForwardMessage, type TypedTracingChannel } from '../observe/channels.js'
 import { hashSessionId } from '../session/session-id.js'
-import { readErrorType, readRevision, readTarget, TRANSPORT } from './call-facts.js'
+import { readErrorType, readRevision, readTarget, type CallTarget } from './call-facts.js'
 import { listen, type Stop } from '../observe/listen.js'
 
 // Characters of what a client has made up, such as the name of a tool.
@@ -29,7 +29,10 @@ export function recordTraces (sessions: object): Stop {
 
   function startCall (call: CallMessage): Begun {
     const { parent, links } = findParent(call)
-    const span = tracer.startSpan(nameOf(call), { kind: SpanKind.SERVER, attributes: describeCall(call), links }, parent)
+    const target = readTarget(call)
+    const span = tracer.startSpan(nameOf(call, target), { kind: SpanKind.SERVER, attributes: describeCall(call, target), links }, parent)
+    // No sampler chooses by it, and a hash is for those alone that are kept.
+    if (call.session !== undefined && span.isRecording()) span.setAttribute('mcp.session.id', hashSessionId(call.session.id))
     return { span, inside: trace.setSpan(parent, span) }
   }
 
@@ -73,6 +76,8 @@ function spansOf<M extends ChannelMessage> (
   const stop = listen(asyncEnd, sessions, (message) => {
     const span = spans.get(message)
     if (span === undefined) return
+    // What a WeakMap still holds is costly for the garbage collector.
+    spans.delete(message)
     end(span, message)
     span.end()
   })
@@ -82,20 +87,23 @@ function spansOf<M extends ChannelMessage> (
   }
 }
 
-function nameOf (call: CallMessage): string {
-  const target = readTarget(call)
+function nameOf (call: CallMessage, target: CallTarget | undefined): string {
   // A URI makes no good name: there is no end of them.
   return shorten(target === undefined || target.key === 'mcp.resource.uri' ? call.method : `${call.method} ${target.value}`)
 }
 
-function describeCall (call: CallMessage): Attributes {
-  const attributes: Attributes = { ...TRANSPORT, 'mcp.method.name': shorten(call.method), 'jsonrpc.request.id': shorten(String(call.id)) }
-  const target = readTarget(call)
+// In one literal: spreading what is the same for all costs more than the rest of a span.
+function describeCall (call: CallMessage, target: CallTarget | undefined): Attributes {
+  const attributes: Attributes = {
+    'network.transport': 'tcp',
+    'network.protocol.name': 'http',
+    'mcp.method.name': shorten(call.method),
+    'jsonrpc.request.id': shorten(String(call.id))
+  }
   if (target !== undefined) attributes[target.key] = shorten(target.value)
   if (call.method === 'tools/call') attributes['gen_ai.operation.name'] = 'execute_tool'
   const revision = readRevision(call)
   if (revision !== undefined) attributes['mcp.protocol.version'] = shorten(revision)
-  if (call.session !== undefined) attributes['mcp.session.id'] = hashSessionId(call.session.id)
   return attributes
 }
 

@@ -99,6 +99,7 @@ t.test('a call is traced from before its server gets it to its answer', async (t
     result: { content: [{ text: 'hello' }] }
   })
   t.equal(message?.error, undefined)
+  t.ok((message?.duration ?? 0) > 0, 'and how long it took')
   heard.length = 0
   await (await client.post({ jsonrpc: '2.0', id: 3, method: 'no/such' })).end()
   t.strictSame(heard.map(({ event }) => event), ['start', 'end', 'error', 'asyncStart', 'asyncEnd'])
