@@ -56,6 +56,7 @@ export function createClusterNode ({ sessions, ttl, options, findOwnUrl, pingPat
   // What was used since the last write must not be gone before the next one.
   const directory = new RedisDirectory({
     redis,
+    isOwn: true,
     prefix,
     timeout: Math.min(PATIENCE, lease / 3),
     ttl: ttl + interval,
@@ -176,6 +177,7 @@ export class ClusterNode implements SessionCluster, Successor {
     if (!this.#outbox.isFailing) await this.#outbox.flush()
     await this.announcements.close()
     await this.#nodeLease.leave()
+    this.#commands.close()
     await this.#forwarder.close()
   }
 

@@ -112,7 +112,10 @@ export interface Directory {
   /** Idle milliseconds after which a record is gone; `0`: never. */
   readonly ttl: number
 
-  /** Records a new session and returns its epoch, or `undefined` if the id is taken. */
+  /**
+   * Records a new session and returns its epoch, or `undefined` if the id is taken. Its owner may record it again, as long
+   * as it is the owner: it may not have got the answer.
+   */
   create (session: NewSession): Promise<string | undefined>
 
   /** The record, and its owner if that is alive. Does not count as use of the session. */

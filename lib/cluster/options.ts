@@ -1,11 +1,15 @@
 import type { Dispatcher } from 'undici'
 import { checkBoolean, checkMethod, checkNames, checkTimer, refuse } from '../base/option-checks.js'
 import { findAdvertiseFault } from './advertise.js'
-import type { RedisClient } from './redis/commands.js'
+import type { RedisClient } from './redis/connection.js'
 
 /** Lets sessions live on many machines. */
 export interface ClusterOptions {
-  /** An ioredis `Redis` or `Cluster`, on Redis 7 or Valkey. Who made it closes it. */
+  /**
+   * An ioredis `Redis` or `Cluster`, on Redis 7 or Valkey. Who made it closes it. It is the model for two connections that
+   * the plugin makes itself (`duplicate()`), closes with the app, and replaces when they are silent; what the app does with
+   * its own neither waits for them nor makes them wait.
+   */
   redis: RedisClient
   /**
    * The URL at which the other nodes reach this one, and nothing else: no path, no query, no credentials.

@@ -71,9 +71,21 @@ export function testDirectory (t: Test, open: StoreFactory): void {
     const store = await open(t, LONG)
     const first = session(store)
     const epochs = await Promise.all([
-      store.one.create(first), store.two.create({ ...first, owner: 'node-2' }), store.one.create(first)
+      store.one.create(first), store.two.create({ ...first, owner: 'node-2' }), store.one.create({ ...first, createdAt: first.createdAt + 1 })
     ])
     t.equal(epochs.filter(epoch => epoch !== undefined).length, 1)
+  })
+
+  t.test('lets a node create again what it has created, in case it was not told', async t => {
+    const store = await open(t, LONG)
+    const first = session(store, { metadata: { n: 1 } })
+    const again = { ...first, metadata: undefined }
+    const epochs = [await store.one.create(first), await store.one.create(again)].map(String)
+    t.ok(String(epochs[1]) > String(epochs[0]), 'so that what comes late for the first does nothing')
+    t.strictSame((await store.two.get(first.id))?.record, { ...again, epoch: epochs[1] })
+    await store.two.claim({ ...first, epoch: String(epochs[1]) }, 'node-2', store.now())
+    t.equal(await store.one.create(first), undefined, 'but not when it belongs to another')
+    t.equal(await store.one.count(), 1)
   })
 
   t.test('starts an id that is used again above every epoch it had', async t => {

@@ -51,7 +51,8 @@ export class MemoryDirectory implements Directory {
 
   async create (session: NewSession): Promise<string | undefined> {
     this.#answer('create')
-    if (this.#entry(session.id) !== undefined) return
+    const known = this.#entry(session.id)?.record
+    if (known !== undefined && (known.owner !== session.owner || known.createdAt !== session.createdAt)) return
     const record = { ...structuredClone(session), epoch: this.#nextEpoch() }
     this.#sessions.set(session.id, { record, until: this.#until(session.lastAccessedAt) })
     return record.epoch

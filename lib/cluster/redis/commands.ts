@@ -1,42 +1,11 @@
 import { createHash } from 'node:crypto'
 import { DirectoryUnavailableError } from '../directory.js'
 import { startPatience } from '../../base/patience.js'
+import { OwnConnection, RedisConnection, type RedisClient } from './connection.js'
 import { withoutArguments } from './redis-error.js'
 import { scripts, type ScriptName } from './scripts.js'
+import { Subscription } from './subscription.js'
 import { ALL_SHARDS, shardOf } from './shards.js'
-
-interface ScanningNode {
-  scan (cursor: string, match: 'MATCH', pattern: string, count: 'COUNT', n: number): Promise<[string, string[]]>
-}
-
-/** A connection that is only listened on. */
-interface RedisSubscriber {
-  subscribe (channel: string): Promise<unknown>
-  on (event: 'message' | 'ready', listener: () => void): unknown
-  on (event: 'error', listener: (error: unknown) => void): unknown
-  disconnect (): void
-}
-
-interface RedisClientBase {
-  status: string
-  /** A `Cluster` has no host of its own. */
-  options: { keyPrefix?: string | undefined, host?: string | undefined }
-  defineCommand (name: string, definition: { lua: string }): void
-  ping (): Promise<string>
-  duplicate (): RedisSubscriber
-  once (event: 'ready', listener: () => void): unknown
-}
-
-/** An ioredis `Cluster`, as far as it is used here. */
-export interface RedisClusterClient extends RedisClientBase {
-  nodes (role: 'master'): ScanningNode[]
-}
-
-/**
- * What is used of an ioredis `Redis` or `Cluster`. The client stays its maker's: it is never closed, and
- * its options are never changed. Errors of the connection are events of the client, for its maker to log.
- */
-export type RedisClient = RedisClusterClient | (RedisClientBase & ScanningNode)
 
 export interface RedisCommandsOptions {
   redis: RedisClient
@@ -44,7 +13,12 @@ export interface RedisCommandsOptions {
   prefix?: string | undefined
   /** Milliseconds after which a call has failed, whatever ioredis goes on trying. Default 1000. */
   timeout?: number | undefined
+  /** Whether to use `redis` only as the model for a connection of its own, which is replaced when it is silent. Default false. */
+  isOwn?: boolean | undefined
 }
+
+// A connection that was replaced is listened to for so many times the timeout.
+const LINGER = 3
 
 type Reply = string | number | null | undefined | Reply[]
 
@@ -54,15 +28,17 @@ export class RedisCommands {
   readonly timeout: number
   readonly #redis: RedisClient
   readonly #prefix: string
-  #ready: Promise<void> | undefined
+  readonly #injected: RedisConnection
+  readonly #own: OwnConnection | undefined
 
-  constructor ({ redis, prefix = 'mcp:', timeout = 1000 }: RedisCommandsOptions) {
+  constructor ({ redis, prefix = 'mcp:', timeout = 1000, isOwn = false }: RedisCommandsOptions) {
     if (/[{}]/.test(prefix)) throw new TypeError('cluster.prefix must not contain braces')
     this.isCluster = 'nodes' in redis
     this.timeout = timeout
     this.#redis = redis
     this.#prefix = prefix
-    defineScripts(redis)
+    this.#injected = new RedisConnection(redis)
+    if (isOwn) this.#own = new OwnConnection({ redis, linger: LINGER * timeout })
   }
 
   /** The record of a session, its events, and the index of its shard. Ids are hashed, because they may hold braces. */
@@ -102,18 +78,11 @@ export class RedisCommands {
   }
 
   /**
-   * Listens to the channel on a connection of its own, which it makes again when it breaks. `wake` is called for
-   * each message, and when some may have been missed.
+   * Listens to the channel on a connection of its own, which it makes again when it breaks or is silent. `wake` is called
+   * for each message, and when some may have been missed.
    */
   createSubscriber (wake: () => void): { close (): void } {
-    const connection = this.#redis.duplicate()
-    const listen = (): void => { connection.subscribe(this.announcementsKey()).then(wake, () => {}) }
-    // The injected client has the same to tell, and tells it to its maker.
-    connection.on('error', () => {})
-    connection.on('ready', listen)
-    connection.on('message', wake)
-    listen()
-    return { close: () => connection.disconnect() }
+    return new Subscription({ redis: this.#redis, channel: this.announcementsKey(), patience: this.timeout, wake })
   }
 
   loadsKey (): string {
@@ -131,18 +100,22 @@ export class RedisCommands {
   run (
     script: ScriptName, keys: readonly string[], args: ReadonlyArray<string | number>, late?: (reply: Reply) => void
   ): Promise<Reply> {
-    const call: unknown = Reflect.get(this.#redis, scripts[script].command)
-    if (typeof call !== 'function') throw new TypeError('the Redis client has lost its commands')
-    return this.#bounded(async () => Reflect.apply(call, this.#redis, [keys.length, ...keys, ...args]), late)
+    return this.#bounded(async ({ client }) => {
+      const call: unknown = Reflect.get(client, scripts[script].command)
+      if (typeof call !== 'function') throw new TypeError('the Redis client has lost its commands')
+      return Reflect.apply(call, client, [keys.length, ...keys, ...args])
+    }, late)
   }
 
   /** The keys of all sessions, page by page; a key may come twice. Never blocks Redis for long. */
   async * scanSessions (): AsyncGenerator<string[]> {
     // Also makes a lazy client connect: until then a cluster has no nodes.
-    await this.#bounded(() => this.#redis.ping())
+    const nodes = await this.#bounded(async ({ client }) => {
+      await client.ping()
+      return 'nodes' in client ? client.nodes('master') : [client]
+    })
     const clientPrefix = this.#redis.options.keyPrefix ?? ''
     const pattern = escapePattern(`${clientPrefix}${this.#prefix}session:`) + '*'
-    const nodes = 'nodes' in this.#redis ? this.#redis.nodes('master') : [this.#redis]
     for (const node of nodes) {
       let cursor = '0'
       do {
@@ -154,19 +127,27 @@ export class RedisCommands {
     }
   }
 
-  #bounded<T> (send: () => Promise<T>, late?: (reply: T) => void): Promise<T> {
+  /** Ends the connection of its own. */
+  close (): void {
+    this.#own?.close()
+  }
+
+  #bounded<T> (send: (connection: RedisConnection) => Promise<T>, late?: (reply: T) => void): Promise<T> {
     return new Promise((resolve, reject) => {
       let expired = false
+      let used: RedisConnection | undefined
       const endPatience = startPatience(this.timeout, () => {
         expired = true
+        if (used !== undefined) this.#own?.replace(used)
         reject(new DirectoryUnavailableError(`Redis did not answer within ${this.timeout} ms`))
       })
       const run = async (): Promise<void> => {
         try {
-          await this.#connected()
+          used = this.#own === undefined ? this.#injected : this.#own.current
+          await used.whenReady()
           // A call that nobody waits for any more must not wait in the queue of ioredis either.
           if (expired) return
-          const reply = await send()
+          const reply = await send(used)
           if (expired) late?.(reply)
           else resolve(reply)
         } catch (error) {
@@ -178,30 +159,10 @@ export class RedisCommands {
       run()
     })
   }
-
-  /** Waits for a connection that is being made; one that nobody has asked for is made by the first command. */
-  #connected (): Promise<void> | undefined {
-    const { status } = this.#redis
-    if (status === 'ready' || status === 'wait') return
-    if (status === 'end') throw new Error('The client is closed')
-    this.#ready ??= new Promise(resolve => {
-      this.#redis.once('ready', () => {
-        this.#ready = undefined
-        resolve()
-      })
-    })
-    return this.#ready
-  }
 }
 
 function hash (text: string): string {
   return createHash('sha256').update(text).digest('base64url')
-}
-
-function defineScripts (redis: RedisClient): void {
-  for (const { command, lua } of Object.values(scripts)) {
-    if (!(command in redis)) redis.defineCommand(command, { lua })
-  }
 }
 
 function escapePattern (text: string): string {

@@ -36,9 +36,9 @@ export class RedisDirectory implements Directory {
   }
 
   async create (session: NewSession): Promise<string | undefined> {
-    const { id, lastAccessedAt } = session
+    const { id, owner, createdAt, lastAccessedAt } = session
     const reply = await this.commands.run('create', this.commands.sessionKeys(id),
-      [this.#life(lastAccessedAt), random(), ...toFields(session)],
+      [this.#life(lastAccessedAt), random(), owner, createdAt, ...toFields(session)],
       late => { if (late != null) ignoreFailure(this.remove(id, String(late))) })
     return reply == null ? undefined : String(reply)
   }

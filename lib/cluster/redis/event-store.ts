@@ -123,9 +123,8 @@ export class RedisEventStore implements EventLog {
     const { commands, id } = this.#options
     try {
       return readPage(streamId, await commands.run('events', commands.sessionKeys(id), [streamId, from, PAGE_SIZE]))
-    } catch (error) {
-      if (error instanceof DirectoryUnavailableError) throw new ClusterUnavailableError()
-      throw error
+    } catch {
+      throw new ClusterUnavailableError()
     }
   }
 }

@@ -51,13 +51,20 @@ end
 `
 
 /**
- * KEYS: of the session. ARGV: life in ms or 0, random, then fields and values. Reply: the epoch; nil: the id is taken.
+ * KEYS: of the session. ARGV: life in ms or 0, random, owner, createdAt, then fields and values. Reply: the epoch; nil: the
+ * id is taken. Who has created the session may do so again, for the answer may not have come.
  */
 const create = `${KEEP}${EPOCH}
-if redis.call('EXISTS', KEYS[1]) == 1 then return nil end
-local epoch = newEpoch(0, ARGV[2])
-redis.call('DEL', KEYS[2])
-redis.call('HSET', KEYS[1], 'epoch', epoch, unpack(ARGV, 3))
+local known = epochOf(KEYS[1])
+if known then
+  local made = redis.call('HMGET', KEYS[1], 'owner', 'createdAt')
+  if made[1] ~= ARGV[3] or made[2] ~= ARGV[4] then return nil end
+elseif redis.call('EXISTS', KEYS[1]) == 1 then
+  return nil
+end
+local epoch = newEpoch(rank(known or ''), ARGV[2])
+redis.call('DEL', KEYS[1], KEYS[2])
+redis.call('HSET', KEYS[1], 'epoch', epoch, unpack(ARGV, 5))
 keep(KEYS[1], KEYS[2], KEYS[3], ARGV[1])
 return epoch
 `

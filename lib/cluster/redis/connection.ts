@@ -1,0 +1,135 @@
+import { scripts } from './scripts.js'
+
+interface ScanningNode {
+  scan (cursor: string, match: 'MATCH', pattern: string, count: 'COUNT', n: number): Promise<[string, string[]]>
+}
+
+interface RedisClientBase {
+  status: string
+  /** A `Cluster` has no host of its own. */
+  options: { keyPrefix?: string | undefined, host?: string | undefined }
+  defineCommand (name: string, definition: { lua: string }): void
+  ping (): Promise<string>
+  duplicate (): OwnRedisClient
+  once (event: 'ready', listener: () => void): unknown
+}
+
+/** An ioredis `Cluster`, as far as it is used here. */
+export interface RedisClusterClient extends RedisClientBase {
+  nodes (role: 'master'): ScanningNode[]
+}
+
+/**
+ * What is used of an ioredis `Redis` or `Cluster`. The client stays its maker's: it is never closed, and
+ * its options are never changed.
+ */
+export type RedisClient = RedisClusterClient | (RedisClientBase & ScanningNode)
+
+/** One that was made here. */
+export type OwnRedisClient = RedisClient & {
+  subscribe (channel: string): Promise<unknown>
+  on (event: 'message' | 'ready', listener: () => void): unknown
+  on (event: 'error', listener: (error: unknown) => void): unknown
+  disconnect (): void
+}
+
+/** A client that knows the scripts. */
+export class RedisConnection {
+  readonly client: RedisClient
+  #ready: Promise<void> | undefined
+
+  constructor (client: RedisClient) {
+    this.client = client
+    for (const { command, lua } of Object.values(scripts)) {
+      if (!(command in client)) client.defineCommand(command, { lua })
+    }
+  }
+
+  /**
+   * Waits for a connection that is being made; one that nobody has asked for is made by the first command.
+   *
+   * @throws Error when the client has been closed
+   */
+  whenReady (): Promise<void> | undefined {
+    const { status } = this.client
+    if (status === 'ready' || status === 'wait') return
+    if (status === 'end') throw new Error('The client is closed')
+    this.#ready ??= new Promise((resolve) => {
+      this.client.once('ready', () => {
+        this.#ready = undefined
+        resolve()
+      })
+    })
+    return this.#ready
+  }
+}
+
+/** A client like the injected one. That one has the same errors to tell, and tells them to its maker. */
+export function duplicate (redis: RedisClient): OwnRedisClient {
+  const client = redis.duplicate()
+  client.on('error', () => {})
+  return client
+}
+
+export interface OwnConnectionOptions {
+  redis: RedisClient
+  /** Milliseconds for which a connection that was replaced is still listened to. */
+  linger: number
+}
+
+/**
+ * A connection of this package's own, made like the injected client with the first command, and made anew when it is silent: a
+ * network that swallows what is sent, as a firewall does that has forgotten a connection, tells nobody, and the kernel goes
+ * on trying for a quarter of an hour. To cut the injected client instead would cut off what the app does with it, and
+ * whatever the app does there, such as waiting for a list, would come before the lease.
+ */
+export class OwnConnection {
+  readonly #redis: RedisClient
+  readonly #linger: number
+  #client: OwnRedisClient | undefined
+  #connection: RedisConnection | undefined
+  readonly #replaced = new Map<OwnRedisClient, NodeJS.Timeout>()
+  #isClosed = false
+
+  constructor ({ redis, linger }: OwnConnectionOptions) {
+    this.#redis = redis
+    this.#linger = linger
+  }
+
+  /** @throws Error when it has been closed */
+  get current (): RedisConnection {
+    if (this.#isClosed) throw new Error('The connection is closed')
+    // Its maker may have told the client to connect once, and never again.
+    if (this.#client?.status === 'end') this.#connection = undefined
+    if (this.#connection !== undefined) return this.#connection
+    this.#client = duplicate(this.#redis)
+    this.#connection = new RedisConnection(this.#client)
+    return this.#connection
+  }
+
+  /**
+   * Commands on that connection have waited in vain: those to come go on another one. What is not silent after all, but slow,
+   * may still answer, and what has been done too late can be undone.
+   */
+  replace (connection: RedisConnection): void {
+    const client = this.#client
+    if (connection !== this.#connection || client === undefined) return
+    this.#connection = undefined
+    const timer = setTimeout(() => {
+      this.#replaced.delete(client)
+      client.disconnect()
+    }, this.#linger)
+    timer.unref()
+    this.#replaced.set(client, timer)
+  }
+
+  close (): void {
+    this.#isClosed = true
+    for (const [client, timer] of this.#replaced) {
+      clearTimeout(timer)
+      client.disconnect()
+    }
+    this.#replaced.clear()
+    this.#client?.disconnect()
+  }
+}

@@ -1,0 +1,58 @@
+import { startPatience } from '../../base/patience.js'
+import { duplicate, type OwnRedisClient, type RedisClient } from './connection.js'
+
+export interface SubscriptionOptions {
+  redis: RedisClient
+  channel: string
+  /** Milliseconds that an answer may take; it is asked for one after each three times as many. */
+  patience: number
+  /** Called for each message, and when some may have been missed. */
+  wake: () => void
+}
+
+// How many times the patience lie between two questions.
+const PAUSE = 3
+
+/** Listens to a channel on a connection of its own, made like the injected client, and made anew when it is silent. */
+export class Subscription {
+  readonly #options: SubscriptionOptions
+  readonly #timer: NodeJS.Timeout
+  #client: OwnRedisClient
+  #endPatience: () => void = () => {}
+
+  constructor (options: SubscriptionOptions) {
+    this.#options = options
+    this.#client = this.#connect()
+    this.#timer = setInterval(() => this.#check(), PAUSE * options.patience)
+    this.#timer.unref()
+  }
+
+  close (): void {
+    clearInterval(this.#timer)
+    this.#endPatience()
+    this.#client.disconnect()
+  }
+
+  #connect (): OwnRedisClient {
+    const { redis, wake } = this.#options
+    const client = duplicate(redis)
+    client.on('ready', () => this.#subscribe(client))
+    client.on('message', wake)
+    this.#subscribe(client)
+    return client
+  }
+
+  #subscribe (client: OwnRedisClient): void {
+    client.subscribe(this.#options.channel).then(this.#options.wake, () => {})
+  }
+
+  // To subscribe again changes nothing, and is answered.
+  #check (): void {
+    const client = this.#client
+    this.#endPatience = startPatience(this.#options.patience, () => {
+      client.disconnect()
+      this.#client = this.#connect()
+    })
+    client.subscribe(this.#options.channel).then(this.#endPatience, () => {})
+  }
+}
