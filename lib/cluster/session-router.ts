@@ -14,6 +14,7 @@ import type { NodeLease } from './lease.js'
 import type { NodeLoads } from './node-loads.js'
 import { FailureDetector } from './failure-detector.js'
 import type { PeerTroubles } from './peer-troubles.js'
+import { RecentOwners } from './recent-owners.js'
 import type { ThisNode } from './this-node.js'
 
 // How often an owner that cannot be reached is tried again, in milliseconds.
@@ -57,6 +58,7 @@ export class SessionRouter {
   readonly #troubles: PeerTroubles
   readonly #loads: SessionRouterOptions['loads']
   readonly #peers: FailureDetector
+  readonly #recentOwners = new RecentOwners()
   readonly #patience: number
   readonly #find: (id: string) => Session | undefined
   // One at a time for each session, however many requests arrive together.
@@ -120,6 +122,8 @@ export class SessionRouter {
     if (this.#ownedSessions.isOver(id)) return new SessionNotFoundError()
     const local = await this.#findLocal(id)
     if (local !== undefined) return local.principal === principal ? local : new SessionNotFoundError()
+    const answer = await this.#askRecentOwner(visit)
+    if (answer !== undefined) return answer
     const located = await this.#directory.get(id)
     if (located === undefined && await this.#isRebuilding()) return undefined
     if (located === undefined || located.record.principal !== principal) return new SessionNotFoundError()
@@ -148,8 +152,17 @@ export class SessionRouter {
     return this.#ownedSessions.isCurrent(session) ? session : undefined
   }
 
+  // Undefined: there is none, or it is not the owner any more, and the directory knows who is.
+  async #askRecentOwner (visit: Visit): Promise<Located | undefined> {
+    const { id, principal, request } = visit
+    const owner = this.#receiver.isForwarded(request) ? undefined : this.#recentOwners.find(id, principal)
+    if (owner === undefined) return undefined
+    this.#recentOwners.forget(id)
+    return this.#passOn(visit, owner)
+  }
+
   async #passOn (visit: Visit, owner: Peer): Promise<Located | undefined> {
-    const { request, reply } = visit
+    const { id, principal, request, reply } = visit
     // What was passed on once is never passed on again: the node that it came from has to look anew.
     if (this.#receiver.isForwarded(request)) {
       this.#receiver.refuse(request, reply)
@@ -162,6 +175,7 @@ export class SessionRouter {
     switch (outcome.kind) {
       case 'answered':
         this.#troubles.reached(owner)
+        this.#recentOwners.note(id, principal, owner)
         return 'answered'
       case 'misdirected':
         this.#troubles.misdirected(owner)

@@ -172,6 +172,26 @@ t.test('a living owner answers, and is asked again while it cannot be reached', 
   t.ok(forwarder.hops.length > 5)
 })
 
+t.test('an owner that has just answered is asked again without the directory', async (t) => {
+  const { locate, record, forwarder, directory } = await scene(t)
+  const id = await record({ principal: 'ann' })
+  await directory.announce({ node: 'other', url: 'http://127.0.0.1:1' }, 60_000)
+  t.equal(await locate(id, 'ann'), 'from the owner')
+  const asked = directory.calls.get('get')
+  for (let i = 0; i < 3; i++) t.equal(await locate(id, 'ann'), 'from the owner')
+  t.equal(directory.calls.get('get'), asked)
+  t.equal(await locate(id, 'bob'), '404', 'of somebody else the directory knows more')
+  t.equal(forwarder.hops.length, 4)
+
+  forwarder.answer = async () => {
+    const epoch = (await directory.get(id))?.record.epoch ?? ''
+    await directory.release([{ id, epoch, lastAccessedAt: Date.now() }])
+    return { kind: 'refused' }
+  }
+  t.equal(await locate(id, 'ann'), `here: ${id}`, 'one that has let go of the session says so')
+  t.equal(forwarder.hops.length, 5)
+})
+
 t.test('a request that its owner may have begun is nobody else\'s', async (t) => {
   const { locate, record, forwarder, directory } = await scene(t)
   const id = await record()

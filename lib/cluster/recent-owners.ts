@@ -1,0 +1,41 @@
+import type { Peer } from './directory.js'
+
+interface RecentOwner {
+  readonly owner: Peer
+  /** Whose session it is. */
+  readonly principal: string | undefined
+  readonly until: number
+}
+
+// How long an owner is not asked for again, in milliseconds.
+const MEMORY = 1000
+const MOST_REMEMBERED = 10_000
+
+/**
+ * Which nodes have just answered for sessions, so that the directory need not be asked for each request. Nothing depends on
+ * its being right: a node refuses what it does not own any more.
+ */
+export class RecentOwners {
+  // In the order of the time until which they are remembered.
+  readonly #owners = new Map<string, RecentOwner>()
+
+  note (id: string, principal: string | undefined, owner: Peer): void {
+    const now = performance.now()
+    this.#owners.delete(id)
+    this.#owners.set(id, { owner, principal, until: now + MEMORY })
+    for (const [oldest, { until }] of this.#owners) {
+      if (until > now && this.#owners.size <= MOST_REMEMBERED) return
+      this.#owners.delete(oldest)
+    }
+  }
+
+  /** Undefined as well for a session of somebody else: the directory knows what to say. */
+  find (id: string, principal: string | undefined): Peer | undefined {
+    const recent = this.#owners.get(id)
+    return recent !== undefined && recent.principal === principal && recent.until > performance.now() ? recent.owner : undefined
+  }
+
+  forget (id: string): void {
+    this.#owners.delete(id)
+  }
+}
