@@ -17,8 +17,10 @@ import type { PeerTroubles } from './peer-troubles.js'
 import { RecentOwners } from './recent-owners.js'
 import type { ThisNode } from './this-node.js'
 
-// How often an owner that cannot be reached is tried again, in milliseconds.
-const RETRY_INTERVAL = 100
+// When a request is tried again, in milliseconds. Each further pause is twice as long, up to a part of the lease: hundreds
+// may wait for one owner.
+const SHORTEST_PAUSE = 100
+const PAUSES_PER_LEASE = 4
 
 export interface SessionRouterOptions {
   directory: Directory
@@ -43,6 +45,8 @@ interface Visit {
   readonly principal: string | undefined
   /** Why it has failed so far. */
   error: SessionError
+  /** The owner that could not be reached last. */
+  unreachable: Peer | undefined
 }
 
 type Located = Session | SessionError | 'answered'
@@ -93,12 +97,14 @@ export class SessionRouter {
   async locate (request: FastifyRequest, reply: FastifyReply, id: string, principal: string | undefined): Promise<Located> {
     // An owner that has died without a word keeps its lease for a while; then its sessions can be taken over.
     const deadline = performance.now() + this.#nodeLease.lease + 1000
-    const visit: Visit = { request, reply, id, principal, error: new ClusterUnavailableError() }
+    const visit: Visit = { request, reply, id, principal, error: new ClusterUnavailableError(), unreachable: undefined }
+    let pause = SHORTEST_PAUSE
     try {
       do {
         const outcome = await this.#tryOnce(visit)
         if (outcome !== undefined) return outcome
-        await setTimeout(RETRY_INTERVAL)
+        await this.#pause(visit, pause)
+        pause = Math.min(2 * pause, Math.max(this.#nodeLease.lease / PAUSES_PER_LEASE, SHORTEST_PAUSE))
       } while (performance.now() < deadline && !reply.raw.destroyed)
       return visit.error
     } catch (error) {
@@ -112,6 +118,14 @@ export class SessionRouter {
   replay (request: FastifyRequest): Readable | undefined {
     const body = this.#bodies.get(request.raw)
     return body?.wasRead === true ? body.open() : undefined
+  }
+
+  // Over at once when the lease of an owner that cannot be reached is.
+  async #pause ({ unreachable }: Visit, pause: number): Promise<void> {
+    if (unreachable === undefined) return setTimeout(pause)
+    const { signal, end } = this.#peers.watch(unreachable)
+    await setTimeout(pause, undefined, { signal }).catch(() => {})
+    end()
   }
 
   // Undefined: not now, but perhaps a little later.
@@ -183,6 +197,7 @@ export class SessionRouter {
       case 'unreachable':
       case 'stranger':
         this.#troubles.unreachable(owner, outcome.cause)
+        visit.unreachable = owner
         visit.error = new OwnerUnreachableError('Try again later')
         // A stranger may have done something with what it was sent.
         return (outcome.kind === 'stranger' && body.wasRead) || this.#troubles.isLasting(owner) ? visit.error : undefined
