@@ -35,7 +35,7 @@ export {
 export { channels, tracingChannels } from './lib/observe/channels.js'
 export { hashSessionId } from './lib/session/session-id.js'
 export type { ClusterOptions } from './lib/cluster/options.js'
-export type { ListedNode, ListedSession, SessionDirectory } from './lib/http/session-directory.js'
+export type { ListedNode, ListedSession, ListOptions, SessionDirectory } from './lib/http/session-directory.js'
 export type {
   CreateDualServer, CreateServer, CreateServerContext, DualEndpointOptions, McpEndpointOptions, ModernServerContext, ResponseMode,
   ResumableOptions, SessionEndpointOptions, SessionServer

@@ -1,4 +1,4 @@
-import type { ListedNode, ListedSession, SessionDirectory } from '../http/session-directory.js'
+import type { ListedNode, ListedSession, ListOptions, SessionDirectory } from '../http/session-directory.js'
 import type { Directory, StoredSession } from './directory.js'
 import type { Outbox } from './outbox.js'
 import { readOrigin } from './stored-state.js'
@@ -38,9 +38,9 @@ export class ClusterDirectory implements SessionDirectory {
     return this.#directory.count()
   }
 
-  /** All sessions, in no order; one that comes or goes meanwhile may be missing. */
-  async * list (): AsyncGenerator<ListedSession> {
-    for await (const stored of this.#directory.list()) yield toListed(stored)
+  /** All sessions that can be read, in no order; one that comes or goes meanwhile may be missing. */
+  async * list ({ onUnreadable }: ListOptions = {}): AsyncGenerator<ListedSession> {
+    for await (const stored of this.#directory.list(onUnreadable)) yield toListed(stored)
   }
 
   /**

@@ -20,12 +20,17 @@ export interface ListedNode {
   readonly sessions: number
 }
 
+export interface ListOptions {
+  /** Called for each session whose record cannot be read; it is left out. The log says which and why. */
+  readonly onUnreadable?: (() => void) | undefined
+}
+
 /** All sessions, on all nodes of a cluster, for operators. In a cluster every method rejects when Redis does not answer. */
 export interface SessionDirectory {
   /** How many sessions there are. */
   count (): Promise<number>
   /** All sessions, in no order; one that comes or goes meanwhile may be missing. */
-  list (): AsyncIterable<ListedSession>
+  list (options?: ListOptions): AsyncIterable<ListedSession>
   /**
    * Ends a session wherever it lives, and resolves to whether there was one. From then on no request finds it, but in a
    * cluster for those that reach its owner within a third of a lease.

@@ -19,6 +19,12 @@ export interface RedisDirectoryOptions extends RedisCommandsOptions {
   onUnreadable?: ((error: UnreadableRecordError, key: string) => void) | undefined
 }
 
+interface ReadOptions {
+  /** Whether an id is that of the session whose key it is. */
+  readonly isOwn: (id: string) => boolean
+  readonly onUnreadable?: (() => void) | undefined
+}
+
 /** The directory on Redis 7 or Valkey, alone or as Redis Cluster. */
 export class RedisDirectory implements Directory {
   readonly ttl: number
@@ -97,7 +103,8 @@ export class RedisDirectory implements Directory {
     for await (const keys of this.#sessionKeys()) {
       const replies = await Promise.all(keys.map(key => this.commands.run('read', [key], [])))
       for (const [index, reply] of replies.entries()) {
-        const record = this.#readAt(String(keys[index]), reply, { onUnreadable })
+        const key = String(keys[index])
+        const record = this.#readAt(key, reply, { isOwn: (id) => this.commands.sessionKeys(id)[0] === key, onUnreadable })
         if (record !== undefined) yield record
       }
     }
@@ -148,13 +155,13 @@ export class RedisDirectory implements Directory {
   }
 
   #read (id: string, reply: unknown): StoredSession | undefined {
-    return this.#readAt(this.commands.sessionKeys(id)[0], reply, { id })
+    return this.#readAt(this.commands.sessionKeys(id)[0], reply, { isOwn: (found) => found === id })
   }
 
   // What cannot be read is no session.
-  #readAt (key: string, reply: unknown, { id, onUnreadable }: { id?: string, onUnreadable?: (() => void) | undefined }): StoredSession | undefined {
+  #readAt (key: string, reply: unknown, { isOwn, onUnreadable }: ReadOptions): StoredSession | undefined {
     try {
-      return toRecord(reply, id)
+      return toRecord(reply, isOwn)
     } catch (error) {
       if (!(error instanceof UnreadableRecordError)) throw error
       onUnreadable?.()

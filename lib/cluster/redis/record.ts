@@ -21,16 +21,16 @@ export function toFields (session: NewSession): string[] {
 /**
  * The record that a script has answered with; undefined: there is none.
  *
- * @param id that it must have
+ * @param isOwn whether an id is that of the session whose record it is to be
  * @throws UnreadableRecordError
  */
-export function toRecord (reply: unknown, id?: string): StoredSession | undefined {
+export function toRecord (reply: unknown, isOwn: (id: string) => boolean): StoredSession | undefined {
   if (!Array.isArray(reply) || reply.length === 0) return undefined
   if (reply.length === 1) throw new UnreadableRecordError('it is no hash')
   const fields = new Map<string, string>()
   for (let i = 0; i < reply.length; i += 2) fields.set(String(reply[i]), String(reply[i + 1]))
   const found = read(fields, 'id', /^[\x21-\x7e]{1,256}$/)
-  if (id !== undefined && id !== found) throw new UnreadableRecordError('it is that of another session')
+  if (!isOwn(found)) throw new UnreadableRecordError('it is that of another session')
   return {
     id: found,
     principal: fields.get('principal'),
