@@ -19,6 +19,8 @@ t.test('an owner is remembered for a second after it has answered last, for the 
   t.equal(owners.find('a', 'ann'), OWNER)
   now++
   t.equal(owners.find('a', 'ann'), undefined)
+  owners.note('b', 'ann', OWNER)
+  t.equal(owners.find('a', 'ann'), undefined)
   owners.note('a', 'ann', OWNER)
   owners.forget('a')
   t.equal(owners.find('a', 'ann'), undefined)
