@@ -24,7 +24,7 @@ export class RecentOwners {
     this.#owners.delete(id)
     this.#owners.set(id, { owner, principal, until: now + MEMORY })
     for (const [oldest, { until }] of this.#owners) {
-      if (until > now && this.#owners.size <= MOST_REMEMBERED) return
+      if (until > now && this.#owners.size <= MOST_REMEMBERED) break
       this.#owners.delete(oldest)
     }
   }

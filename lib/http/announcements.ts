@@ -70,7 +70,7 @@ export class LocalAnnouncements implements Announcements {
     this.#remembered.delete(key)
     this.#remembered.set(key, { announcement, at })
     for (const oldest of this.#remembered.keys()) {
-      if (this.#remembered.size <= MOST_REMEMBERED) return
+      if (this.#remembered.size <= MOST_REMEMBERED) break
       this.#remembered.delete(oldest)
     }
   }
