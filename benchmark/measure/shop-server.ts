@@ -5,6 +5,7 @@ import { createMcpHandler, WebStandardStreamableHTTPServerTransport, type McpSer
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { randomUUID } from 'node:crypto'
 import { built } from '../built.js'
+import { mountByHand } from './peers.js'
 import { createApp, serve } from './serve.js'
 import { createServers1, createServers2, Shop } from './shop-tools.js'
 
@@ -23,41 +24,15 @@ async function mount (app: FastifyInstance): Promise<void> {
       await app.register(built.mcpSessions, { maxSessions: 100_000 })
       await app.register(built.mcpEndpoint, { createServer: sdk === '1' ? create1 : create2 })
       return
-    case 'by-hand 1': return mountSessions1(app, create1)
-    case 'by-hand 2': return mountSessions2(app, create2)
+    case 'by-hand 1': return mountByHand(app, 'json', create1)
+    case 'by-hand 2': return mountByHand2(app, create2)
     case 'per-request 1': return mountPerRequest1(app, create1)
     case 'per-request 2': return mountPerRequest2(app, create2)
     default: throw new Error(`There is no ${how} of SDK ${sdk}`)
   }
 }
 
-function mountSessions1 (app: FastifyInstance, createServer: () => McpServer1): void {
-  const transports = new Map<string, StreamableHTTPServerTransport>()
-  app.route({
-    method: ['POST', 'DELETE'],
-    url: '/mcp',
-    async handler (request, reply) {
-      const id = request.headers['mcp-session-id']
-      const transport = typeof id === 'string' ? transports.get(id) : await open()
-      if (transport === undefined) return reply.code(404).send()
-      reply.hijack()
-      await transport.handleRequest(request.raw, reply.raw, request.body)
-    }
-  })
-
-  async function open (): Promise<StreamableHTTPServerTransport> {
-    const transport = new StreamableHTTPServerTransport({
-      sessionIdGenerator: randomUUID,
-      enableJsonResponse: true,
-      onsessioninitialized: (id) => { transports.set(id, transport) },
-      onsessionclosed: (id) => { transports.delete(id) }
-    })
-    await createServer().connect(transport)
-    return transport
-  }
-}
-
-function mountSessions2 (app: FastifyInstance, createServer: () => McpServer2): void {
+function mountByHand2 (app: FastifyInstance, createServer: () => McpServer2): void {
   const transports = new Map<string, WebStandardStreamableHTTPServerTransport>()
   app.route({
     method: ['POST', 'DELETE'],

@@ -33,7 +33,7 @@ export interface Peer {
 /** A node, and how many sessions it holds and has room for. */
 export interface NodeLoad extends Peer {
   held: number
-  /** For how many more. Infinity: any number. */
+  /** For how many more. Infinity: without limit. */
   room: number
   /** Whether it has an idle one that could go back into the directory for another. */
   spare: boolean

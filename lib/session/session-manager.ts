@@ -255,7 +255,7 @@ export class SessionManager extends EventEmitter<SessionEvents> {
     }
   }
 
-  /** How many more sessions may be opened before one has to go. Infinity: any number. */
+  /** How many more sessions may be opened before one has to go. Infinity: without limit. */
   get room (): number {
     return this.#maxSessions - this.#sessions.size
   }

@@ -11,7 +11,7 @@ const LIMIT = 60_000
 /** The oldest Node.js that all clients run on. */
 const OLDEST_NODE = 24
 
-// None of them has anything to tell anybody.
+// None of them is to report home.
 const QUIET = {
   DO_NOT_TRACK: '1',
   LANGSMITH_TRACING: 'false',
