@@ -2,7 +2,7 @@
 import { setTimeout as wait } from 'node:timers/promises'
 import { Redis } from 'ioredis'
 import { RedisDirectory, type RedisDirectoryOptions } from '../lib/cluster/redis/directory.js'
-import { needsRedisServer, RedisClusterServers, RedisServer } from '../test/helpers/redis-server.js'
+import { needsRedisServer, RedisClusterServers, RedisServer } from '../test/helpers/redis/redis-server.js'
 import { AddedCost } from './added-cost.js'
 import { CommandCounter } from './command-counter.js'
 import { isInstalled } from './installed.js'

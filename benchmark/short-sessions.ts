@@ -1,5 +1,5 @@
 import { Redis } from 'ioredis'
-import { needsRedisServer, RedisServer } from '../test/helpers/redis-server.js'
+import { needsRedisServer, RedisServer } from '../test/helpers/redis/redis-server.js'
 import { Contest, shopNames } from './contest.js'
 import type { Tool } from './mcp-load.js'
 import { ServerProcess } from './server-process.js'

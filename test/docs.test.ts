@@ -7,9 +7,9 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, realpathSync, rmSync, 
 import { tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { errorRows } from '../lib/base/errors.js'
-import { cleanEnv, ROOT } from './helpers/child.js'
-import { findDocuments, findTargets, readDocument, type DocumentBlock } from './helpers/documents.js'
-import { findTypeErrors } from './helpers/type-errors.js'
+import { cleanEnv, ROOT } from './helpers/processes/child.js'
+import { findDocuments, findTargets, readDocument, type DocumentBlock } from './helpers/docs/documents.js'
+import { findTypeErrors } from './helpers/docs/type-errors.js'
 
 // The compiler takes its time on a small machine.
 t.setTimeout(180_000)

@@ -4,10 +4,10 @@ import { spawnSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readFileSync, realpathSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
-import { cleanEnv, ROOT, start, type Child } from './helpers/child.js'
-import { call, HttpClient, initialize, openSession } from './helpers/http-client.js'
-import { findBlocks, findTargets, readReadme, type DocumentBlock } from './helpers/documents.js'
-import { findTypeErrors, RESOLUTIONS } from './helpers/type-errors.js'
+import { cleanEnv, ROOT, start, type Child } from './helpers/processes/child.js'
+import { call, HttpClient, initialize, openSession } from './helpers/clients/http-client.js'
+import { findBlocks, findTargets, readReadme, type DocumentBlock } from './helpers/docs/documents.js'
+import { findTypeErrors, RESOLUTIONS } from './helpers/docs/type-errors.js'
 
 // Building and packing takes seconds on a small machine.
 t.setTimeout(180_000)

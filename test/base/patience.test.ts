@@ -5,8 +5,8 @@ import t, { type Test } from 'tap'
 import { NodeLease } from '../../lib/cluster/lease.js'
 import { startPatience } from '../../lib/base/patience.js'
 import { RedisDirectory } from '../../lib/cluster/redis/directory.js'
-import { MemoryDirectory } from '../helpers/memory-directory.js'
-import { needsRedisServer, RedisServer } from '../helpers/redis-server.js'
+import { MemoryDirectory } from '../helpers/cluster/memory-directory.js'
+import { needsRedisServer, RedisServer } from '../helpers/redis/redis-server.js'
 
 /** Much work in one turn of the event loop. */
 function standStill (ms: number): void {

@@ -1,6 +1,6 @@
 // A short mix of all that goes wrong and is soon over; `npm run chaos -- --seed 1 --minutes 60` is as long as one likes.
 import t from 'tap'
-import { needsRedisServer } from '../helpers/redis-server.js'
+import { needsRedisServer } from '../helpers/redis/redis-server.js'
 import { nemeses } from './nemeses.js'
 import { playRound } from './round.js'
 

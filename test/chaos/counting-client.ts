@@ -1,6 +1,6 @@
 import { setTimeout as wait } from 'node:timers/promises'
-import { initialize, readAnswer, send, toolCall } from '../helpers/cluster.js'
-import type { Random } from '../helpers/random.js'
+import { initialize, readAnswer, send, toolCall } from '../helpers/cluster/cluster.js'
+import type { Random } from '../helpers/chance/random.js'
 import type { History, Operation } from './history.js'
 
 export interface CountingClientOptions {

@@ -1,5 +1,5 @@
 import { setTimeout as wait } from 'node:timers/promises'
-import type { Random } from '../helpers/random.js'
+import type { Random } from '../helpers/chance/random.js'
 import type { CountingClient } from './counting-client.js'
 import type { Scene, SceneNode } from './scene.js'
 import { forgetEverything, type StoreKind } from './stores.js'

@@ -1,5 +1,5 @@
 import { setTimeout as wait } from 'node:timers/promises'
-import { createRandom, type Random } from '../helpers/random.js'
+import { createRandom, type Random } from '../helpers/chance/random.js'
 import { findViolations, type Violation } from './checker.js'
 import type { History, Operation } from './history.js'
 import { nemeses, type Nemesis } from './nemeses.js'

@@ -1,6 +1,6 @@
 // npm run chaos -- --seed 1 --minutes 10 [--nemesis kill,flushall] [--redis sentinel]
 import { parseArgs } from 'node:util'
-import { createRandom } from '../helpers/random.js'
+import { createRandom } from '../helpers/chance/random.js'
 import { playRound } from './round.js'
 import { STORE_KINDS, type StoreKind } from './stores.js'
 

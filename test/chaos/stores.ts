@@ -2,9 +2,9 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Redis } from 'ioredis'
-import type { RedisAddress } from '../helpers/redis-client.js'
-import { RedisSentinelServers } from '../helpers/redis-sentinel.js'
-import { RedisClusterServers, RedisServer } from '../helpers/redis-server.js'
+import type { RedisAddress } from '../helpers/redis/redis-client.js'
+import { RedisSentinelServers } from '../helpers/redis/redis-sentinel.js'
+import { RedisClusterServers, RedisServer } from '../helpers/redis/redis-server.js'
 
 export const STORE_KINDS = ['alone', 'persistent', 'sentinel', 'cluster'] as const
 export type StoreKind = typeof STORE_KINDS[number]

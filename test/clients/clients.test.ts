@@ -2,7 +2,7 @@
 import t, { type Test } from 'tap'
 import { CLIENTS, type Behaviour, type ClientCase } from './clients.js'
 import { startDriver, type DriverProcess } from './driver-process.js'
-import { buildObservedApp, type ObservedApp } from '../helpers/observed-app.js'
+import { buildObservedApp, type ObservedApp } from '../helpers/apps/observed-app.js'
 
 t.setTimeout(900_000)
 t.jobs = 2

@@ -2,8 +2,8 @@ import { fork } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
-import { cleanEnv, ROOT } from '../helpers/child.js'
-import { newerNode } from '../helpers/newer-node.js'
+import { cleanEnv, ROOT } from '../helpers/processes/child.js'
+import { newerNode } from '../helpers/processes/newer-node.js'
 import type { Order, Report } from './drivers/drive.js'
 
 // A cold start of the heaviest of them takes seconds, on a busy machine many.

@@ -2,10 +2,10 @@
 import { readFileSync } from 'node:fs'
 import t, { type Test } from 'tap'
 import { z } from 'zod'
-import { activeRequests } from '../helpers/app.js'
-import { buildEndpoint, type EndpointApp } from '../helpers/endpoint-app.js'
+import { activeRequests } from '../helpers/apps/app.js'
+import { buildEndpoint, type EndpointApp } from '../helpers/apps/endpoint-app.js'
 import type { SessionEndpointOptions } from '../../lib/endpoint/options.js'
-import { until } from '../helpers/until.js'
+import { until } from '../helpers/waiting/until.js'
 import { loadSdk, type OldClient, type OldSdk, type OldTransport } from './old-sdk.js'
 
 t.setTimeout(120_000)

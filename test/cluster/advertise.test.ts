@@ -4,7 +4,7 @@ import os, { networkInterfaces } from 'node:os'
 import { mock } from 'node:test'
 import t from 'tap'
 import { findOwnUrl } from '../../lib/cluster/advertise.js'
-import { portOf } from '../helpers/app.js'
+import { portOf } from '../helpers/apps/app.js'
 
 t.test('an app is reached where it listens', async (t) => {
   for (const [host, shown] of [['127.0.0.1', '127.0.0.1'], ['::1', '[::1]']] as const) {

@@ -2,8 +2,8 @@
 import type { FastifyInstance } from 'fastify'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
-import { createCluster, type ClusterApp } from '../helpers/cluster-apps.js'
-import { needsRedis, startRedis } from '../helpers/redis-server.js'
+import { createCluster, type ClusterApp } from '../helpers/cluster/cluster-apps.js'
+import { needsRedis, startRedis } from '../helpers/redis/redis-server.js'
 
 t.setTimeout(120_000)
 

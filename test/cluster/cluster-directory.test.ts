@@ -1,7 +1,7 @@
 import t from 'tap'
 import { Outbox } from '../../lib/cluster/outbox.js'
 import { ClusterDirectory } from '../../lib/cluster/cluster-directory.js'
-import { MemoryDirectory } from '../helpers/memory-directory.js'
+import { MemoryDirectory } from '../helpers/cluster/memory-directory.js'
 
 t.test('a session is terminated, also when its owner cannot be told at once', async (t) => {
   const directory = new MemoryDirectory()

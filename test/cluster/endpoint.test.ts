@@ -2,11 +2,11 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { mcpEndpoint, type SessionEndpointOptions } from '../../index.js'
-import { createCluster, type ClusterApp, type ClusterAppOptions } from '../helpers/cluster-apps.js'
-import { call, HttpClient, initialize, type Answer } from '../helpers/http-client.js'
-import { needsRedis, needsRedisServer, RedisServer, startRedis } from '../helpers/redis-server.js'
-import { ToolServer } from '../helpers/tool-server.js'
-import { until } from '../helpers/until.js'
+import { createCluster, type ClusterApp, type ClusterAppOptions } from '../helpers/cluster/cluster-apps.js'
+import { call, HttpClient, initialize, type Answer } from '../helpers/clients/http-client.js'
+import { needsRedis, needsRedisServer, RedisServer, startRedis } from '../helpers/redis/redis-server.js'
+import { ToolServer } from '../helpers/mcp-servers/tool-server.js'
+import { until } from '../helpers/waiting/until.js'
 
 t.setTimeout(120_000)
 

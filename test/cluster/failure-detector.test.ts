@@ -3,8 +3,8 @@ import { setImmediate as turn } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { FailureDetector } from '../../lib/cluster/failure-detector.js'
 import type { Peer } from '../../lib/cluster/directory.js'
-import { createDeferred } from '../helpers/deferred.js'
-import { MemoryDirectory } from '../helpers/memory-directory.js'
+import { createDeferred } from '../helpers/waiting/deferred.js'
+import { MemoryDirectory } from '../helpers/cluster/memory-directory.js'
 
 const INTERVAL = 500
 const STEP = 50

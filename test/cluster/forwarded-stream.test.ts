@@ -2,9 +2,9 @@ import { once } from 'node:events'
 import { Readable } from 'node:stream'
 import { setImmediate as turn, setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
-import { createCluster, type ClusterAppOptions } from '../helpers/cluster-apps.js'
-import { HttpClient } from '../helpers/http-client.js'
-import { needsRedis, startRedis } from '../helpers/redis-server.js'
+import { createCluster, type ClusterAppOptions } from '../helpers/cluster/cluster-apps.js'
+import { HttpClient } from '../helpers/clients/http-client.js'
+import { needsRedis, startRedis } from '../helpers/redis/redis-server.js'
 
 t.test("an app's own stream is waited for by a node that passes it on and closes", needsRedis(), async (t) => {
   const { url, stop } = await startRedis()

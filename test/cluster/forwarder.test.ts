@@ -11,7 +11,7 @@ import { Forwarder, type Hop } from '../../lib/cluster/forwarder.js'
 import type { HopOutcome } from '../../lib/cluster/hop-outcome.js'
 import { ANSWER_HEADER, FORWARDED_HEADER, signAnswer, verifyHop, type AnswerState } from '../../lib/cluster/hop-signature.js'
 import { KeptBody, MOST_KEPT } from '../../lib/cluster/kept-body.js'
-import { freePort } from '../helpers/redis-server.js'
+import { freePort } from '../helpers/redis/redis-server.js'
 
 const SECRET = 'the secret of the cluster'
 

@@ -7,8 +7,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { Agent } from 'undici'
 import { certificate, key } from '../fixtures/test-certificate.js'
-import { createCluster, type ClusterApp } from '../helpers/cluster-apps.js'
-import { freePort, needsRedis, startRedis } from '../helpers/redis-server.js'
+import { createCluster, type ClusterApp } from '../helpers/cluster/cluster-apps.js'
+import { freePort, needsRedis, startRedis } from '../helpers/redis/redis-server.js'
 
 t.setTimeout(120_000)
 

@@ -1,11 +1,11 @@
 // A timeout of the app does not cut a stream that another node passes on, neither there nor on its owner.
 import t from 'tap'
 import { mcpEndpoint } from '../../index.js'
-import { createCluster, type ClusterApp } from '../helpers/cluster-apps.js'
-import { recordServers } from '../helpers/endpoint-app.js'
-import { call, HttpClient, openSession } from '../helpers/http-client.js'
-import { needsRedis, startRedis } from '../helpers/redis-server.js'
-import { until } from '../helpers/until.js'
+import { createCluster, type ClusterApp } from '../helpers/cluster/cluster-apps.js'
+import { recordServers } from '../helpers/apps/endpoint-app.js'
+import { call, HttpClient, openSession } from '../helpers/clients/http-client.js'
+import { needsRedis, startRedis } from '../helpers/redis/redis-server.js'
+import { until } from '../helpers/waiting/until.js'
 
 // Milliseconds, and more than passing a request on takes.
 const TIMEOUT = 300

@@ -2,7 +2,7 @@ import { mock } from 'node:test'
 import { setImmediate as turn } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { NodeLease } from '../../lib/cluster/lease.js'
-import { MemoryDirectory } from '../helpers/memory-directory.js'
+import { MemoryDirectory } from '../helpers/cluster/memory-directory.js'
 
 interface Scene {
   directory: MemoryDirectory

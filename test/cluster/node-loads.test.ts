@@ -2,7 +2,7 @@ import t, { type Test } from 'tap'
 import type { NodeLoad } from '../../lib/cluster/directory.js'
 import { NodeLease } from '../../lib/cluster/lease.js'
 import { NodeLoads } from '../../lib/cluster/node-loads.js'
-import { MemoryDirectory } from '../helpers/memory-directory.js'
+import { MemoryDirectory } from '../helpers/cluster/memory-directory.js'
 
 interface Scene {
   directory: MemoryDirectory

@@ -2,10 +2,10 @@
 import { McpServer } from '@modelcontextprotocol/sdk/server/mcp.js'
 import t from 'tap'
 import { mcpEndpoint } from '../../index.js'
-import { createCluster } from '../helpers/cluster-apps.js'
-import { openSession } from '../helpers/http-client.js'
-import { needsRedis, needsRedisServer, RedisServer, startRedis } from '../helpers/redis-server.js'
-import { until } from '../helpers/until.js'
+import { createCluster } from '../helpers/cluster/cluster-apps.js'
+import { openSession } from '../helpers/clients/http-client.js'
+import { needsRedis, needsRedisServer, RedisServer, startRedis } from '../helpers/redis/redis-server.js'
+import { until } from '../helpers/waiting/until.js'
 
 t.test('on one Redis', needsRedis(), async (t) => {
   const { url, stop } = await startRedis()

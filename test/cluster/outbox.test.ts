@@ -1,8 +1,8 @@
 import t, { type Test } from 'tap'
 import { setImmediate as turn } from 'node:timers/promises'
 import { Outbox } from '../../lib/cluster/outbox.js'
-import { MemoryDirectory } from '../helpers/memory-directory.js'
-import { createDeferred } from '../helpers/deferred.js'
+import { MemoryDirectory } from '../helpers/cluster/memory-directory.js'
+import { createDeferred } from '../helpers/waiting/deferred.js'
 
 interface Scene {
   directory: MemoryDirectory

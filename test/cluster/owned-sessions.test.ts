@@ -1,8 +1,8 @@
 import t, { type Test } from 'tap'
 import { SessionLostError, type Directory, type StoredSession } from '../../lib/cluster/directory.js'
 import type { Session } from '../../lib/session/session.js'
-import { buildScene, LEASE, type Scene, type SceneNode } from '../helpers/cluster-scene.js'
-import { createDeferred } from '../helpers/deferred.js'
+import { buildScene, LEASE, type Scene, type SceneNode } from '../helpers/cluster/cluster-scene.js'
+import { createDeferred } from '../helpers/waiting/deferred.js'
 
 function open ({ sessions }: SceneNode, metadata = {}): Session {
   const session = sessions.get(sessions.create(metadata, { principal: 'ann' }))

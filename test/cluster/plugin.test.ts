@@ -5,11 +5,11 @@ import { Readable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import mcpSessions from '../../index.js'
-import { start } from '../helpers/child.js'
-import { createDeferred } from '../helpers/deferred.js'
-import { createCluster, type ClusterApp } from '../helpers/cluster-apps.js'
-import { captureLog } from '../helpers/log-lines.js'
-import { needsRedis, needsRedisServer, RedisServer, startRedis } from '../helpers/redis-server.js'
+import { start } from '../helpers/processes/child.js'
+import { createDeferred } from '../helpers/waiting/deferred.js'
+import { createCluster, type ClusterApp } from '../helpers/cluster/cluster-apps.js'
+import { captureLog } from '../helpers/observe/log-lines.js'
+import { needsRedis, needsRedisServer, RedisServer, startRedis } from '../helpers/redis/redis-server.js'
 
 t.setTimeout(120_000)
 

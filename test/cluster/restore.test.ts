@@ -10,9 +10,9 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { mcpEndpoint } from '../../index.js'
 import type { CreateServerContext, SessionEndpointOptions } from '../../lib/endpoint/options.js'
-import { createCluster, type ClusterApp, type ClusterAppOptions } from '../helpers/cluster-apps.js'
-import { needsRedis, needsRedisServer, RedisServer, startRedis } from '../helpers/redis-server.js'
-import { until } from '../helpers/until.js'
+import { createCluster, type ClusterApp, type ClusterAppOptions } from '../helpers/cluster/cluster-apps.js'
+import { needsRedis, needsRedisServer, RedisServer, startRedis } from '../helpers/redis/redis-server.js'
+import { until } from '../helpers/waiting/until.js'
 
 t.setTimeout(120_000)
 

@@ -9,7 +9,7 @@ import { PeerTroubles } from '../../lib/cluster/peer-troubles.js'
 import { SessionRouter } from '../../lib/cluster/session-router.js'
 import { ThisNode } from '../../lib/cluster/this-node.js'
 import type { SessionManagerOptions } from '../../lib/session/session-manager.js'
-import { buildScene, LEASE, type Scene, type SceneNode } from '../helpers/cluster-scene.js'
+import { buildScene, LEASE, type Scene, type SceneNode } from '../helpers/cluster/cluster-scene.js'
 
 type Answer = (reply: FastifyReply, hop: Hop) => Promise<HopOutcome>
 

@@ -3,8 +3,8 @@ import type { Redis } from 'ioredis'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { RedisCommands } from '../../lib/cluster/redis/commands.js'
-import { createCluster, type ClusterApp } from '../helpers/cluster-apps.js'
-import { needsRedis, startRedis } from '../helpers/redis-server.js'
+import { createCluster, type ClusterApp } from '../helpers/cluster/cluster-apps.js'
+import { needsRedis, startRedis } from '../helpers/redis/redis-server.js'
 
 const damages: Record<string, (redis: Redis, key: string) => Promise<unknown>> = {
   'of another type': async (redis, key) => {

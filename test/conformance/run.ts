@@ -10,7 +10,7 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { parseArgs, promisify } from 'node:util'
 
-import { newerNode } from '../helpers/newer-node.js'
+import { newerNode } from '../helpers/processes/newer-node.js'
 import { EXPECTED_FAILURES } from './expected-failures.js'
 import type { ExpectedFailure } from './expected-failures.js'
 import { FIXTURES, MODES, serveConformance } from './serve.js'

@@ -3,8 +3,8 @@ import { setTimeout as wait } from 'node:timers/promises'
 import t from 'tap'
 import { hashSessionId } from '../../index.js'
 import type { SessionsDashboardOptions } from '../../lib/dashboard/index.js'
-import { buildDashboard, type Answer, type Ask } from '../helpers/dashboard-app.js'
-import { connectRaw } from '../helpers/raw-client.js'
+import { buildDashboard, type Answer, type Ask } from '../helpers/apps/dashboard-app.js'
+import { connectRaw } from '../helpers/clients/raw-client.js'
 
 const END = { 'x-mcp-sessions-dashboard': 'end' }
 const PATHS = ['/sessions', '/sessions/', '/sessions/dashboard.js', '/sessions/dashboard.css', '/sessions/state', '/sessions/events']

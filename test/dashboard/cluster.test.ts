@@ -2,11 +2,11 @@
 import t, { type Test } from 'tap'
 import { hashSessionId } from '../../index.js'
 import sessionsDashboard from '../../lib/dashboard/index.js'
-import { portOf } from '../helpers/app.js'
-import { createCluster, type ClusterApp } from '../helpers/cluster-apps.js'
-import { eventually } from '../helpers/cluster.js'
-import { ask, Events, readState } from '../helpers/dashboard-app.js'
-import { needsRedis, startRedis } from '../helpers/redis-server.js'
+import { portOf } from '../helpers/apps/app.js'
+import { createCluster, type ClusterApp } from '../helpers/cluster/cluster-apps.js'
+import { eventually } from '../helpers/cluster/cluster.js'
+import { ask, Events, readState } from '../helpers/apps/dashboard-app.js'
+import { needsRedis, startRedis } from '../helpers/redis/redis-server.js'
 
 t.setTimeout(60_000)
 

@@ -1,10 +1,10 @@
 // Ending sessions from the dashboard.
 import t from 'tap'
 import { hashSessionId, mcpEndpoint } from '../../index.js'
-import { buildDashboard, readState } from '../helpers/dashboard-app.js'
-import { call, openSession } from '../helpers/http-client.js'
-import { captureLog } from '../helpers/log-lines.js'
-import { ToolServer } from '../helpers/tool-server.js'
+import { buildDashboard, readState } from '../helpers/apps/dashboard-app.js'
+import { call, openSession } from '../helpers/clients/http-client.js'
+import { captureLog } from '../helpers/observe/log-lines.js'
+import { ToolServer } from '../helpers/mcp-servers/tool-server.js'
 
 const POST = { method: 'POST', headers: { 'x-mcp-sessions-dashboard': 'end' } }
 

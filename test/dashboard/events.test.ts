@@ -3,10 +3,10 @@ import { mock } from 'node:test'
 import { setTimeout as wait } from 'node:timers/promises'
 import t from 'tap'
 import { hashSessionId } from '../../index.js'
-import { portOf } from '../helpers/app.js'
-import { buildDashboard, Events } from '../helpers/dashboard-app.js'
-import { connectRaw } from '../helpers/raw-client.js'
-import { until } from '../helpers/until.js'
+import { portOf } from '../helpers/apps/app.js'
+import { buildDashboard, Events } from '../helpers/apps/dashboard-app.js'
+import { connectRaw } from '../helpers/clients/raw-client.js'
+import { until } from '../helpers/waiting/until.js'
 
 t.test('it says at once what there is, and then what changes', async (t) => {
   const { app } = await buildDashboard(t)

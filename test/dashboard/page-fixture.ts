@@ -4,7 +4,7 @@ import Fastify, { type FastifyReply } from 'fastify'
 import type { Test } from 'tap'
 import type { DashboardState } from '../../lib/dashboard/index.js'
 import { PROTECTION, readPage } from '../../lib/dashboard/page.js'
-import { listen } from '../helpers/app.js'
+import { listen } from '../helpers/apps/app.js'
 
 export type Row = DashboardState['sessions']['rows'][number]
 

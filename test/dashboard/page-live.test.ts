@@ -3,10 +3,10 @@ import type { Browser, Page } from 'playwright-core'
 import { test, type Test } from 'tap'
 import sessionsDashboard from '../../lib/dashboard/index.js'
 import { hashSessionId } from '../../lib/session/session-id.js'
-import { portOf } from '../helpers/app.js'
-import { launchChromium, needsChromium, openPage, type Opened } from '../helpers/chromium.js'
-import { buildEndpoint, type EndpointApp } from '../helpers/endpoint-app.js'
-import { connectSdkClient } from '../helpers/sdk-clients.js'
+import { portOf } from '../helpers/apps/app.js'
+import { launchChromium, needsChromium, openPage, type Opened } from '../helpers/clients/chromium.js'
+import { buildEndpoint, type EndpointApp } from '../helpers/apps/endpoint-app.js'
+import { connectSdkClient } from '../helpers/clients/sdk-clients.js'
 
 interface Served extends EndpointApp {
   readonly mcp: URL

@@ -1,6 +1,6 @@
 import { test } from 'tap'
-import { findBarriers, launchChromium, needsChromium, openPage } from '../helpers/chromium.js'
-import { until } from '../helpers/until.js'
+import { findBarriers, launchChromium, needsChromium, openPage } from '../helpers/clients/chromium.js'
+import { until } from '../helpers/waiting/until.js'
 import { CLUSTER, hashOf, makeHistory, makeRow, makeState, serveScript } from './page-fixture.js'
 
 const WIDE = { width: 1360, height: 900 }

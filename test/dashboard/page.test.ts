@@ -4,8 +4,8 @@ import { readdirSync, readFileSync } from 'node:fs'
 import t from 'tap'
 import mcpSessions from '../../index.js'
 import sessionsDashboard from '../../lib/dashboard/index.js'
-import { listen } from '../helpers/app.js'
-import { ask, buildDashboard } from '../helpers/dashboard-app.js'
+import { listen } from '../helpers/apps/app.js'
+import { ask, buildDashboard } from '../helpers/apps/dashboard-app.js'
 
 const PAGE = new URL('../../lib/dashboard/page/', import.meta.url)
 const TYPES = { html: 'text/html', js: 'text/javascript', css: 'text/css' }

@@ -4,9 +4,9 @@ import { setImmediate as turn } from 'node:timers/promises'
 import t from 'tap'
 import { hashSessionId, mcpEndpoint } from '../../index.js'
 import type { SessionRow } from '../../lib/dashboard/index.js'
-import { buildDashboard, readState, type Ask } from '../helpers/dashboard-app.js'
-import { call, openSession } from '../helpers/http-client.js'
-import { ToolServer } from '../helpers/tool-server.js'
+import { buildDashboard, readState, type Ask } from '../helpers/apps/dashboard-app.js'
+import { call, openSession } from '../helpers/clients/http-client.js'
+import { ToolServer } from '../helpers/mcp-servers/tool-server.js'
 
 async function rowsOf (ask: Ask, query = ''): Promise<readonly SessionRow[]> {
   return readState(await ask(`/sessions/state${query}`)).sessions.rows

@@ -1,10 +1,10 @@
 // What a client says that it accepts decides how it is answered, as RFC 9110 has it.
 import t from 'tap'
-import { activeRequests } from '../helpers/app.js'
-import { buildEndpoint } from '../helpers/endpoint-app.js'
-import { call, HttpClient, initialize, openSession } from '../helpers/http-client.js'
-import { connectRaw } from '../helpers/raw-client.js'
-import { until } from '../helpers/until.js'
+import { activeRequests } from '../helpers/apps/app.js'
+import { buildEndpoint } from '../helpers/apps/endpoint-app.js'
+import { call, HttpClient, initialize, openSession } from '../helpers/clients/http-client.js'
+import { connectRaw } from '../helpers/clients/raw-client.js'
+import { until } from '../helpers/waiting/until.js'
 
 const JSON_TYPE = 'application/json; charset=utf-8'
 const STREAM_TYPE = 'text/event-stream'

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { readAuthInfo } from '../../lib/endpoint/auth-info.js'
-import { callTool, INITIALIZE, open, parseMessage, post, rpc, stageEndpoint, type CountedServer } from '../helpers/endpoint-stage.js'
-import { serveRequest } from '../helpers/served-request.js'
+import { callTool, INITIALIZE, open, parseMessage, post, rpc, stageEndpoint, type CountedServer } from '../helpers/apps/endpoint-stage.js'
+import { serveRequest } from '../helpers/apps/served-request.js'
 
 const AUTH = { token: 'secret', clientId: 'client', scopes: ['read'], extra: { sub: 'ada' } }
 

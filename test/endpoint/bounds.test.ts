@@ -2,13 +2,13 @@
 import { setImmediate as turn } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import type { SessionEndpointOptions } from '../../lib/endpoint/options.js'
-import { activeRequests } from '../helpers/app.js'
-import { buildEndpoint, type EndpointApp } from '../helpers/endpoint-app.js'
-import { collectGarbage } from '../helpers/garbage.js'
-import { type Answer, call, type HttpClient, openSession } from '../helpers/http-client.js'
-import { captureLog } from '../helpers/log-lines.js'
-import { connectRaw, openUnreadStream, type RawClient } from '../helpers/raw-client.js'
-import { until } from '../helpers/until.js'
+import { activeRequests } from '../helpers/apps/app.js'
+import { buildEndpoint, type EndpointApp } from '../helpers/apps/endpoint-app.js'
+import { collectGarbage } from '../helpers/heap/garbage.js'
+import { type Answer, call, type HttpClient, openSession } from '../helpers/clients/http-client.js'
+import { captureLog } from '../helpers/observe/log-lines.js'
+import { connectRaw, openUnreadStream, type RawClient } from '../helpers/clients/raw-client.js'
+import { until } from '../helpers/waiting/until.js'
 
 const KB = 1000
 const MB = 1000 * KB

@@ -2,12 +2,12 @@
 import { inputRequired, McpServer } from '@modelcontextprotocol/server'
 import t, { type Test } from 'tap'
 import type { DualEndpointOptions } from '../../index.js'
-import { createDeferred } from '../helpers/deferred.js'
-import { buildEndpoint, type EndpointApp } from '../helpers/endpoint-app.js'
-import { HttpClient, type Answer } from '../helpers/http-client.js'
-import { captureLog } from '../helpers/log-lines.js'
-import { modernRequest } from '../helpers/modern-handler.js'
-import { until } from '../helpers/until.js'
+import { createDeferred } from '../helpers/waiting/deferred.js'
+import { buildEndpoint, type EndpointApp } from '../helpers/apps/endpoint-app.js'
+import { HttpClient, type Answer } from '../helpers/clients/http-client.js'
+import { captureLog } from '../helpers/observe/log-lines.js'
+import { modernRequest } from '../helpers/mcp-servers/modern-handler.js'
+import { until } from '../helpers/waiting/until.js'
 
 const SOON = 20
 

@@ -4,10 +4,10 @@ import { setImmediate as turn } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import type { McpSessionsOptions } from '../../index.js'
 import type { SessionEndpointOptions } from '../../lib/endpoint/options.js'
-import { activeRequests } from '../helpers/app.js'
-import { buildEndpoint, type EndpointApp } from '../helpers/endpoint-app.js'
-import { call, HttpClient, openSession } from '../helpers/http-client.js'
-import { until } from '../helpers/until.js'
+import { activeRequests } from '../helpers/apps/app.js'
+import { buildEndpoint, type EndpointApp } from '../helpers/apps/endpoint-app.js'
+import { call, HttpClient, openSession } from '../helpers/clients/http-client.js'
+import { until } from '../helpers/waiting/until.js'
 
 const MODES = ['auto', 'sse', 'json'] as const
 const TTL = 1000

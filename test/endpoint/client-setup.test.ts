@@ -1,7 +1,7 @@
 import t from 'tap'
 import { ClientSetup } from '../../lib/endpoint/client-setup.js'
 import { readMessages, type JSONRPCMessage } from '../../lib/endpoint/transport/json-rpc.js'
-import { INITIALIZE_PARAMS } from '../helpers/endpoint-stage.js'
+import { INITIALIZE_PARAMS } from '../helpers/apps/endpoint-stage.js'
 
 const PATH = '/mcp'
 const BOUNDS = { maxBytes: 65_536, onForget: () => { throw new Error('Something was forgotten') } }

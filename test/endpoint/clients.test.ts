@@ -8,12 +8,12 @@ import {
 import { createMcpHandler, McpServer as ModernServer } from '@modelcontextprotocol/server'
 import t, { type Test } from 'tap'
 import type { ModernHandler } from '../../lib/endpoint/modern-handler.js'
-import { activeRequests } from '../helpers/app.js'
-import { buildEndpoint } from '../helpers/endpoint-app.js'
-import { call, HttpClient, initialize, openSession } from '../helpers/http-client.js'
-import { NOTE_URI, ToolServer } from '../helpers/tool-server.js'
-import { until } from '../helpers/until.js'
-import { toHandler } from '../helpers/modern-handler.js'
+import { activeRequests } from '../helpers/apps/app.js'
+import { buildEndpoint } from '../helpers/apps/endpoint-app.js'
+import { call, HttpClient, initialize, openSession } from '../helpers/clients/http-client.js'
+import { NOTE_URI, ToolServer } from '../helpers/mcp-servers/tool-server.js'
+import { until } from '../helpers/waiting/until.js'
+import { toHandler } from '../helpers/mcp-servers/modern-handler.js'
 
 const INFO = { name: 'test', version: '1.0.0' }
 

@@ -6,10 +6,10 @@ import { isInitializeRequest } from '@modelcontextprotocol/sdk/types.js'
 import Fastify, { type FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
 import mcpSessions, { mcpEndpoint } from '../../index.js'
-import { listen } from '../helpers/app.js'
-import { buildEndpoint, recordServers } from '../helpers/endpoint-app.js'
-import { call, HttpClient, initialize, openSession, type Answer } from '../helpers/http-client.js'
-import { until } from '../helpers/until.js'
+import { listen } from '../helpers/apps/app.js'
+import { buildEndpoint, recordServers } from '../helpers/apps/endpoint-app.js'
+import { call, HttpClient, initialize, openSession, type Answer } from '../helpers/clients/http-client.js'
+import { until } from '../helpers/waiting/until.js'
 
 interface Labelled {
   readonly label: string

@@ -5,14 +5,14 @@ import type { FastifyRequest } from 'fastify'
 import { request as httpRequest } from 'node:http'
 import t, { type Test } from 'tap'
 import type { CreateServer } from '../../lib/endpoint/options.js'
-import { listen } from '../helpers/app.js'
-import { createDeferred } from '../helpers/deferred.js'
+import { listen } from '../helpers/apps/app.js'
+import { createDeferred } from '../helpers/waiting/deferred.js'
 import {
   ACCEPT_BOTH, callTool, CountedServer, INITIALIZE, INITIALIZE_PARAMS, open, parseMessage, post, rejection, rpc, stageEndpoint, type Stage
-} from '../helpers/endpoint-stage.js'
-import { HttpClient } from '../helpers/http-client.js'
-import { connectRaw } from '../helpers/raw-client.js'
-import { until } from '../helpers/until.js'
+} from '../helpers/apps/endpoint-stage.js'
+import { HttpClient } from '../helpers/clients/http-client.js'
+import { connectRaw } from '../helpers/clients/raw-client.js'
+import { until } from '../helpers/waiting/until.js'
 
 /** No session has ever been there, and no server has been made. */
 function nothingWasMade (t: Test, { app, servers, ends }: Stage): void {

@@ -2,13 +2,13 @@
 import type { LightMyRequestResponse } from 'fastify'
 import { mock } from 'node:test'
 import t, { type Test } from 'tap'
-import { createDeferred } from '../helpers/deferred.js'
+import { createDeferred } from '../helpers/waiting/deferred.js'
 import {
   callTool, CountedServer, open, parseEvents, parseMessage, post, rejection, rpc, stageEndpoint, type Stage, type StageOptions
-} from '../helpers/endpoint-stage.js'
-import { listen } from '../helpers/app.js'
-import { connectRaw } from '../helpers/raw-client.js'
-import { until } from '../helpers/until.js'
+} from '../helpers/apps/endpoint-stage.js'
+import { listen } from '../helpers/apps/app.js'
+import { connectRaw } from '../helpers/clients/raw-client.js'
+import { until } from '../helpers/waiting/until.js'
 
 const SECOND = 1000
 

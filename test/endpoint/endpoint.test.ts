@@ -5,13 +5,13 @@ import { randomBytes, randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import t, { type Test } from 'tap'
 import mcpSessions, { mcpEndpoint } from '../../index.js'
-import { listen } from '../helpers/app.js'
-import { createDeferred } from '../helpers/deferred.js'
+import { listen } from '../helpers/apps/app.js'
+import { createDeferred } from '../helpers/waiting/deferred.js'
 import {
   ACCEPT_BOTH, callTool, CountedServer, INITIALIZE, open, parseEvents, parseMessage, post, rejection, rpc, stageEndpoint, type Stage
-} from '../helpers/endpoint-stage.js'
-import { connectRaw, type RawClient } from '../helpers/raw-client.js'
-import { until } from '../helpers/until.js'
+} from '../helpers/apps/endpoint-stage.js'
+import { connectRaw, type RawClient } from '../helpers/clients/raw-client.js'
+import { until } from '../helpers/waiting/until.js'
 
 const NOT_FOUND = rejection(-32001, 'Session not found (HTTP 404)')
 

@@ -2,7 +2,7 @@
 import type { LightMyRequestResponse } from 'fastify'
 import t from 'tap'
 import { hashSessionId } from '../../lib/session/session-id.js'
-import { callTool, INITIALIZE, open, post, rejection, rpc, stageEndpoint, type Stage, type StageOptions } from '../helpers/endpoint-stage.js'
+import { callTool, INITIALIZE, open, post, rejection, rpc, stageEndpoint, type Stage, type StageOptions } from '../helpers/apps/endpoint-stage.js'
 
 const UNKNOWN = 'b52d8c1e-6c0c-4a6b-9d52-000000000000'
 const PREFIX = 'FST_ERR_MCP_SESSION_'

@@ -1,7 +1,7 @@
 // One who opens sessions without end, and those who were there before.
 import t from 'tap'
-import { buildEndpoint } from '../helpers/endpoint-app.js'
-import { HttpClient, initialize } from '../helpers/http-client.js'
+import { buildEndpoint } from '../helpers/apps/endpoint-app.js'
+import { HttpClient, initialize } from '../helpers/clients/http-client.js'
 
 t.test('a flood of anonymous sessions takes none from those who have said who they are', async (t) => {
   const { app, listen } = await buildEndpoint(t, { sessions: { maxSessions: 60, identify: ({ headers }) => headers.authorization } })

@@ -2,8 +2,8 @@ import { isSpecType, McpServer as McpServer2 } from '@modelcontextprotocol/serve
 import { InitializeRequestSchema } from '@modelcontextprotocol/sdk/types.js'
 import t from 'tap'
 import { explainMissingSession, isInitializeParams, readInitialize } from '../../lib/endpoint/initialize.js'
-import { CountedServer, INITIALIZE_PARAMS, parseMessage, post, stageEndpoint } from '../helpers/endpoint-stage.js'
-import { createRandom, type Random } from '../helpers/random.js'
+import { CountedServer, INITIALIZE_PARAMS, parseMessage, post, stageEndpoint } from '../helpers/apps/endpoint-stage.js'
+import { createRandom, type Random } from '../helpers/chance/random.js'
 
 const INITIALIZE = { jsonrpc: '2.0', id: 1, method: 'initialize', params: INITIALIZE_PARAMS }
 

@@ -1,7 +1,7 @@
 // Bodies are read as the app wants them.
 import t, { type Test } from 'tap'
 import type { FastifyInstance, FastifyServerOptions } from 'fastify'
-import { post, rejection, rpc, stageEndpoint } from '../helpers/endpoint-stage.js'
+import { post, rejection, rpc, stageEndpoint } from '../helpers/apps/endpoint-stage.js'
 
 interface Reader {
   readonly app: FastifyInstance

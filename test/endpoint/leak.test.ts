@@ -3,10 +3,10 @@ import { AjvJsonSchemaValidator } from '@modelcontextprotocol/sdk/validation/ajv
 import { mock } from 'node:test'
 import t from 'tap'
 import { z } from 'zod'
-import { buildEndpoint } from '../helpers/endpoint-app.js'
-import { collectGarbage } from '../helpers/garbage.js'
-import { call, initialize, REVISION } from '../helpers/http-client.js'
-import { until } from '../helpers/until.js'
+import { buildEndpoint } from '../helpers/apps/endpoint-app.js'
+import { collectGarbage } from '../helpers/heap/garbage.js'
+import { call, initialize, REVISION } from '../helpers/clients/http-client.js'
+import { until } from '../helpers/waiting/until.js'
 
 const SESSIONS = 10_000
 const MAX_SESSIONS = 4_000

@@ -2,10 +2,10 @@
 import { mock } from 'node:test'
 import t, { type Test } from 'tap'
 import { hashSessionId } from '../../index.js'
-import { createDeferred } from '../helpers/deferred.js'
+import { createDeferred } from '../helpers/waiting/deferred.js'
 import {
   callTool, INITIALIZE, open, parseMessage, post, rejection, rpc, stageEndpoint, type Stage, type StageOptions
-} from '../helpers/endpoint-stage.js'
+} from '../helpers/apps/endpoint-stage.js'
 
 const START = 1_700_000_000_000
 const MINUTE = 60_000

@@ -2,12 +2,12 @@
 import type { FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
 import type { CreateServer, SessionEndpointOptions } from '../../lib/endpoint/options.js'
-import { activeRequests } from '../helpers/app.js'
-import { buildEndpoint } from '../helpers/endpoint-app.js'
-import { connectSdkClient, type SdkClient, type SdkKind } from '../helpers/sdk-clients.js'
-import { ToolServer2 } from '../helpers/tool-server-2.js'
-import { NOTE_URI, ToolServer } from '../helpers/tool-server.js'
-import { until } from '../helpers/until.js'
+import { activeRequests } from '../helpers/apps/app.js'
+import { buildEndpoint } from '../helpers/apps/endpoint-app.js'
+import { connectSdkClient, type SdkClient, type SdkKind } from '../helpers/clients/sdk-clients.js'
+import { ToolServer2 } from '../helpers/mcp-servers/tool-server-2.js'
+import { NOTE_URI, ToolServer } from '../helpers/mcp-servers/tool-server.js'
+import { until } from '../helpers/waiting/until.js'
 
 t.setTimeout(120_000)
 

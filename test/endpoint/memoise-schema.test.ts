@@ -2,9 +2,9 @@ import { McpServer } from '@modelcontextprotocol/server'
 import t from 'tap'
 import { z } from 'zod'
 import { memoiseSchema, type JsonConvertibleSchema } from '../../index.js'
-import { buildEndpoint } from '../helpers/endpoint-app.js'
-import { call, HttpClient, openSession } from '../helpers/http-client.js'
-import { modernRequest } from '../helpers/modern-handler.js'
+import { buildEndpoint } from '../helpers/apps/endpoint-app.js'
+import { call, HttpClient, openSession } from '../helpers/clients/http-client.js'
+import { modernRequest } from '../helpers/mcp-servers/modern-handler.js'
 
 const TARGET = { target: 'draft-2020-12' }
 

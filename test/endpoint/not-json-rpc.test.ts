@@ -1,6 +1,6 @@
 // A body that is JSON and no JSON-RPC is the client's fault, and no error of the server: with sessions and without.
 import t from 'tap'
-import { INITIALIZE, open, post, rpc, stageEndpoint } from '../helpers/endpoint-stage.js'
+import { INITIALIZE, open, post, rpc, stageEndpoint } from '../helpers/apps/endpoint-stage.js'
 
 const bodies = [
   '0', '1', '""', '"ping"', 'true', 'false', '{}', '[[]]', '[1]', '[null]', '[{}]', '{"jsonrpc":"1.0","id":1,"method":"ping"}',

@@ -4,11 +4,11 @@ import { McpServer } from '@modelcontextprotocol/sdk/server/mcp.js'
 import t, { type Test } from 'tap'
 import { isDeclared, toNotification } from '../../lib/endpoint/change-notification.js'
 import mcpSessions, { mcpEndpoint } from '../../index.js'
-import { buildEndpoint } from '../helpers/endpoint-app.js'
-import { HttpClient, initialize } from '../helpers/http-client.js'
-import { connectSdkClient, type SdkClient, type SdkKind } from '../helpers/sdk-clients.js'
-import { NOTE_URI } from '../helpers/tool-server.js'
-import { until } from '../helpers/until.js'
+import { buildEndpoint } from '../helpers/apps/endpoint-app.js'
+import { HttpClient, initialize } from '../helpers/clients/http-client.js'
+import { connectSdkClient, type SdkClient, type SdkKind } from '../helpers/clients/sdk-clients.js'
+import { NOTE_URI } from '../helpers/mcp-servers/tool-server.js'
+import { until } from '../helpers/waiting/until.js'
 
 async function connectListening (t: Test, kind: SdkKind, url: URL, streams: () => number): Promise<SdkClient> {
   const before = streams()

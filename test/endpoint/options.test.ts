@@ -3,8 +3,8 @@ import t from 'tap'
 import mcpSessions, { mcpEndpoint, type McpSessionsOptions } from '../../index.js'
 import { checkCount, checkList } from '../../lib/base/option-checks.js'
 import { resolveEndpointOptions } from '../../lib/endpoint/options.js'
-import { CountedServer } from '../helpers/endpoint-stage.js'
-import { toHandler } from '../helpers/modern-handler.js'
+import { CountedServer } from '../helpers/apps/endpoint-stage.js'
+import { toHandler } from '../helpers/mcp-servers/modern-handler.js'
 
 const createServer = (): CountedServer => new CountedServer()
 

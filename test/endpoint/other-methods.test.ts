@@ -3,11 +3,11 @@ import cors from '@fastify/cors'
 import Fastify, { type RouteOptions } from 'fastify'
 import t from 'tap'
 import mcpSessions, { mcpEndpoint } from '../../index.js'
-import { listen } from '../helpers/app.js'
-import { buildEndpoint } from '../helpers/endpoint-app.js'
-import { ACCEPT_BOTH, CountedServer, open, rejection, stageEndpoint } from '../helpers/endpoint-stage.js'
-import { openSession } from '../helpers/http-client.js'
-import { connectRaw } from '../helpers/raw-client.js'
+import { listen } from '../helpers/apps/app.js'
+import { buildEndpoint } from '../helpers/apps/endpoint-app.js'
+import { ACCEPT_BOTH, CountedServer, open, rejection, stageEndpoint } from '../helpers/apps/endpoint-stage.js'
+import { openSession } from '../helpers/clients/http-client.js'
+import { connectRaw } from '../helpers/clients/raw-client.js'
 
 const createServer = (): CountedServer => new CountedServer()
 

@@ -6,7 +6,7 @@ import mcpSessions, { mcpEndpoint, type Identify } from '../../index.js'
 import { createIdentify } from '../../lib/http/principal.js'
 import {
   ACCEPT_BOTH, callTool, CountedServer, INITIALIZE, open, parseMessage, post, rpc, stageEndpoint, type Headers, type Stage, type StageOptions
-} from '../helpers/endpoint-stage.js'
+} from '../helpers/apps/endpoint-stage.js'
 
 declare module 'fastify' {
   interface FastifyRequest {

@@ -2,12 +2,12 @@ import { mock } from 'node:test'
 import { setImmediate as turn } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { channels } from '../../lib/observe/channels.js'
-import { buildEndpoint, type EndpointApp, type EndpointSetup } from '../helpers/endpoint-app.js'
-import { call, HttpClient, openSession } from '../helpers/http-client.js'
-import { connectSdkClient } from '../helpers/sdk-clients.js'
-import { NOTE_URI, ToolServer } from '../helpers/tool-server.js'
-import { ToolServer2 } from '../helpers/tool-server-2.js'
-import { until } from '../helpers/until.js'
+import { buildEndpoint, type EndpointApp, type EndpointSetup } from '../helpers/apps/endpoint-app.js'
+import { call, HttpClient, openSession } from '../helpers/clients/http-client.js'
+import { connectSdkClient } from '../helpers/clients/sdk-clients.js'
+import { NOTE_URI, ToolServer } from '../helpers/mcp-servers/tool-server.js'
+import { ToolServer2 } from '../helpers/mcp-servers/tool-server-2.js'
+import { until } from '../helpers/waiting/until.js'
 
 const PARK_AFTER = 10_000
 

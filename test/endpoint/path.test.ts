@@ -1,9 +1,9 @@
 // A session belongs to the concrete path at which it was opened. At any other it does not exist.
 import t from 'tap'
-import { activeRequests } from '../helpers/app.js'
-import { buildEndpoint } from '../helpers/endpoint-app.js'
-import { call, HttpClient, openSession } from '../helpers/http-client.js'
-import { until } from '../helpers/until.js'
+import { activeRequests } from '../helpers/apps/app.js'
+import { buildEndpoint } from '../helpers/apps/endpoint-app.js'
+import { call, HttpClient, openSession } from '../helpers/clients/http-client.js'
+import { until } from '../helpers/waiting/until.js'
 
 t.test('a session of one tenant is unknown at the path of another, to the same caller', async (t) => {
   const { app, listen, servers } = await buildEndpoint(t, { endpoint: { path: '/t/:tenant/mcp' } })

@@ -4,9 +4,9 @@ import { request as httpRequest, type IncomingHttpHeaders } from 'node:http'
 import { connect } from 'node:net'
 import t, { type Test } from 'tap'
 import type { SessionEndpointOptions } from '../../lib/endpoint/options.js'
-import { portOf } from '../helpers/app.js'
-import { ACCEPT_BOTH, INITIALIZE, post, rejection, stageEndpoint, type Stage, type StageOptions } from '../helpers/endpoint-stage.js'
-import { toHandler } from '../helpers/modern-handler.js'
+import { portOf } from '../helpers/apps/app.js'
+import { ACCEPT_BOTH, INITIALIZE, post, rejection, stageEndpoint, type Stage, type StageOptions } from '../helpers/apps/endpoint-stage.js'
+import { toHandler } from '../helpers/mcp-servers/modern-handler.js'
 
 interface Answer {
   readonly status: number | undefined

@@ -4,11 +4,11 @@ import { mock } from 'node:test'
 import { setImmediate as turn } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import type { SessionEndpointOptions } from '../../lib/endpoint/options.js'
-import { activeRequests } from '../helpers/app.js'
-import { buildEndpoint, type EndpointApp } from '../helpers/endpoint-app.js'
-import { Census } from '../helpers/garbage.js'
-import { type Answer, call, type HttpClient, openSession, REVISION } from '../helpers/http-client.js'
-import { until } from '../helpers/until.js'
+import { activeRequests } from '../helpers/apps/app.js'
+import { buildEndpoint, type EndpointApp } from '../helpers/apps/endpoint-app.js'
+import { Census } from '../helpers/heap/garbage.js'
+import { type Answer, call, type HttpClient, openSession, REVISION } from '../helpers/clients/http-client.js'
+import { until } from '../helpers/waiting/until.js'
 
 const BEAT = 15_000
 const MODES = ['auto', 'sse', 'json'] as const

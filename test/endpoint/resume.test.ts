@@ -2,11 +2,11 @@ import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/
 import { Client } from '@modelcontextprotocol/sdk/client/index.js'
 import { setImmediate as turn } from 'node:timers/promises'
 import t from 'tap'
-import { activeRequests } from '../helpers/app.js'
-import { buildEndpoint } from '../helpers/endpoint-app.js'
-import { type Answer, call, openSession } from '../helpers/http-client.js'
-import { connectSdkClient } from '../helpers/sdk-clients.js'
-import { until } from '../helpers/until.js'
+import { activeRequests } from '../helpers/apps/app.js'
+import { buildEndpoint } from '../helpers/apps/endpoint-app.js'
+import { type Answer, call, openSession } from '../helpers/clients/http-client.js'
+import { connectSdkClient } from '../helpers/clients/sdk-clients.js'
+import { until } from '../helpers/waiting/until.js'
 
 const resumable = { endpoint: { resumable: { maxEvents: 100, retryInterval: 20 } } }
 

@@ -2,11 +2,11 @@
 import Fastify, { type FastifyInstance, type RouteOptions } from 'fastify'
 import t, { type Test } from 'tap'
 import mcpSessions, { mcpEndpoint, type SessionEndpointOptions } from '../../index.js'
-import { buildEndpoint, recordServers, type EndpointApp } from '../helpers/endpoint-app.js'
-import { CountedServer, INITIALIZE, INITIALIZE_PARAMS, post, rpc } from '../helpers/endpoint-stage.js'
-import { call, HttpClient, openSession } from '../helpers/http-client.js'
-import { until } from '../helpers/until.js'
-import { toHandler } from '../helpers/modern-handler.js'
+import { buildEndpoint, recordServers, type EndpointApp } from '../helpers/apps/endpoint-app.js'
+import { CountedServer, INITIALIZE, INITIALIZE_PARAMS, post, rpc } from '../helpers/apps/endpoint-stage.js'
+import { call, HttpClient, openSession } from '../helpers/clients/http-client.js'
+import { until } from '../helpers/waiting/until.js'
+import { toHandler } from '../helpers/mcp-servers/modern-handler.js'
 
 const createServer = (): CountedServer => new CountedServer()
 // Milliseconds: less than what waits in these tests, and enough for what does not.

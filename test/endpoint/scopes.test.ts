@@ -2,9 +2,9 @@
 import { createMcpHandler, McpServer, requireScopes } from '@modelcontextprotocol/server'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import t, { type Test } from 'tap'
-import { buildEndpoint, type EndpointSetup } from '../helpers/endpoint-app.js'
-import { createDeferred } from '../helpers/deferred.js'
-import { type Answer, call, HttpClient, openSession } from '../helpers/http-client.js'
+import { buildEndpoint, type EndpointSetup } from '../helpers/apps/endpoint-app.js'
+import { createDeferred } from '../helpers/waiting/deferred.js'
+import { type Answer, call, HttpClient, openSession } from '../helpers/clients/http-client.js'
 
 const MODES = ['auto', 'sse', 'json'] as const
 

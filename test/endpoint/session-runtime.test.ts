@@ -6,8 +6,8 @@ import { ClientSetup } from '../../lib/endpoint/client-setup.js'
 import { SessionRuntime } from '../../lib/endpoint/session-runtime.js'
 import type { JSONRPCMessage } from '../../lib/endpoint/transport/json-rpc.js'
 import { SessionRecord } from '../../lib/session/session-record.js'
-import { INITIALIZE_PARAMS } from '../helpers/endpoint-stage.js'
-import { serveRequest, type ServedRequest } from '../helpers/served-request.js'
+import { INITIALIZE_PARAMS } from '../helpers/apps/endpoint-stage.js'
+import { serveRequest, type ServedRequest } from '../helpers/apps/served-request.js'
 
 /** A server that answers what it is told to. */
 class Server {

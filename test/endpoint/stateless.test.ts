@@ -1,13 +1,13 @@
 // With `enabled: false` the endpoint keeps no sessions: a server for each request.
 import type { FastifyRequest } from 'fastify'
 import t, { type Test } from 'tap'
-import { listen } from '../helpers/app.js'
-import { createDeferred } from '../helpers/deferred.js'
+import { listen } from '../helpers/apps/app.js'
+import { createDeferred } from '../helpers/waiting/deferred.js'
 import {
   ACCEPT_BOTH, INITIALIZE, parseEvents, parseMessage, post, rejection, rpc, stageEndpoint, type Stage, type StageOptions
-} from '../helpers/endpoint-stage.js'
-import { connectRaw } from '../helpers/raw-client.js'
-import { until } from '../helpers/until.js'
+} from '../helpers/apps/endpoint-stage.js'
+import { connectRaw } from '../helpers/clients/raw-client.js'
+import { until } from '../helpers/waiting/until.js'
 
 async function stageStateless (t: Test, options: StageOptions = {}): Promise<Stage> {
   return stageEndpoint(t, { ...options, sessions: { enabled: false, ...options.sessions } })

@@ -1,11 +1,11 @@
 import { mock } from 'node:test'
 import { setImmediate as turn } from 'node:timers/promises'
 import t from 'tap'
-import { activeRequests } from '../helpers/app.js'
-import { buildEndpoint } from '../helpers/endpoint-app.js'
-import { type Answer, call, openSession } from '../helpers/http-client.js'
-import { connectRaw, openUnreadStream } from '../helpers/raw-client.js'
-import { until } from '../helpers/until.js'
+import { activeRequests } from '../helpers/apps/app.js'
+import { buildEndpoint } from '../helpers/apps/endpoint-app.js'
+import { type Answer, call, openSession } from '../helpers/clients/http-client.js'
+import { connectRaw, openUnreadStream } from '../helpers/clients/raw-client.js'
+import { until } from '../helpers/waiting/until.js'
 
 const BEAT = 15_000
 const BOTH = 'application/json, text/event-stream'

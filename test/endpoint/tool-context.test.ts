@@ -9,9 +9,9 @@ import type { AddressInfo } from 'node:net'
 import t, { type Test } from 'tap'
 import { z } from 'zod'
 import type { DualEndpointOptions, SessionEndpointOptions } from '../../index.js'
-import { buildEndpoint } from '../helpers/endpoint-app.js'
-import { call, HttpClient } from '../helpers/http-client.js'
-import { modernRequest } from '../helpers/modern-handler.js'
+import { buildEndpoint } from '../helpers/apps/endpoint-app.js'
+import { call, HttpClient } from '../helpers/clients/http-client.js'
+import { modernRequest } from '../helpers/mcp-servers/modern-handler.js'
 
 const AUTH = { token: 'secret', clientId: 'ada', scopes: ['read'] }
 const META = { 'example.com/trace': 'one' }

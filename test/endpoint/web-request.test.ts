@@ -1,7 +1,7 @@
 import Fastify, { type FastifyRequest, type InjectOptions } from 'fastify'
 import t, { type Test } from 'tap'
-import { listen } from '../helpers/app.js'
-import { connectRaw } from '../helpers/raw-client.js'
+import { listen } from '../helpers/apps/app.js'
+import { connectRaw } from '../helpers/clients/raw-client.js'
 import { toUrl, toWebRequest } from '../../lib/endpoint/web-request.js'
 
 async function receive (t: Test, options: InjectOptions): Promise<FastifyRequest> {

@@ -2,8 +2,8 @@
 import { Client } from '@modelcontextprotocol/sdk/client/index.js'
 import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js'
 import t from 'tap'
-import { readScript, start } from '../helpers/child.js'
-import { needsRedisServer } from '../helpers/redis-server.js'
+import { readScript, start } from '../helpers/processes/child.js'
+import { needsRedisServer } from '../helpers/redis/redis-server.js'
 
 // Four processes start, and the leases of two nodes run out.
 t.setTimeout(120_000)

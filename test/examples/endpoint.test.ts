@@ -3,9 +3,9 @@ import t from 'tap'
 import { buildApp } from '../../examples/endpoint.js'
 import { notesApi } from '../../examples/notes.js'
 import mcpSessions from '../../index.js'
-import { listen } from '../helpers/app.js'
-import { readScript, start } from '../helpers/child.js'
-import { call, openSession } from '../helpers/http-client.js'
+import { listen } from '../helpers/apps/app.js'
+import { readScript, start } from '../helpers/processes/child.js'
+import { call, openSession } from '../helpers/clients/http-client.js'
 
 t.setTimeout(120_000)
 

@@ -7,9 +7,9 @@ import t, { type Test } from 'tap'
 import { mock } from 'node:test'
 import { buildHandWiredApp } from '../../examples/hand-wired.js'
 import type { CloseReason } from '../../index.js'
-import { activeRequests, listen } from '../helpers/app.js'
-import { connectRaw } from '../helpers/raw-client.js'
-import { until } from '../helpers/until.js'
+import { activeRequests, listen } from '../helpers/apps/app.js'
+import { connectRaw } from '../helpers/clients/raw-client.js'
+import { until } from '../helpers/waiting/until.js'
 
 const TTL = 10_000
 // Below the time that Node.js keeps an idle connection for, which is what a close() that hangs waits for.

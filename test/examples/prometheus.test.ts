@@ -2,10 +2,10 @@
 import t from 'tap'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { readScript, ROOT, start } from '../helpers/child.js'
-import { call, openSession } from '../helpers/http-client.js'
-import { documented } from '../helpers/channels.js'
-import { freePort } from '../helpers/redis-server.js'
+import { readScript, ROOT, start } from '../helpers/processes/child.js'
+import { call, openSession } from '../helpers/clients/http-client.js'
+import { documented } from '../helpers/observe/channels.js'
+import { freePort } from '../helpers/redis/redis-server.js'
 
 t.setTimeout(60_000)
 

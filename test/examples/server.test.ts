@@ -4,10 +4,10 @@ import { spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { createServer } from 'node:net'
 import { setTimeout as wait } from 'node:timers/promises'
-import { cleanEnv, readScript, start, type Child } from '../helpers/child.js'
-import { call, openSession } from '../helpers/http-client.js'
-import { connectRaw } from '../helpers/raw-client.js'
-import { until } from '../helpers/until.js'
+import { cleanEnv, readScript, start, type Child } from '../helpers/processes/child.js'
+import { call, openSession } from '../helpers/clients/http-client.js'
+import { connectRaw } from '../helpers/clients/raw-client.js'
+import { until } from '../helpers/waiting/until.js'
 
 const PROMPT = 2_000
 

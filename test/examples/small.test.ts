@@ -3,7 +3,7 @@ import { Client as Client2, StreamableHTTPClientTransport as Transport2 } from '
 import { Client } from '@modelcontextprotocol/sdk/client/index.js'
 import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js'
 import t, { type Test } from 'tap'
-import { readScript, start, type Child } from '../helpers/child.js'
+import { readScript, start, type Child } from '../helpers/processes/child.js'
 
 // Starting TypeScript takes seconds on a small machine.
 t.setTimeout(120_000)

@@ -1,4 +1,4 @@
-import type { Random } from '../helpers/random.js'
+import type { Random } from '../helpers/chance/random.js'
 
 /** What a hostile client does on a connection of its own. */
 export interface Attack {

@@ -1,7 +1,7 @@
 // The server that hostile requests are sent to: an endpoint with all that it can do, and what has become of it on request.
 import Fastify from 'fastify'
 import mcpSessions, { mcpEndpoint } from '../../index.js'
-import { ToolServer } from '../helpers/tool-server.js'
+import { ToolServer } from '../helpers/mcp-servers/tool-server.js'
 
 export interface State {
   /** How many sessions there are whose id has not been sent to anybody. */

@@ -11,10 +11,10 @@ import { ReplyTracker } from '../../lib/http/reply-tracker.js'
 import { createSessionHook } from '../../lib/http/session-hook.js'
 import { SessionManager } from '../../lib/session/session-manager.js'
 import type { Session } from '../../lib/session/session.js'
-import { buildApp, listen } from '../helpers/app.js'
-import { createDeferred } from '../helpers/deferred.js'
-import { connectRaw, type RawClient } from '../helpers/raw-client.js'
-import { until } from '../helpers/until.js'
+import { buildApp, listen } from '../helpers/apps/app.js'
+import { createDeferred } from '../helpers/waiting/deferred.js'
+import { connectRaw, type RawClient } from '../helpers/clients/raw-client.js'
+import { until } from '../helpers/waiting/until.js'
 
 const UPLOAD = ['POST /upload HTTP/1.1', 'host: 127.0.0.1', 'content-type: text/plain']
 

@@ -8,11 +8,11 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { connect as connectTls } from 'node:tls'
 import t, { type Test } from 'tap'
 import mcpSessions, { mcpEndpoint } from '../../index.js'
-import { listen } from '../helpers/app.js'
-import { recordServers } from '../helpers/endpoint-app.js'
-import { call, openSession } from '../helpers/http-client.js'
-import { connectRaw, RawClient } from '../helpers/raw-client.js'
-import { until } from '../helpers/until.js'
+import { listen } from '../helpers/apps/app.js'
+import { recordServers } from '../helpers/apps/endpoint-app.js'
+import { call, openSession } from '../helpers/clients/http-client.js'
+import { connectRaw, RawClient } from '../helpers/clients/raw-client.js'
+import { until } from '../helpers/waiting/until.js'
 
 // What is called prompt here, with room for a slow machine, in milliseconds.
 const PROMPT = 1500

@@ -1,6 +1,6 @@
 import t from 'tap'
 import { parseHost } from '../../lib/http/host-name.js'
-import { createRandom } from '../helpers/random.js'
+import { createRandom } from '../helpers/chance/random.js'
 
 const PIECES = ['a', 'b-c', 'localhost', 'LOCAL', '127', '0', '01', '1', '256', '0x7f', '0x', 'x1', '1x', 'xn--', 'xn--bcher-kva', 'bücher', '-', '_', '2130706433']
 

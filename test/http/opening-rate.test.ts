@@ -1,15 +1,15 @@
 import { mock } from 'node:test'
 import t from 'tap'
 import { LocalMinuteCounts } from '../../lib/http/opening-rate.js'
-import { buildEndpoint } from '../helpers/endpoint-app.js'
-import { initialize } from '../helpers/http-client.js'
+import { buildEndpoint } from '../helpers/apps/endpoint-app.js'
+import { initialize } from '../helpers/clients/http-client.js'
 import { RedisMinuteCounts } from '../../lib/cluster/redis/minute-counts.js'
 import { RedisCommands } from '../../lib/cluster/redis/commands.js'
-import { needsRedisServer, RedisServer } from '../helpers/redis-server.js'
+import { needsRedisServer, RedisServer } from '../helpers/redis/redis-server.js'
 import { Redis } from 'ioredis'
-import { createCluster } from '../helpers/cluster-apps.js'
+import { createCluster } from '../helpers/cluster/cluster-apps.js'
 import { mcpEndpoint } from '../../index.js'
-import { ToolServer } from '../helpers/tool-server.js'
+import { ToolServer } from '../helpers/mcp-servers/tool-server.js'
 
 function stopClock (): (milliseconds: number) => void {
   let now = performance.now()

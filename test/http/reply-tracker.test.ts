@@ -4,8 +4,8 @@ import t, { type Test } from 'tap'
 import { decorateWithRecord, ReplyTracker, type ReplyKind, type ReplyRecord } from '../../lib/http/reply-tracker.js'
 import { SessionManager } from '../../lib/session/session-manager.js'
 import type { Session } from '../../lib/session/session.js'
-import { createDeferred } from '../helpers/deferred.js'
-import { until } from '../helpers/until.js'
+import { createDeferred } from '../helpers/waiting/deferred.js'
+import { until } from '../helpers/waiting/until.js'
 
 interface Stage {
   readonly sessions: SessionManager

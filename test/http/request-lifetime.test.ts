@@ -6,10 +6,10 @@ import { connect as connectHttp2, constants } from 'node:http2'
 import { mock } from 'node:test'
 import { PassThrough } from 'node:stream'
 import mcpSessions from '../../index.js'
-import { activeRequests, buildApp, listen, portOf } from '../helpers/app.js'
-import { createDeferred, type Deferred } from '../helpers/deferred.js'
-import { connectRaw } from '../helpers/raw-client.js'
-import { until } from '../helpers/until.js'
+import { activeRequests, buildApp, listen, portOf } from '../helpers/apps/app.js'
+import { createDeferred, type Deferred } from '../helpers/waiting/deferred.js'
+import { connectRaw } from '../helpers/clients/raw-client.js'
+import { until } from '../helpers/waiting/until.js'
 
 interface Stage {
   readonly app: FastifyInstance

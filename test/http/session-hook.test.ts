@@ -2,10 +2,10 @@
 import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
 import t, { type Test } from 'tap'
 import mcpSessions, { MalformedSessionIdError, SessionNotFoundError, type McpSessionsOptions, type SessionError } from '../../index.js'
-import { activeRequests, buildApp, listen } from '../helpers/app.js'
-import { rejection } from '../helpers/endpoint-stage.js'
-import { captureLog } from '../helpers/log-lines.js'
-import { connectRaw } from '../helpers/raw-client.js'
+import { activeRequests, buildApp, listen } from '../helpers/apps/app.js'
+import { rejection } from '../helpers/apps/endpoint-stage.js'
+import { captureLog } from '../helpers/observe/log-lines.js'
+import { connectRaw } from '../helpers/clients/raw-client.js'
 
 const UNKNOWN = 'b52d8c1e-6c0c-4a6b-9d52-000000000000'
 

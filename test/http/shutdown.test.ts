@@ -7,8 +7,8 @@ import { ReplyTracker, type ReplyKind, type ReplyRecord } from '../../lib/http/r
 import { Shutdown, type Successor } from '../../lib/http/shutdown.js'
 import { SessionManager } from '../../lib/session/session-manager.js'
 import type { Session } from '../../lib/session/session.js'
-import { createDeferred } from '../helpers/deferred.js'
-import { until } from '../helpers/until.js'
+import { createDeferred } from '../helpers/waiting/deferred.js'
+import { until } from '../helpers/waiting/until.js'
 
 // A drainTimeout that a test would not outlive.
 const LONG = 60_000

@@ -6,7 +6,7 @@ import { ClusterUnavailableError, OwnerFailedError, type SessionError } from '..
 import { createWriteBarrier } from '../../lib/http/write-barrier.js'
 import { Rejections } from '../../lib/http/rejection.js'
 import { SessionManager } from '../../lib/session/session-manager.js'
-import { createDeferred, type Deferred } from '../helpers/deferred.js'
+import { createDeferred, type Deferred } from '../helpers/waiting/deferred.js'
 
 interface Scene {
   app: FastifyInstance

@@ -5,7 +5,7 @@ import { spawnSync } from 'node:child_process'
 import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { cleanEnv, ROOT } from '../helpers/child.js'
+import { cleanEnv, ROOT } from '../helpers/processes/child.js'
 
 interface Project {
   readonly name: string

@@ -4,8 +4,8 @@ import Fastify, { type FastifyInstance, type FastifyPluginAsync, type FastifySer
 import cluster from 'node:cluster'
 import t, { type Test } from 'tap'
 import mcpSessions, { mcpEndpoint, type SessionEndpointOptions, type McpSessionsOptions, type WarningCode } from '../../index.js'
-import { CountedServer, open, post, rpc } from '../helpers/endpoint-stage.js'
-import { captureLog } from '../helpers/log-lines.js'
+import { CountedServer, open, post, rpc } from '../helpers/apps/endpoint-stage.js'
+import { captureLog } from '../helpers/observe/log-lines.js'
 
 interface Setup {
   readonly sessions?: McpSessionsOptions

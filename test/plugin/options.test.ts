@@ -1,7 +1,7 @@
 import Fastify from 'fastify'
 import t from 'tap'
 import mcpSessions, { type McpSessionsOptions } from '../../index.js'
-import { buildApp } from '../helpers/app.js'
+import { buildApp } from '../helpers/apps/app.js'
 
 // What a user without types can write.
 const wrong: { [option: string]: unknown[] } = {

@@ -2,9 +2,9 @@ import Fastify from 'fastify'
 import t, { type Test } from 'tap'
 import { mock } from 'node:test'
 import defaultExport, { mcpSessions, SessionManager, type CloseReason, type LogEntry } from '../../index.js'
-import { buildApp, listen } from '../helpers/app.js'
-import { createDeferred } from '../helpers/deferred.js'
-import { connectRaw } from '../helpers/raw-client.js'
+import { buildApp, listen } from '../helpers/apps/app.js'
+import { createDeferred } from '../helpers/waiting/deferred.js'
+import { connectRaw } from '../helpers/clients/raw-client.js'
 
 const UNKNOWN = { 'mcp-session-id': 'b52d8c1e-6c0c-4a6b-9d52-000000000000' }
 

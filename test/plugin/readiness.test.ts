@@ -1,9 +1,9 @@
 import Fastify from 'fastify'
 import t from 'tap'
 import mcpSessions from '../../index.js'
-import { createCluster } from '../helpers/cluster-apps.js'
-import { needsRedisServer, RedisServer } from '../helpers/redis-server.js'
-import { until } from '../helpers/until.js'
+import { createCluster } from '../helpers/cluster/cluster-apps.js'
+import { needsRedisServer, RedisServer } from '../helpers/redis/redis-server.js'
+import { until } from '../helpers/waiting/until.js'
 
 t.test('a process on its own is ready until it closes', async (t) => {
   const app = Fastify()

@@ -4,7 +4,7 @@ import t from 'tap'
 import { createHash } from 'node:crypto'
 import { mock } from 'node:test'
 import mcpSessions, { type LogEntry } from '../../index.js'
-import { captureLog } from '../helpers/log-lines.js'
+import { captureLog } from '../helpers/observe/log-lines.js'
 
 const TTL = 1_000
 

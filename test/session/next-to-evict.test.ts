@@ -1,7 +1,7 @@
 import t from 'tap'
 import { IdleQueue } from '../../lib/session/idle-queue.js'
 import { SessionRecord } from '../../lib/session/session-record.js'
-import { createRandom } from '../helpers/random.js'
+import { createRandom } from '../helpers/chance/random.js'
 
 const TTL = 6400
 // What the queue makes of the ttl.

@@ -36,7 +36,7 @@ t.test('the plugin does import Fastify packages: the check can tell', async (t) 
 })
 
 t.test('a process that has started the cleanup ends by itself', async (t) => {
-  const script = fileURLToPath(new URL('../helpers/start-and-leave.ts', import.meta.url))
+  const script = fileURLToPath(new URL('../helpers/processes/start-and-leave.ts', import.meta.url))
   // With the loader that this test itself runs under.
   const { stdout } = await promisify(execFile)(process.execPath, [...process.execArgv, script], { timeout: 20_000 })
   t.strictSame(stdout.trim().split('\n'), [

@@ -1,7 +1,7 @@
 import { mock } from 'node:test'
 import t from 'tap'
 import { IdleQueue } from '../../lib/session/idle-queue.js'
-import { nextTurn, recordManager, stopTime, type RecordedManager } from '../helpers/recorded-manager.js'
+import { nextTurn, recordManager, stopTime, type RecordedManager } from '../helpers/session/recorded-manager.js'
 
 const TTL = 1000
 const LONGEST_TIMER = 2 ** 31 - 1

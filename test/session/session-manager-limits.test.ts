@@ -1,7 +1,7 @@
 // Who makes room for whom.
 import t from 'tap'
 import { SessionManager } from '../../lib/session/session-manager.js'
-import { recordManager, stopTime } from '../helpers/recorded-manager.js'
+import { recordManager, stopTime } from '../helpers/session/recorded-manager.js'
 
 const TTL = 1000
 const LIMIT = { code: 'FST_ERR_MCP_SESSION_LIMIT' }

@@ -1,8 +1,8 @@
 import { isDeepStrictEqual } from 'node:util'
 import t, { type Test } from 'tap'
 import type { CloseReason, Session } from '../../lib/session/session.js'
-import { createRandom, type Random } from '../helpers/random.js'
-import { nextTurn, recordManager, stopTime } from '../helpers/recorded-manager.js'
+import { createRandom, type Random } from '../helpers/chance/random.js'
+import { nextTurn, recordManager, stopTime } from '../helpers/session/recorded-manager.js'
 
 const TTL = 1000
 const INTERVAL = 300

@@ -1,6 +1,6 @@
 import t from 'tap'
 import type { Session } from '../../lib/session/session.js'
-import { recordManager, stopTime } from '../helpers/recorded-manager.js'
+import { recordManager, stopTime } from '../helpers/session/recorded-manager.js'
 
 const TTL = 1000
 

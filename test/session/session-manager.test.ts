@@ -1,8 +1,8 @@
 import t from 'tap'
 import type { LogEntry } from '../../lib/base/logger.js'
 import { SessionManager, type SessionManagerOptions } from '../../lib/session/session-manager.js'
-import { collectNow } from '../helpers/garbage.js'
-import { nextTurn, recordManager, stopTime } from '../helpers/recorded-manager.js'
+import { collectNow } from '../helpers/heap/garbage.js'
+import { nextTurn, recordManager, stopTime } from '../helpers/session/recorded-manager.js'
 
 const UUID_V4 = /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/
 const MALFORMED = new TypeError('A session id must be a string of 1 to 256 visible ASCII characters')

@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { Agent, request, type ClientRequest, type IncomingMessage } from 'node:http'
 import { setTimeout as wait } from 'node:timers/promises'
-import type { Random } from '../helpers/random.js'
+import type { Random } from '../helpers/chance/random.js'
 
 export interface SoakClientOptions {
   readonly name: string

@@ -8,7 +8,7 @@ import { setTimeout as wait } from 'node:timers/promises'
 import { z } from 'zod'
 import mcpSessions, { mcpEndpoint } from '../../index.js'
 import { channels } from '../../lib/observe/channels.js'
-import { connectRedis } from '../helpers/redis-client.js'
+import { connectRedis } from '../helpers/redis/redis-client.js'
 
 export interface SoakSettings {
   /** Undefined: it is alone. */

@@ -1,8 +1,8 @@
 import { fork, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
-import { cleanEnv } from '../helpers/child.js'
-import { killWithThisProcess } from '../helpers/redis-server.js'
+import { cleanEnv } from '../helpers/processes/child.js'
+import { killWithThisProcess } from '../helpers/redis/redis-server.js'
 import type { SoakSettings, SoakState } from './server.js'
 
 const SERVER = fileURLToPath(new URL('server.ts', import.meta.url))

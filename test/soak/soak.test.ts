@@ -1,6 +1,6 @@
 // A short one; `npm run soak -- --minutes 600` is as long as one likes.
 import t from 'tap'
-import { needsRedisServer } from '../helpers/redis-server.js'
+import { needsRedisServer } from '../helpers/redis/redis-server.js'
 import { soak } from './soak.js'
 
 const SEED = Number(process.env['SEED'] ?? Math.floor(Math.random() * 2 ** 31))

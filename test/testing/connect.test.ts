@@ -7,8 +7,8 @@ import Fastify, { type FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
 import mcpSessions, { mcpEndpoint, type CreateServerContext, type SessionEndpointOptions, type McpSessionsOptions } from '../../index.js'
 import { connect, serveSession, sessionClock } from '../../lib/testing/index.js'
-import { createDeferred } from '../helpers/deferred.js'
-import { until } from '../helpers/until.js'
+import { createDeferred } from '../helpers/waiting/deferred.js'
+import { until } from '../helpers/waiting/until.js'
 
 const INFO = { name: 'test', version: '1.0.0' }
 const HOUR = 3_600_000

@@ -2,7 +2,7 @@ import Fastify, { type FastifyInstance } from 'fastify'
 import { PassThrough } from 'node:stream'
 import t, { type Test } from 'tap'
 import { injectFetch } from '../../lib/testing/index.js'
-import { until } from '../helpers/until.js'
+import { until } from '../helpers/waiting/until.js'
 
 function build (t: Test, routes: (app: FastifyInstance) => void): typeof fetch {
   const app = Fastify()

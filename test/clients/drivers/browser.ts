@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { createServer } from 'node:http'
 import { fileURLToPath } from 'node:url'
 import type { Page } from 'playwright-core'
-import { startChromium } from '../../helpers/chromium.js'
+import { startChromium } from '../../helpers/clients/chromium.js'
 import { drive } from './drive.js'
 
 // The client of SDK 2 in a page that comes from another origin than the endpoint.

@@ -1,8 +1,8 @@
 // A node dies with hundreds of sessions, and all of their clients call at once.
 import t from 'tap'
 import { setTimeout as wait } from 'node:timers/promises'
-import { openSession, readAnswer, send, startCluster, toolCall } from '../../helpers/cluster.js'
-import { needsRedisServer, RedisServer } from '../../helpers/redis-server.js'
+import { openSession, readAnswer, send, startCluster, toolCall } from '../../helpers/cluster/cluster.js'
+import { needsRedisServer, RedisServer } from '../../helpers/redis/redis-server.js'
 
 const LEASE = 3000
 const SESSIONS = 500

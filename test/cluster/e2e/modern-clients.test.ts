@@ -1,9 +1,9 @@
 // Clients of 2026-07-28 of a cluster, which have no session: what they listen to, and calls that go on in another process.
 import { Client, StreamableHTTPClientTransport, type McpSubscription } from '@modelcontextprotocol/client'
 import t, { type Test } from 'tap'
-import { connectSdkClient } from '../../helpers/sdk-clients.js'
-import { eventually, startCluster, type ClusterNode, type TestCluster } from '../../helpers/cluster.js'
-import { needsRedisServer, RedisServer } from '../../helpers/redis-server.js'
+import { connectSdkClient } from '../../helpers/clients/sdk-clients.js'
+import { eventually, startCluster, type ClusterNode, type TestCluster } from '../../helpers/cluster/cluster.js'
+import { needsRedisServer, RedisServer } from '../../helpers/redis/redis-server.js'
 
 // Of the resources that tests announce a change of, to tell one announcement from another.
 const URIS = Array.from({ length: 11 }, (_, index) => `notes://${index}`)

@@ -2,8 +2,8 @@
 import t, { type Test } from 'tap'
 import { createHmac } from 'node:crypto'
 import { request } from 'node:http'
-import { connectClients, eventually, openSession, readAnswer, send, startCluster, toolCall, type ClusterNode } from '../../helpers/cluster.js'
-import { needsRedisServer, RedisServer } from '../../helpers/redis-server.js'
+import { connectClients, eventually, openSession, readAnswer, send, startCluster, toolCall, type ClusterNode } from '../../helpers/cluster/cluster.js'
+import { needsRedisServer, RedisServer } from '../../helpers/redis/redis-server.js'
 
 const LEASE = 1000
 

@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import { eventually, initialize, openSession, readAnswer, send, startCluster, toolCall, type TestCluster } from '../../helpers/cluster.js'
-import { needsRedisServer, RedisServer } from '../../helpers/redis-server.js'
+import { eventually, initialize, openSession, readAnswer, send, startCluster, toolCall, type TestCluster } from '../../helpers/cluster/cluster.js'
+import { needsRedisServer, RedisServer } from '../../helpers/redis/redis-server.js'
 
 const LEASE = 3000
 // Longer than any wait for Redis, shorter than a hang.

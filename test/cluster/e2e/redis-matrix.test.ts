@@ -1,10 +1,10 @@
 // Every Redis and every ioredis that the package is for: sessions are served by all nodes, and live on when one
 // dies. Three processes are in six clusters each at once, so that one kill -9 is enough for all of them.
 import t, { type Test } from 'tap'
-import { ClusterNode, openSession, readAnswer, send, toolCall, type NodeSettings } from '../../helpers/cluster.js'
-import type { IoredisMajor, RedisAddress } from '../../helpers/redis-client.js'
-import { RedisSentinelServers } from '../../helpers/redis-sentinel.js'
-import { freePorts, needsRedisServer, RedisClusterServers, RedisServer, type RedisBinary } from '../../helpers/redis-server.js'
+import { ClusterNode, openSession, readAnswer, send, toolCall, type NodeSettings } from '../../helpers/cluster/cluster.js'
+import type { IoredisMajor, RedisAddress } from '../../helpers/redis/redis-client.js'
+import { RedisSentinelServers } from '../../helpers/redis/redis-sentinel.js'
+import { freePorts, needsRedisServer, RedisClusterServers, RedisServer, type RedisBinary } from '../../helpers/redis/redis-server.js'
 
 // A node waits for Redis for a third of it, and all of them are on this machine.
 const LEASE = 3000

@@ -1,8 +1,8 @@
 // A deploy: every node is told to stop, ends, and is started anew, while clients go on calling. The nodes are as
 // full as they should ever be, and when one stops, the others have to hold more than they have room for.
 import t from 'tap'
-import { eventually, openSession, readAnswer, send, startCluster, toolCall, type TestCluster } from '../../helpers/cluster.js'
-import { needsRedisServer, RedisServer } from '../../helpers/redis-server.js'
+import { eventually, openSession, readAnswer, send, startCluster, toolCall, type TestCluster } from '../../helpers/cluster/cluster.js'
+import { needsRedisServer, RedisServer } from '../../helpers/redis/redis-server.js'
 
 const NODES = 4
 const LEASE = 3000

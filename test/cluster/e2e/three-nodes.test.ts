@@ -2,8 +2,8 @@
 // other kind of Redis: redis-matrix.test.ts.
 import { ElicitRequestSchema, LoggingMessageNotificationSchema, ToolListChangedNotificationSchema } from '@modelcontextprotocol/sdk/types.js'
 import t, { type Test } from 'tap'
-import { connectClients, eventually, idsOf, readAnswer, send, startCluster, TestClient, toolCall, type TestCluster } from '../../helpers/cluster.js'
-import { needsRedisServer, RedisServer } from '../../helpers/redis-server.js'
+import { connectClients, eventually, idsOf, readAnswer, send, startCluster, TestClient, toolCall, type TestCluster } from '../../helpers/cluster/cluster.js'
+import { needsRedisServer, RedisServer } from '../../helpers/redis/redis-server.js'
 
 // A node waits for Redis for a third of it: long enough for many clients at once on a small machine.
 const LEASE = 3000

@@ -5,8 +5,8 @@ import t, { type Test } from 'tap'
 import { RedisAnnouncements } from '../../../lib/cluster/redis/announcements.js'
 import { RedisCommands } from '../../../lib/cluster/redis/commands.js'
 import type { Announcement } from '../../../lib/http/announcements.js'
-import { needsRedis, needsRedisServer, RedisClusterServers, RedisServer, startRedis } from '../../helpers/redis-server.js'
-import { until } from '../../helpers/until.js'
+import { needsRedis, needsRedisServer, RedisClusterServers, RedisServer, startRedis } from '../../helpers/redis/redis-server.js'
+import { until } from '../../helpers/waiting/until.js'
 
 type RedisClient = ConstructorParameters<typeof RedisCommands>[0]['redis']
 

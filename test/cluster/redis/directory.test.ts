@@ -4,8 +4,8 @@ import { Redis, type Cluster, type RedisOptions } from 'ioredis'
 import t, { type Test } from 'tap'
 import { RedisDirectory } from '../../../lib/cluster/redis/directory.js'
 import { ALL_SHARDS, shardOf } from '../../../lib/cluster/redis/shards.js'
-import { createRandom } from '../../helpers/random.js'
-import { RedisClusterServers, RedisServer, needsRedis, needsRedisServer, startRedis } from '../../helpers/redis-server.js'
+import { createRandom } from '../../helpers/chance/random.js'
+import { RedisClusterServers, RedisServer, needsRedis, needsRedisServer, startRedis } from '../../helpers/redis/redis-server.js'
 import { realTime, testDirectory } from '../directory-contract.js'
 
 const now = Date.now()

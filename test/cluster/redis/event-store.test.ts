@@ -9,9 +9,9 @@ import { RedisCommands } from '../../../lib/cluster/redis/commands.js'
 import { RedisDirectory } from '../../../lib/cluster/redis/directory.js'
 import { RedisEventStore, type RedisEventStoreOptions } from '../../../lib/cluster/redis/event-store.js'
 import type { EventLogBounds, KeptEvent, RequestId } from '../../../lib/http/event-log.js'
-import { createDeferred } from '../../helpers/deferred.js'
-import { createRandom } from '../../helpers/random.js'
-import { needsRedis, needsRedisServer, RedisClusterServers, RedisServer, startRedis } from '../../helpers/redis-server.js'
+import { createDeferred } from '../../helpers/waiting/deferred.js'
+import { createRandom } from '../../helpers/chance/random.js'
+import { needsRedis, needsRedisServer, RedisClusterServers, RedisServer, startRedis } from '../../helpers/redis/redis-server.js'
 
 const GET = 'get'
 const TTL = 60_000

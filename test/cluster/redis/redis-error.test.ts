@@ -5,8 +5,8 @@ import { inspect } from 'node:util'
 import t from 'tap'
 import { RedisCommands } from '../../../lib/cluster/redis/commands.js'
 import { withoutArguments } from '../../../lib/cluster/redis/redis-error.js'
-import { captureLog } from '../../helpers/log-lines.js'
-import { needsRedis, startRedis } from '../../helpers/redis-server.js'
+import { captureLog } from '../../helpers/observe/log-lines.js'
+import { needsRedis, startRedis } from '../../helpers/redis/redis-server.js'
 
 t.test('the arguments of a command that failed are nowhere in the error', needsRedis(), async (t) => {
   const { url, stop } = await startRedis()

@@ -6,9 +6,9 @@ import { RedisCommands } from '../../../lib/cluster/redis/commands.js'
 import { OwnConnection } from '../../../lib/cluster/redis/connection.js'
 import { RedisDirectory } from '../../../lib/cluster/redis/directory.js'
 import { TcpLink } from '../../chaos/tcp-link.js'
-import { createCluster, type ClusterApp } from '../../helpers/cluster-apps.js'
-import { needsRedisServer, RedisServer } from '../../helpers/redis-server.js'
-import { until } from '../../helpers/until.js'
+import { createCluster, type ClusterApp } from '../../helpers/cluster/cluster-apps.js'
+import { needsRedisServer, RedisServer } from '../../helpers/redis/redis-server.js'
+import { until } from '../../helpers/waiting/until.js'
 
 const LEASE = 1500
 

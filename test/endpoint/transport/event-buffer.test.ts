@@ -1,7 +1,7 @@
 import t from 'tap'
 import { EventBuffer } from '../../../lib/endpoint/transport/event-buffer.js'
 import type { EventLogBounds, KeptEvent, RequestId } from '../../../lib/http/event-log.js'
-import { createRandom } from '../../helpers/random.js'
+import { createRandom } from '../../helpers/chance/random.js'
 
 const GET = 'get'
 

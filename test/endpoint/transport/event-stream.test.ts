@@ -5,8 +5,8 @@ import { mock } from 'node:test'
 import { setImmediate as turn } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { EventStream, removeEventHeaders, sendEvents, setEventHeaders, type EventStreamOptions } from '../../../lib/endpoint/transport/event-stream.js'
-import { listen } from '../../helpers/app.js'
-import { connectRaw } from '../../helpers/raw-client.js'
+import { listen } from '../../helpers/apps/app.js'
+import { connectRaw } from '../../helpers/clients/raw-client.js'
 
 const BEAT = 15_000
 

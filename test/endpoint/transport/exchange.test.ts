@@ -7,8 +7,8 @@ import { EventBuffer } from '../../../lib/endpoint/transport/event-buffer.js'
 import { Exchange, type AnswerMode, type Call } from '../../../lib/endpoint/transport/exchange.js'
 import type { Answer, JSONRPCMessage } from '../../../lib/endpoint/transport/json-rpc.js'
 import { Outlet, type Barrier } from '../../../lib/endpoint/transport/outlet.js'
-import { createDeferred } from '../../helpers/deferred.js'
-import { serveRequest, type ServedRequest } from '../../helpers/served-request.js'
+import { createDeferred } from '../../helpers/waiting/deferred.js'
+import { serveRequest, type ServedRequest } from '../../helpers/apps/served-request.js'
 
 const BEAT = 15_000
 

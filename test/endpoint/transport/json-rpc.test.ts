@@ -2,7 +2,7 @@ import { isSpecType } from '@modelcontextprotocol/server'
 import { JSONRPCMessageSchema } from '@modelcontextprotocol/sdk/types.js'
 import t from 'tap'
 import { isAnswer, isObject, isRequest, isRequestId, readMessages, toErrorAnswer } from '../../../lib/endpoint/transport/json-rpc.js'
-import { createRandom, type Random } from '../../helpers/random.js'
+import { createRandom, type Random } from '../../helpers/chance/random.js'
 
 const ID = 'id must be a string or a whole number'
 const ERROR = 'error must have a whole number as code and a string as message'

@@ -1,6 +1,6 @@
 import t from 'tap'
 import { createContext } from '../../../lib/endpoint/transport/message-context.js'
-import { serveRequest } from '../../helpers/served-request.js'
+import { serveRequest } from '../../helpers/apps/served-request.js'
 
 const AUTH = { token: 'secret', clientId: 'client', scopes: [] }
 

@@ -3,11 +3,11 @@
 import { setImmediate as turn } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import type { ResponseMode } from '../../../lib/endpoint/options.js'
-import { buildEndpoint } from '../../helpers/endpoint-app.js'
-import { openSession, type Answer, type HttpClient, type Message } from '../../helpers/http-client.js'
-import { createRandom, type Random } from '../../helpers/random.js'
-import { PuppetServer } from '../../helpers/puppet-server.js'
-import { until } from '../../helpers/until.js'
+import { buildEndpoint } from '../../helpers/apps/endpoint-app.js'
+import { openSession, type Answer, type HttpClient, type Message } from '../../helpers/clients/http-client.js'
+import { createRandom, type Random } from '../../helpers/chance/random.js'
+import { PuppetServer } from '../../helpers/mcp-servers/puppet-server.js'
+import { until } from '../../helpers/waiting/until.js'
 
 const SEED = Number(process.env['SEED'] ?? Math.floor(Math.random() * 2 ** 31))
 const RUNS = Number(process.env['RUNS'] ?? 4)

@@ -4,8 +4,8 @@ import { EventBuffer } from '../../../lib/endpoint/transport/event-buffer.js'
 import { formatEvent, formatPriming } from '../../../lib/endpoint/transport/event-format.js'
 import { Outlet, type OutletOptions, type PacedSink } from '../../../lib/endpoint/transport/outlet.js'
 import type { EventLog, RequestId, Resumption } from '../../../lib/http/event-log.js'
-import { createDeferred, type Deferred } from '../../helpers/deferred.js'
-import { createRandom, type Random } from '../../helpers/random.js'
+import { createDeferred, type Deferred } from '../../helpers/waiting/deferred.js'
+import { createRandom, type Random } from '../../helpers/chance/random.js'
 
 const GET = 'get'
 

@@ -2,7 +2,7 @@ import type { FastifyReply } from 'fastify'
 import { setImmediate as turn } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { PostStream, type PostStreamOptions } from '../../../lib/endpoint/transport/post-stream.js'
-import { serveRequest, type ServedRequest } from '../../helpers/served-request.js'
+import { serveRequest, type ServedRequest } from '../../helpers/apps/served-request.js'
 
 const OPTIONS = { heartbeatInterval: 0, maxBuffered: 1000, holdHead: false }
 

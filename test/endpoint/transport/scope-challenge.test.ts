@@ -2,8 +2,8 @@ import { bearerAuthChallengeResponse, getOAuthProtectedResourceMetadataUrl, OAut
 import t, { type Test } from 'tap'
 import { readMessages } from '../../../lib/endpoint/transport/json-rpc.js'
 import { findScopeChallenge, sendScopeChallenge, type ScopeChallenge } from '../../../lib/endpoint/transport/scope-challenge.js'
-import type { Answer } from '../../helpers/http-client.js'
-import { serveRequest } from '../../helpers/served-request.js'
+import type { Answer } from '../../helpers/clients/http-client.js'
+import { serveRequest } from '../../helpers/apps/served-request.js'
 
 async function send (t: Test, challenge: ScopeChallenge, authInfo?: object): Promise<Answer> {
   const { answer } = await serveRequest(t, { handle: (request, reply) => sendScopeChallenge(request, reply, challenge, authInfo) })

@@ -6,10 +6,10 @@ import { ClusterUnavailableError } from '../../../lib/base/errors.js'
 import { EventBuffer } from '../../../lib/endpoint/transport/event-buffer.js'
 import { SessionTransport, type Incoming, type ResponseMode, type SessionTransportOptions } from '../../../lib/endpoint/transport/session-transport.js'
 import type { EventLog, RequestId, Resumption } from '../../../lib/http/event-log.js'
-import { createDeferred } from '../../helpers/deferred.js'
-import { call, initialize, type Answer, type HttpClient } from '../../helpers/http-client.js'
-import { failure, news, parse, result, stageTransport } from '../../helpers/transport-stage.js'
-import { until } from '../../helpers/until.js'
+import { createDeferred } from '../../helpers/waiting/deferred.js'
+import { call, initialize, type Answer, type HttpClient } from '../../helpers/clients/http-client.js'
+import { failure, news, parse, result, stageTransport } from '../../helpers/apps/transport-stage.js'
+import { until } from '../../helpers/waiting/until.js'
 
 const JSON_ONLY = { accept: 'application/json' }
 const EVENTS_ONLY = { accept: 'text/event-stream' }

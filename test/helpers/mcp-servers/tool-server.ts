@@ -1,7 +1,7 @@
 import { McpServer } from '@modelcontextprotocol/sdk/server/mcp.js'
 import { SubscribeRequestSchema, UnsubscribeRequestSchema, type CallToolResult } from '@modelcontextprotocol/sdk/types.js'
 import { z } from 'zod'
-import { createDeferred, type Deferred } from './deferred.js'
+import { createDeferred, type Deferred } from '../waiting/deferred.js'
 
 export const NOTE_URI = 'note://1'
 

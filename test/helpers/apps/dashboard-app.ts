@@ -1,10 +1,10 @@
 import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
 import { request, type IncomingHttpHeaders, type IncomingMessage } from 'node:http'
 import type { Test } from 'tap'
-import mcpSessions, { type McpSessionsOptions } from '../../index.js'
-import sessionsDashboard, { type DashboardState, type SessionsDashboardOptions } from '../../lib/dashboard/index.js'
+import mcpSessions, { type McpSessionsOptions } from '../../../index.js'
+import sessionsDashboard, { type DashboardState, type SessionsDashboardOptions } from '../../../lib/dashboard/index.js'
 import { listen, portOf } from './app.js'
-import { until } from './until.js'
+import { until } from '../waiting/until.js'
 
 export interface DashboardSetup {
   prefix?: string

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs'
 import { delimiter, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
-export const ROOT = fileURLToPath(new URL('../..', import.meta.url))
+export const ROOT = fileURLToPath(new URL('../../..', import.meta.url))
 
 // tap and Node.js hand their coverage down to every child that does not refuse it. Of a child that
 // compiles TypeScript its own way it makes nonsense: every line of ours would count as run.

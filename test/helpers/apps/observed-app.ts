@@ -3,7 +3,7 @@ import cors from '@fastify/cors'
 import { acceptedContent, inputRequired, McpServer, type CallToolResult } from '@modelcontextprotocol/server'
 import type { Test } from 'tap'
 import { z } from 'zod'
-import mcpSessions, { mcpEndpoint } from '../../index.js'
+import mcpSessions, { mcpEndpoint } from '../../../index.js'
 import { portOf } from './app.js'
 
 /** A request that has come from a client. */

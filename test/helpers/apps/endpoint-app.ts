@@ -1,10 +1,10 @@
 import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
 import type { McpServer } from '@modelcontextprotocol/sdk/server/mcp.js'
 import type { Test } from 'tap'
-import mcpSessions, { mcpEndpoint, type McpSessionsOptions } from '../../index.js'
-import type { DualEndpointOptions, SessionEndpointOptions } from '../../lib/endpoint/options.js'
+import mcpSessions, { mcpEndpoint, type McpSessionsOptions } from '../../../index.js'
+import type { DualEndpointOptions, SessionEndpointOptions } from '../../../lib/endpoint/options.js'
 import { listen } from './app.js'
-import { ToolServer } from './tool-server.js'
+import { ToolServer } from '../mcp-servers/tool-server.js'
 
 export interface EndpointSetup {
   sessions?: McpSessionsOptions

@@ -1,5 +1,5 @@
 // A process that leaves its manager to itself: started, with sessions that expire, never stopped.
-import { SessionManager } from '../../lib/session/session-manager.js'
+import { SessionManager } from '../../../lib/session/session-manager.js'
 
 const manager = new SessionManager({
   ttl: 60_000,

@@ -1,13 +1,13 @@
 import Fastify from 'fastify'
 import type { Test } from 'tap'
-import { asError } from '../../lib/base/safe-call.js'
-import { readMessages, toErrorAnswer, type JSONRPCMessage, type RequestId } from '../../lib/endpoint/transport/json-rpc.js'
-import { SessionTransport, type Incoming, type PostOptions, type SessionTransportOptions } from '../../lib/endpoint/transport/session-transport.js'
-import { decorateWithRecord, ReplyTracker, type ReplyKind } from '../../lib/http/reply-tracker.js'
+import { asError } from '../../../lib/base/safe-call.js'
+import { readMessages, toErrorAnswer, type JSONRPCMessage, type RequestId } from '../../../lib/endpoint/transport/json-rpc.js'
+import { SessionTransport, type Incoming, type PostOptions, type SessionTransportOptions } from '../../../lib/endpoint/transport/session-transport.js'
+import { decorateWithRecord, ReplyTracker, type ReplyKind } from '../../../lib/http/reply-tracker.js'
 import { listen } from './app.js'
-import { HttpClient, REVISION } from './http-client.js'
-import { captureLog } from './log-lines.js'
-import { until } from './until.js'
+import { HttpClient, REVISION } from '../clients/http-client.js'
+import { captureLog } from '../observe/log-lines.js'
+import { until } from '../waiting/until.js'
 
 /** What a server has got from its transport. */
 export interface Received {

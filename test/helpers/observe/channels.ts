@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Test } from 'tap'
-import { channels, tracingChannels, type CallMessage, type ForwardMessage } from '../../lib/observe/channels.js'
-import { ROOT } from './child.js'
+import { channels, tracingChannels, type CallMessage, type ForwardMessage } from '../../../lib/observe/channels.js'
+import { ROOT } from '../processes/child.js'
 
 export interface Heard {
   readonly name: string

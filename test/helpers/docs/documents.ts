@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { join, relative } from 'node:path'
-import { ROOT } from './child.js'
+import { ROOT } from '../processes/child.js'
 
 /** A TypeScript block of the README, or of another document. */
 export interface DocumentBlock {

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import {
   DirectoryUnavailableError, remainingLife, type Changes, type Claimable, type Copy, type Directory, type Held, type History,
   type JsonObject, type KnownLoad, type Liveness, type Located, type NewSession, type NodeLoad, type Peer, type StoredSession
-} from '../../lib/cluster/directory.js'
+} from '../../../lib/cluster/directory.js'
 
 interface Entry { record: StoredSession, until: number, from?: string | undefined }
 interface Lease { peer: Peer, until: number, mail: JsonObject[] }

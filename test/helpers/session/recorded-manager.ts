@@ -1,6 +1,6 @@
 import { mock } from 'node:test'
-import type { LogEntry } from '../../lib/base/logger.js'
-import { SessionManager, type SessionManagerOptions } from '../../lib/session/session-manager.js'
+import type { LogEntry } from '../../../lib/base/logger.js'
+import { SessionManager, type SessionManagerOptions } from '../../../lib/session/session-manager.js'
 
 export interface RecordedManager {
   readonly manager: SessionManager

@@ -5,15 +5,15 @@ import { once } from 'node:events'
 import { setTimeout as wait } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
-import { createRoundRobinProxy } from '../../examples/round-robin-proxy.js'
-import type { McpSessionsOptions } from '../../index.js'
-import { cleanEnv } from './child.js'
-import type { IoredisMajor, RedisAddress } from './redis-client.js'
-import { freePort, killWithThisProcess } from './redis-server.js'
+import { createRoundRobinProxy } from '../../../examples/round-robin-proxy.js'
+import type { McpSessionsOptions } from '../../../index.js'
+import { cleanEnv } from '../processes/child.js'
+import type { IoredisMajor, RedisAddress } from '../redis/redis-client.js'
+import { freePort, killWithThisProcess } from '../redis/redis-server.js'
 
 // Longer than it takes a node to close, shorter than a hang, in milliseconds.
 const END_TIMEOUT = 25_000
-const NODE = fileURLToPath(new URL('../fixtures/cluster-node.ts', import.meta.url))
+const NODE = fileURLToPath(new URL('../../fixtures/cluster-node.ts', import.meta.url))
 
 export interface ClusterOptions extends Omit<NodeSettings, 'port'> {
   nodes?: number

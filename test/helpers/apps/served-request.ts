@@ -1,8 +1,8 @@
 import Fastify, { type FastifyReply, type FastifyRequest } from 'fastify'
 import type { Test } from 'tap'
 import { listen } from './app.js'
-import { HttpClient, type Answer } from './http-client.js'
-import { until } from './until.js'
+import { HttpClient, type Answer } from '../clients/http-client.js'
+import { until } from '../waiting/until.js'
 
 export interface ServedRequest {
   readonly request: FastifyRequest

@@ -1,10 +1,10 @@
 import { mock } from 'node:test'
 import { setImmediate as turn } from 'node:timers/promises'
 import type { Test } from 'tap'
-import { Outbox } from '../../lib/cluster/outbox.js'
-import { OwnedSessions } from '../../lib/cluster/owned-sessions.js'
-import { NodeLease } from '../../lib/cluster/lease.js'
-import { SessionManager, type SessionManagerOptions } from '../../lib/session/session-manager.js'
+import { Outbox } from '../../../lib/cluster/outbox.js'
+import { OwnedSessions } from '../../../lib/cluster/owned-sessions.js'
+import { NodeLease } from '../../../lib/cluster/lease.js'
+import { SessionManager, type SessionManagerOptions } from '../../../lib/session/session-manager.js'
 import { MemoryDirectory } from './memory-directory.js'
 
 export const LEASE = 3000

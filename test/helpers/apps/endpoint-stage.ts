@@ -1,9 +1,9 @@
 import { McpServer } from '@modelcontextprotocol/sdk/server/mcp.js'
 import Fastify, { type FastifyInstance, type FastifyServerOptions, type LightMyRequestResponse } from 'fastify'
 import type { Test } from 'tap'
-import mcpSessions, { mcpEndpoint, type McpSessionsOptions } from '../../index.js'
-import type { CreateServerContext, SessionEndpointOptions } from '../../lib/endpoint/options.js'
-import { captureLog } from './log-lines.js'
+import mcpSessions, { mcpEndpoint, type McpSessionsOptions } from '../../../index.js'
+import type { CreateServerContext, SessionEndpointOptions } from '../../../lib/endpoint/options.js'
+import { captureLog } from '../observe/log-lines.js'
 
 /** An MCP server that counts how often it is closed. */
 export class CountedServer extends McpServer {

@@ -1,6 +1,6 @@
 import { Cluster, Redis } from 'ioredis'
 import { Cluster as Cluster5, Redis as Redis5 } from 'ioredis-5'
-import type { RedisClient } from '../../lib/cluster/redis/connection.js'
+import type { RedisClient } from '../../../lib/cluster/redis/connection.js'
 
 /** Where a Redis is, all on 127.0.0.1. */
 export interface RedisAddress {

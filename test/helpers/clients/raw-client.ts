@@ -1,7 +1,7 @@
 import type { Test } from 'tap'
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
-import { until } from './until.js'
+import { until } from '../waiting/until.js'
 
 /** A client that writes its own bytes: it can do what HTTP clients are too polite for. */
 export class RawClient {

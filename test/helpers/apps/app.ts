@@ -1,7 +1,7 @@
 import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
 import type { Test } from 'tap'
 import type { AddressInfo } from 'node:net'
-import mcpSessions, { type McpSessionsOptions } from '../../index.js'
+import mcpSessions, { type McpSessionsOptions } from '../../../index.js'
 
 /** An app with the plugin, closed when the test is over. Routes are the test's own. */
 export async function buildApp (t: Test, options: McpSessionsOptions = {}, server: FastifyServerOptions = {}): Promise<FastifyInstance> {

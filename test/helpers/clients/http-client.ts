@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { Agent, request, type IncomingHttpHeaders, type IncomingMessage } from 'node:http'
 import type { Test } from 'tap'
-import { until } from './until.js'
+import { until } from '../waiting/until.js'
 
 export const REVISION = '2025-11-25'
 

@@ -1,6 +1,6 @@
 import { McpServer, type CallToolResult } from '@modelcontextprotocol/server'
 import { z } from 'zod'
-import { createDeferred, type Deferred } from './deferred.js'
+import { createDeferred, type Deferred } from '../waiting/deferred.js'
 import { NOTE_URI } from './tool-server.js'
 
 /** The tools of `ToolServer` that a client of either SDK is tested with, in a server of SDK 2. */

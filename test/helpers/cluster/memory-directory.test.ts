@@ -1,5 +1,5 @@
 import t from 'tap'
-import { testDirectory } from '../cluster/directory-contract.js'
+import { testDirectory } from '../../cluster/directory-contract.js'
 import { MemoryDirectory } from './memory-directory.js'
 
 testDirectory(t, async (_, ttl) => {

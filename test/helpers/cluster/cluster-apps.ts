@@ -2,9 +2,9 @@ import Fastify, { type FastifyInstance, type FastifyRequest, type FastifyServerO
 import { Redis } from 'ioredis'
 import { randomUUID } from 'node:crypto'
 import type { Test } from 'tap'
-import mcpSessions, { type McpSessionsOptions } from '../../index.js'
-import type { ClusterOptions } from '../../lib/cluster/options.js'
-import { captureLog } from './log-lines.js'
+import mcpSessions, { type McpSessionsOptions } from '../../../index.js'
+import type { ClusterOptions } from '../../../lib/cluster/options.js'
+import { captureLog } from '../observe/log-lines.js'
 
 export interface ClusterApp {
   app: FastifyInstance
