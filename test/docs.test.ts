@@ -31,7 +31,7 @@ function installAll (): void {
 /** Writes the block to a file, on the lines that it has in its document: there is what the compiler complains of. */
 function write (path: string, { line, code, uses }: DocumentBlock): string {
   const names = uses.map((use) => use.split(' ').at(-1))
-  const given = `import { give } from '${join(ROOT, 'test/helpers/given.js')}'; const { ${names.join(', ')} } = await give(${uses.map((use) => `'${use}'`).join(', ')})`
+  const given = `import { give } from '${join(ROOT, 'test/helpers/docs/given.js')}'; const { ${names.join(', ')} } = await give(${uses.map((use) => `'${use}'`).join(', ')})`
   const file = `${path.replace(/\.md$/, '').replaceAll('/', '.')}.${line}.mts`
   // No port of this machine is taken, and none has to be free.
   const source = code.replaceAll('port: 3000', 'port: 0')
