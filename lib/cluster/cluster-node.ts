@@ -151,11 +151,10 @@ export class ClusterNode implements SessionCluster, Successor {
     return this.#nodeLease.isValid() ? undefined : 'no-lease'
   }
 
-  /** Asks for a lease, and tells the others of this node. Never rejects. */
+  /** Asks for a lease. Never rejects. */
   async join (): Promise<void> {
     this.announcements.start()
     await this.#nodeLease.join()
-    await this.#loads.report()
   }
 
   /** From now on no session is to come here. */
