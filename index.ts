@@ -46,7 +46,7 @@ export type { ModernHandler } from './lib/endpoint/modern-handler.js'
 export type { JsonRpcErrorResponse, SessionError } from './lib/base/errors.js'
 export type { ILogger, LogEntry, LogLevel } from './lib/base/logger.js'
 export type {
-  CallMessage, ChannelMessage, ForwardMessage, ObservedSession, RedisAvailableMessage, RedisUnavailableMessage, RequestRejectedMessage,
+  CallMessage, ChannelMessage, CloseReason, ForwardMessage, ObservedSession, RedisAvailableMessage, RedisUnavailableMessage, RequestRejectedMessage,
   SessionClosedMessage, SessionCreatedMessage, SessionHandedOverMessage, SessionParkedMessage, SessionRestoredMessage, SessionTakenOverMessage,
   StartChannel, StreamCutMessage, TypedChannel, TypedTracingChannel
 } from './lib/observe/channels.js'
@@ -63,4 +63,4 @@ export type { ErrorResponseBuilder } from './lib/http/rejection.js'
 export type { WarningCode } from './lib/http/warnings.js'
 export type { SessionMode } from './lib/http/session-hook.js'
 export type { ExpirationHandler, SessionEvents, SessionManagerOptions } from './lib/session/session-manager.js'
-export type { ClientInfo, CloseReason, RestoredOrigin, Session, SessionMetadata, SessionOrigin } from './lib/session/session.js'
+export type { ClientInfo, RestoredOrigin, Session, SessionMetadata, SessionOrigin } from './lib/session/session.js'

@@ -1,8 +1,8 @@
 import type { SessionState } from '../http/session-cluster.js'
-import { channels } from '../observe/channels.js'
+import { channels, type CloseReason } from '../observe/channels.js'
 import type { SessionManager } from '../session/session-manager.js'
 import { SessionLimitError } from '../base/errors.js'
-import type { CloseReason, Session } from '../session/session.js'
+import type { Session } from '../session/session.js'
 import {
   SessionLostError, SessionRecoveringError, DirectoryUnavailableError, type Changes, type Directory, type NewSession, type StoredSession
 } from './directory.js'

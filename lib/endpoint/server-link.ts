@@ -19,7 +19,6 @@ export class ServerLink implements Transport {
     this.sessionId = transport.sessionId
     this.#transport = transport
     transport.onmessage = (message, context) => this.onmessage?.(message, context)
-    transport.onerror = (error) => this.onerror?.(error)
   }
 
   async start (): Promise<void> {}

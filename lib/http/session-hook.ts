@@ -15,12 +15,15 @@ import type { Session } from '../session/session.js'
 /** What a route wants of the session header. */
 export type SessionMode = 'required' | 'optional' | 'ignore'
 
+/** Finds the sessions that are not in this process. */
+type Locator = Pick<SessionCluster, 'isCurrent' | 'locate'>
+
 export interface SessionHookOptions {
   readonly sessions: SessionManager
   readonly replies: ReplyTracker
   readonly identify: Identify
   readonly reject: Reject
-  readonly cluster: SessionCluster | undefined
+  readonly cluster: Locator | undefined
 }
 
 export interface SessionHookRoutes {
@@ -90,7 +93,7 @@ export function createSessionHook ({ sessions, replies, identify, reject, cluste
     }
   }
 
-  function findInCluster (cluster: SessionCluster, request: FastifyRequest, reply: FastifyReply, done: HookHandlerDoneFunction, id: string, principal: string | undefined): void {
+  function findInCluster (cluster: Locator, request: FastifyRequest, reply: FastifyReply, done: HookHandlerDoneFunction, id: string, principal: string | undefined): void {
     const session = sessions.get(id)
     // To a stranger the session does not exist, and a stranger does not keep it alive.
     if (session !== undefined && (session.principal !== principal || cluster.isCurrent(session))) {

@@ -43,11 +43,18 @@ export interface SessionCreatedMessage extends ChannelMessage {
   readonly how: 'created' | 'registered' | 'adopted'
 }
 
+/**
+ * Why a session ended: `deleted` by DELETE or `cleanup()`, `expired` after its
+ * ttl, `evicted` to make room for another, `replaced` by `register()` of the
+ * same id, `cleared` by `clearAll()`, `shutdown` with the app, `moved` to
+ * another node of the cluster.
+ */
+export type CloseReason = 'deleted' | 'expired' | 'evicted' | 'replaced' | 'cleared' | 'shutdown' | 'moved'
+
 /** A session has ended here, whatever ended it. */
 export interface SessionClosedMessage extends ChannelMessage {
   readonly session: ObservedSession
-  /** A `CloseReason`. */
-  readonly reason: string
+  readonly reason: CloseReason
   /** Milliseconds since it was opened, on whatever node. */
   readonly age: number
 }

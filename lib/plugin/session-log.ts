@@ -1,6 +1,6 @@
 import type { FastifyBaseLogger } from 'fastify'
 import { runGuarded } from '../base/safe-call.js'
-import { channels, type ObservedSession } from '../observe/channels.js'
+import { channels, type CloseReason, type ObservedSession } from '../observe/channels.js'
 import { listen, type Stop } from '../observe/listen.js'
 import { hashSessionId } from '../session/session-id.js'
 
@@ -10,7 +10,7 @@ const CREATED = {
   adopted: 'Session adopted from another process'
 }
 
-const CLOSED: { readonly [reason: string]: string } = {
+const CLOSED: { readonly [reason in CloseReason]: string } = {
   deleted: 'Session deleted',
   expired: 'Session expired',
   evicted: 'Session evicted',
@@ -30,7 +30,7 @@ export function logSessions (sessions: object, log: FastifyBaseLogger): Stop {
       log.info(describe(session, { revision: session.protocolVersion }), CREATED[how])
     })),
     listen(channels['session.closed'], sessions, guard(({ session, reason, age }) => {
-      log.info(describe(session, { reason, age }), CLOSED[reason] ?? 'Session closed')
+      log.info(describe(session, { reason, age }), CLOSED[reason])
     })),
     listen(channels['session.restored'], sessions, guard(({ session, unanswered }) => {
       log.info(describe(session, { unanswered }), 'Session restored with a new MCP server')

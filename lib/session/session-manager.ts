@@ -6,12 +6,12 @@ import type { ILogger, LogLevel } from '../base/logger.js'
 import { checkBoolean, checkCount, checkFunction, checkMethod, checkMilliseconds, checkNames, checkTimer, clampToTimer } from '../base/option-checks.js'
 import { fail, succeed, type Result } from '../base/result.js'
 import { asError, runGuarded } from '../base/safe-call.js'
-import { channels } from '../observe/channels.js'
+import { channels, type CloseReason } from '../observe/channels.js'
 import { EvictionPolicy } from './eviction-policy.js'
 import { copyMetadata, describeKeys } from './metadata.js'
 import { isSessionId } from './session-id.js'
 import { SessionRecord } from './session-record.js'
-import type { CloseReason, RestoredOrigin, Session, SessionMetadata, SessionOrigin } from './session.js'
+import type { RestoredOrigin, Session, SessionMetadata, SessionOrigin } from './session.js'
 
 /** All times are milliseconds. */
 export interface SessionManagerOptions {

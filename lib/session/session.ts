@@ -51,11 +51,3 @@ export interface Session extends SessionOrigin {
   /** Of these, streams that have no end of their own: a session that holds nothing else may still be evicted. */
   readonly openStreams: number
 }
-
-/**
- * Why a session ended: `deleted` by DELETE or `cleanup()`, `expired` after its
- * ttl, `evicted` to make room for another, `replaced` by `register()` of the
- * same id, `cleared` by `clearAll()`, `shutdown` with the app, `moved` to
- * another node of the cluster.
- */
-export type CloseReason = 'deleted' | 'expired' | 'evicted' | 'replaced' | 'cleared' | 'shutdown' | 'moved'

@@ -1,6 +1,7 @@
 // The plugin with the option `cluster`: several apps in this process, over one Redis.
 import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
 import { Redis } from 'ioredis'
+import { randomUUID } from 'node:crypto'
 import { Readable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
@@ -127,6 +128,40 @@ t.test('on one Redis', needsRedis(), async (t) => {
     await one.app.close()
     t.strictSame((await two.app.sessionDirectory.nodes()).map(({ url }) => url), [two.url], 'one that has left is none')
     for await (const { node } of two.app.sessionDirectory.list()) t.equal(node, undefined, 'nobody serves what it has left')
+  })
+
+  t.test('two scopes of one app can be in two clusters', async (t) => {
+    const prefixes = [`test-${randomUUID()}:`, `test-${randomUUID()}:`]
+    const lease = 1000
+    async function addNode (): Promise<{ url: string, scopes: FastifyInstance[] }> {
+      const app = Fastify({ forceCloseConnections: true })
+      const scopes: FastifyInstance[] = []
+      for (const [index, prefix] of prefixes.entries()) {
+        const redis = new Redis(redisUrl)
+        app.addHook('onClose', () => redis.disconnect())
+        await app.register(async function addScope (scope) {
+          await scope.register(mcpSessions, { cluster: { redis, prefix, lease }, drainTimeout: 100 })
+          // So long that its node is asked meanwhile whether it is there.
+          scope.get(`/${index}`, { config: { mcpSession: 'required' } }, async (request) => {
+            await sleep(lease * 1.5)
+            return request.mcpSession?.metadata?.['tag']
+          })
+          scopes.push(scope)
+        })
+      }
+      t.teardown(() => app.close())
+      return { url: await app.listen({ port: 0, host: '127.0.0.1' }), scopes }
+    }
+    const owner = await addNode()
+    const other = await addNode()
+    const answers = owner.scopes.map(async ({ sessionManager }, index) => {
+      const id = sessionManager.create({ tag: `of ${index}` })
+      await eventually(t, async () => await other.scopes[index]?.sessionDirectory.count() === 1, 'it is in the directory')
+      const passed = await fetch(`${other.url}/${index}`, { headers: { 'mcp-session-id': id } })
+      const stranger = await fetch(`${other.url}/${1 - index}`, { headers: { 'mcp-session-id': id } })
+      return [passed.status, await passed.text(), stranger.status]
+    })
+    t.strictSame(await Promise.all(answers), [[200, 'of 0', 404], [200, 'of 1', 404]])
   })
 
   t.test('a foreign principal gets the same 404 on every node, as for a session that never was', async (t) => {

@@ -10,6 +10,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { mcpEndpoint } from '../../index.js'
 import type { CreateServerContext, SessionEndpointOptions } from '../../lib/endpoint/options.js'
+import { serveSession } from '../../lib/testing/index.js'
 import { createCluster, type ClusterApp, type ClusterAppOptions } from '../helpers/cluster/cluster-apps.js'
 import { needsRedis, needsRedisServer, RedisServer, startRedis } from '../helpers/redis/redis-server.js'
 import { until } from '../helpers/waiting/until.js'
@@ -345,6 +346,18 @@ t.test('on one Redis', needsRedis(), async (t) => {
     await one.app.close()
     t.equal(await count(two, id), `2 ${capabilities} tester`)
     t.match(two.built, [{ restored: true, heard: ['initialized', 'warning', '+a:2'] }])
+  })
+
+  t.test('a session that was made in a test is brought back elsewhere as one that a client has opened', async (t) => {
+    const addNode = createNodes(t, redisUrl)
+    const first = await addNode()
+    const id = first.app.sessionManager.create({ count: 1 }, { principal: 'ann' })
+    serveSession(first.app, id, { capabilities: INITIALIZE.capabilities })
+    t.match(await count(first, id), /^2 /)
+    const second = await addNode()
+    await first.app.close()
+    t.match(await count(second, id), /^3 {"elicitation"/)
+    t.strictSame(second.built.map(({ restored }) => restored), [true])
   })
 
   t.test('Last-Event-ID works on another node, also when the one that sent the events is gone', async (t) => {

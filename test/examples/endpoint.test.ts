@@ -6,6 +6,8 @@ import mcpSessions from '../../index.js'
 import { listen } from '../helpers/apps/app.js'
 import { readScript, start } from '../helpers/processes/child.js'
 import { call, openSession } from '../helpers/clients/http-client.js'
+import { createDeferred } from '../helpers/waiting/deferred.js'
+import { until } from '../helpers/waiting/until.js'
 
 t.setTimeout(120_000)
 
@@ -30,6 +32,22 @@ t.test('an app that is about to stop says so to the load balancer', async (t) =>
   const { statusCode, body } = await app.inject('/health')
   t.equal(statusCode, 503)
   t.strictSame(JSON.parse(body), { status: 'stopping', activeSessions: 0 })
+})
+
+t.test('so does the plugin, when the app closes without a word', async (t) => {
+  const app = Fastify({ return503OnClosing: false })
+  await app.register(mcpSessions)
+  await app.register(notesApi)
+  const stays = createDeferred<void>()
+  app.addHook('preClose', () => stays.promise)
+  const port = await listen(app)
+  const closed = app.close()
+  await until(() => !app.mcp.readiness().isReady, 'it is closing')
+  const response = await fetch(`http://127.0.0.1:${port}/health`)
+  t.equal(response.status, 503)
+  t.strictSame(await response.json(), { status: 'closing', activeSessions: 0 })
+  stays.resolve()
+  await closed
 })
 
 t.test('Ctrl-C ends the example cleanly, with a stream open', { skip: process.platform === 'win32' && 'no SIGINT there' }, async (t) => {

@@ -1,7 +1,10 @@
 // What the hook answers, and where it looks.
 import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
 import t, { type Test } from 'tap'
-import mcpSessions, { MalformedSessionIdError, SessionNotFoundError, type McpSessionsOptions, type SessionError } from '../../index.js'
+import mcpSessions, { MalformedSessionIdError, SessionManager, SessionNotFoundError, type McpSessionsOptions, type SessionError } from '../../index.js'
+import { Rejections } from '../../lib/http/rejection.js'
+import { decorateWithRecord, ReplyTracker } from '../../lib/http/reply-tracker.js'
+import { createSessionHook } from '../../lib/http/session-hook.js'
 import { activeRequests, buildApp, listen } from '../helpers/apps/app.js'
 import { rejection } from '../helpers/apps/endpoint-stage.js'
 import { captureLog } from '../helpers/observe/log-lines.js'
@@ -326,6 +329,21 @@ t.test('a wrong route config', async (t) => {
     app.get('/cart', { config: { mcpSession: undefined } }, async () => 'fine')
     t.equal((await app.inject('/cart')).body, 'fine')
   })
+})
+
+t.test('what goes wrong while a session is looked for on other nodes is a fault, which the app answers', async (t) => {
+  const app = Fastify()
+  t.teardown(() => app.close())
+  const sessions = new SessionManager()
+  const { reject } = new Rejections()
+  const cluster = { isCurrent: () => false, locate: async () => { throw new Error('no directory works like that') } }
+  const hook = createSessionHook({ sessions, replies: new ReplyTracker(sessions), identify: () => undefined, reject, cluster }, { mode: 'required' })
+  app.decorateRequest('mcpSession', null)
+  decorateWithRecord(app)
+  app.get('/', { onRequest: hook }, async () => 'not reached')
+  const response = await app.inject({ url: '/', ...withSession(UNKNOWN) })
+  t.equal(response.statusCode, 500)
+  t.match(response.json(), { message: 'no directory works like that' })
 })
 
 t.test('a rejection', async (t) => {

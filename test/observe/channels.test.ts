@@ -191,6 +191,20 @@ t.test('a stream that is cut says how much waited', async (t) => {
   hasDocumentedFields(t, 'stream.cut', cut[0] ?? {})
 })
 
+t.test('so does one that has no session', async (t) => {
+  const cut = hear(t, 'stream.cut')
+  const { app, listen, server } = await buildEndpoint(t, { sessions: { enabled: false }, endpoint: { maxBuffered: 10_000 } })
+  const stream = await new HttpClient(t, await listen()).post(call(2, 'tell'))
+  await stream.see('first')
+  stream.raw.pause()
+  server().answer('x'.repeat(20_000_000))
+  await until(() => server().waiting.length > 0, 'the next is to come')
+  server().answer('too late')
+  await until(() => cut.length > 0, 'it is cut')
+  t.match(cut[0], { sessions: app.sessionManager, session: undefined })
+  hasDocumentedFields(t, 'stream.cut', cut[0] ?? {})
+})
+
 t.test('in a cluster', needsRedis(), async (t) => {
   const { url, stop } = await startRedis()
   t.teardown(stop)
@@ -216,6 +230,23 @@ t.test('in a cluster', needsRedis(), async (t) => {
     t.equal(seen.at(-1), 'yes')
     const [, holds = ''] = table.get('request.forwarded') ?? []
     for (const name of Object.keys(message ?? {})) t.ok(name === 'sessions' || namesIn(holds).includes(name), name)
+  })
+
+  t.test('one that a stranger has answered ends once, with what that said', async (t) => {
+    const heard = trace(t, 'request.forwarded')
+    const stranger = Fastify()
+    t.teardown(() => stranger.close())
+    const addNode = createCluster(t, url)
+    const owner = await addNode({ cluster: { advertise: await stranger.listen({ port: 0, host: '127.0.0.1' }) } })
+    const other = await addNode({ routes: async (app) => { app.get('/', async () => 'hello') } })
+    const gone = new AbortController()
+    const answer = fetch(other.url, { headers: { 'mcp-session-id': owner.app.sessionManager.create() }, signal: gone.signal })
+    await until(() => heard.filter(({ event }) => event === 'start').length > 1, 'it is tried again')
+    gone.abort()
+    await t.rejects(answer)
+    const [first] = heard
+    t.strictSame(heard.filter(({ message }) => message === first?.message).map(({ event }) => event), ['start', 'end', 'asyncStart', 'asyncEnd'])
+    t.match(first?.message, { statusCode: 404, error: undefined })
   })
 
   t.test('a session is handed over, taken over and restored', async (t) => {

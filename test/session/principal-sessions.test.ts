@@ -248,6 +248,10 @@ t.test('deleting what is not there changes nothing', async (t) => {
   sessions.add(session)
   sessions.delete(record('2', 'ada'))
   t.ok(sessions.isFull('ada'))
+  sessions.add(record('3', 'ada'))
+  sessions.delete(record('2', 'ada'))
+  sessions.delete(session)
+  t.ok(sessions.isFull('ada'), 'nor where there are several')
 })
 
 t.test('a principal without sessions costs nothing', async (t) => {

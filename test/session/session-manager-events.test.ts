@@ -1,7 +1,8 @@
 import { once } from 'node:events'
 import t from 'tap'
 import { SessionManager } from '../../lib/session/session-manager.js'
-import type { CloseReason, Session } from '../../lib/session/session.js'
+import type { CloseReason } from '../../lib/observe/channels.js'
+import type { Session } from '../../lib/session/session.js'
 import { nextTurn, recordManager, stopTime } from '../helpers/session/recorded-manager.js'
 
 const TTL = 1000

@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import t, { type Test } from 'tap'
-import type { CloseReason, Session } from '../../lib/session/session.js'
+import type { CloseReason } from '../../lib/observe/channels.js'
+import type { Session } from '../../lib/session/session.js'
 import { createRandom, type Random } from '../helpers/chance/random.js'
 import { nextTurn, recordManager, stopTime } from '../helpers/session/recorded-manager.js'
 

@@ -183,7 +183,6 @@ export class SessionTransport implements Transport {
   /** The server is going, and another one will be connected. Nothing of it is kept. */
   forgetServer (): void {
     this.onmessage = undefined
-    this.onerror = undefined
     this.#resolveScopes = undefined
     this.#sdk = 1
     this.#revisions = SESSION_REVISIONS
