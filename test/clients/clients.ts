@@ -49,6 +49,7 @@ export const CLIENTS: readonly ClientCase[] = [
   define('`@mastra/mcp` 1', 'mastra', 'mastra', ['mastra-mcp-1'], SESSION, SESSION, 'first call'),
   define('`@mastra/mcp` 2', 'mastra', 'mastra', ['mastra-mcp-2'], { ...SESSION, probes: true }, MODERN, 'first call'),
   define('`@langchain/mcp-adapters`', 'langchain', 'langchain', [], { ...SESSION, elicits: false }),
+  define('`mcp-use` 1', 'mcp-use', 'mcp-use/driver', [], { ...SESSION, deletes: true }),
   define('`mcporter`', 'mcporter', 'mcporter', [], { ...SESSION, progress: false, elicits: false }, undefined, 'second call')
 ]
 

@@ -13,10 +13,17 @@ if (unknown.length > 0) {
   process.exit(1)
 }
 
-const isLight = groups.length > 0 && groups.every((group) => LIGHT.has(group))
-run('npm', ['install', '--prefix', 'test/clients', '--no-package-lock', '--no-audit', '--no-fund', '--loglevel', 'error', ...(isLight ? ['--omit=dev'] : [])])
+const chosen = groups.length === 0 ? CLIENTS.map(({ group }) => group) : groups
+const others = chosen.filter((group) => group !== 'mcp-use')
+if (others.length > 0) install('test/clients', others.every((group) => LIGHT.has(group)) ? ['--omit=dev'] : [])
+// What it brings along without being asked are a bundler, a runtime, and what its user interfaces are made of.
+if (chosen.includes('mcp-use')) install('test/clients/drivers/mcp-use', ['--omit=optional', '--omit=peer', '--ignore-scripts'])
 const files = ['clients', ...(groups.length === 0 ? ['old-clients'] : [])].map((name) => `test/clients/${name}.test.ts`)
 run('tap', ['--disable-coverage', '--allow-empty-coverage', '--timeout', '900', ...files])
+
+function install (folder: string, options: readonly string[]): void {
+  run('npm', ['install', '--prefix', folder, '--no-package-lock', '--no-audit', '--no-fund', '--loglevel', 'error', ...options])
+}
 
 function run (command: string, args: readonly string[]): void {
   const { status } = spawnSync(command, args, {
