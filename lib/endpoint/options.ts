@@ -111,7 +111,8 @@ interface CommonEndpointOptions extends EndpointRouteOptions {
   /**
    * How calls are answered. `'auto'`: with JSON when the answer is the first thing that there is to say, with a stream
    * when something comes before it. `'sse'`: always with a stream. `'json'`: never with one; messages on the way go to
-   * the GET stream, and a question to the client that has nowhere to go fails at once.
+   * the GET stream, and a question to the client that has nowhere to go fails at once. Clients of 2026-07-28 have no GET
+   * stream: with `'json'` they hear nothing but the answer, so that progress, which they may have asked for, is dropped.
    *
    * @default 'auto'
    */

@@ -28,5 +28,5 @@ export const EXPECTED_FAILURES: readonly ExpectedFailure[] = [...SSE_POLLING, {
   revision: '2026-07-28',
   scenario: 'tools-call-with-progress',
   check: 'tools-call-with-progress',
-  reason: 'a call of this revision has no stream but its own, and JSON was asked for instead'
+  reason: 'a call of this revision has no stream but its own, and JSON was asked for instead: a server may do so, https://modelcontextprotocol.io/specification/2026-07-28/basic/transports/streamable-http#sending-messages'
 }]
