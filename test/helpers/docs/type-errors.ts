@@ -3,14 +3,6 @@ import { join, relative } from 'node:path'
 
 export type CompilerOptions = Readonly<Record<string, unknown>>
 
-/** Each way in which a project of today finds the types of a package. */
-export const RESOLUTIONS: readonly CompilerOptions[] = [
-  { module: 'nodenext', moduleResolution: 'nodenext' },
-  { module: 'node16', moduleResolution: 'node16' },
-  { module: 'preserve', moduleResolution: 'bundler' },
-  { module: 'esnext', moduleResolution: 'bundler' }
-]
-
 /**
  * What the compiler has against a strict project.
  *
