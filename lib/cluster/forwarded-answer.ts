@@ -28,6 +28,7 @@ export interface ForwardedAnswerOptions {
 export class ForwardedAnswer implements Dispatcher.DispatchHandler, OpenHop {
   readonly id: string
   quietSince = performance.now()
+  received = 0
   /** Settles when the answer has begun, or will never come. Rejects with a `ForwardError`. */
   readonly outcome: Promise<HopOutcome>
   /** Called when nothing more will come. */
@@ -96,6 +97,7 @@ export class ForwardedAnswer implements Dispatcher.DispatchHandler, OpenHop {
   onResponseData (controller: Controller, chunk: Buffer): void {
     if (this.#isIgnored) return
     this.quietSince = performance.now()
+    this.received += chunk.length
     // Most answers are here at once, and then cost less in one piece.
     if (this.#body === undefined && chunk.length === this.#length) this.#whole = chunk
     else if (!this.#open(controller).push(chunk)) this.#pause(controller)
@@ -138,6 +140,8 @@ export class ForwardedAnswer implements Dispatcher.DispatchHandler, OpenHop {
       return
     }
     takeOverHeaders(this.#reply, headers)
+    // What lies between the nodes may have packed it.
+    if (headers['content-encoding'] !== undefined) this.received = Infinity
     this.#reply.code(status)
     this.#length = Number(headers['content-length'] ?? NaN)
     process.nextTick(this.#openLate)

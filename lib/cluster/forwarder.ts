@@ -7,6 +7,7 @@ import { ForwardedAnswer } from './forwarded-answer.js'
 import { passOnHeaders } from './hop-headers.js'
 import type { HopOutcome } from './hop-outcome.js'
 import { HopPing } from './hop-ping.js'
+import type { HopReport } from './hop-report.js'
 import { FORWARDED_HEADER, HOPS_HEADER, signHop } from './hop-signature.js'
 import type { KeptBody } from './kept-body.js'
 import { OpenHops, SilenceError } from './open-hops.js'
@@ -78,14 +79,14 @@ export class Forwarder {
   }
 
   /**
-   * Asks a node whether it is there, and ends the hops to it that it says it has not. Resolves when it has answered, or
+   * Asks a node whether it is there, and ends the hops to it that it says it has not, or of which what it has written does not come. Resolves when it has answered, or
    * cannot be asked for now; rejects with the cause when it does not answer.
    */
   async probe (to: Peer, { secret, patience }: Probe): Promise<void> {
     const asked = performance.now()
     const hops = this.#hops.pick(to.node, asked - patience / 10)
-    const missing = await this.#ping(to, hops.map(({ id }) => id), { secret, patience: patience / 2 })
-    if (missing !== undefined) this.#hops.judge(to.node, { hops, missing, asked, patience })
+    const report = await this.#ping(to, hops.map(({ id }) => id), { secret, patience: patience / 2 })
+    if (report !== undefined) this.#hops.judge(to.node, { hops, report, asked, patience })
   }
 
   /** Ends the hops to a node that does not answer, as far as nothing has come of them for that many milliseconds. */
@@ -101,7 +102,7 @@ export class Forwarder {
     await this.#own?.destroy()
   }
 
-  #ping (to: Peer, ids: readonly string[], { secret, patience }: Probe): Promise<ReadonlySet<string> | undefined> {
+  #ping (to: Peer, ids: readonly string[], { secret, patience }: Probe): Promise<HopReport | undefined> {
     const path = this.#pingPath
     const { header, proof } = signHop({ node: to.node, method: 'GET', url: path, sessionId: undefined }, NOBODY, secret)
     return new Promise((resolve, reject) => {

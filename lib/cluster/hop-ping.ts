@@ -1,6 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import type { Dispatcher } from 'undici'
 import { startPatience } from '../base/patience.js'
+import { parseReport, type HopReport } from './hop-report.js'
 import { ANSWER_HEADER, HOPS_HEADER, readAnswer } from './hop-signature.js'
 
 type Controller = Dispatcher.DispatchController
@@ -10,11 +11,11 @@ export interface HopPingOptions {
   readonly proof: string
   /** How long to wait for it, in milliseconds. */
   readonly patience: number
-  /** Called once: with the ids of the hops that the node has not, with nothing when it could not be asked, or with why it has not answered. */
-  readonly onOver: (outcome: ReadonlySet<string> | Error | undefined) => void
+  /** Called once: with what the node says of the hops, with nothing when it could not be asked, or with why it has not answered. */
+  readonly onOver: (outcome: HopReport | Error | undefined) => void
 }
 
-/** A question to another node: whether it is there, and which hops it has not. */
+/** A question to another node: whether it is there, and what has become of hops to it. */
 export class HopPing implements Dispatcher.DispatchHandler {
   readonly #proof: string
   readonly #onOver: HopPingOptions['onOver']
@@ -47,7 +48,7 @@ export class HopPing implements Dispatcher.DispatchHandler {
   onResponseStart (_controller: Controller, status: number, headers: IncomingHttpHeaders): void {
     if (status < 200) return
     const state = readAnswer(headers[ANSWER_HEADER], this.#proof)
-    this.#end(state === 'served' ? new Set(String(headers[HOPS_HEADER]).split(',')) : new Error(`What answers there is another: it says ${status}`))
+    this.#end(state === 'served' ? parseReport(String(headers[HOPS_HEADER])) : new Error(`What answers there is another: it says ${status}`))
   }
 
   // Whatever the app says to the question, all that counts is in the head.
@@ -59,7 +60,7 @@ export class HopPing implements Dispatcher.DispatchHandler {
     this.#end(error)
   }
 
-  #end (outcome: ReadonlySet<string> | Error | undefined): void {
+  #end (outcome: HopReport | Error | undefined): void {
     if (this.#isOver) return
     this.#isOver = true
     this.#endPatience()

@@ -1,5 +1,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
+import { CountedAnswer } from './counted-answer.js'
+import { formatReport } from './hop-report.js'
 import { ANSWER_HEADER, FORWARDED_HEADER, HOPS_HEADER, signAnswer, verifyHop, type AnswerState, type VerifiedHop } from './hop-signature.js'
 import type { ThisNode } from './this-node.js'
 
@@ -7,8 +9,8 @@ import type { ThisNode } from './this-node.js'
 export class HopReceiver {
   readonly #self: ThisNode
   readonly #hops = new WeakMap<IncomingMessage, VerifiedHop>()
-  // The ids of those that are not answered yet.
-  readonly #open = new Set<string>()
+  // Those that are not answered yet, by their ids.
+  readonly #open = new Map<string, CountedAnswer>()
 
   constructor (self: ThisNode) {
     this.#self = self
@@ -62,19 +64,19 @@ export class HopReceiver {
     this.#hops.set(raw, hop)
     answer(response, hop, this.#isMine(hop) ? 'served' : 'misdirected')
     const asked = raw.headers[HOPS_HEADER]
-    if (typeof asked === 'string') this.#tellMissing(response, asked)
+    if (typeof asked === 'string') this.#report(response, asked)
     else this.#keep(response, hop)
     return hop
   }
 
   #keep (response: ServerResponse, { id }: VerifiedHop): void {
-    this.#open.add(id)
+    this.#open.set(id, new CountedAnswer(response))
     response.once('close', () => this.#open.delete(id))
   }
 
   // In the head, so that it is told whatever the hooks of the app do with the question.
-  #tellMissing (response: ServerResponse, asked: string): void {
-    response.setHeader(HOPS_HEADER, asked.split(',').filter((id) => !this.#open.has(id)).join())
+  #report (response: ServerResponse, asked: string): void {
+    response.setHeader(HOPS_HEADER, formatReport(asked, this.#open))
   }
 
   // What was meant for the node that was here before is this one's: it has died.

@@ -5,7 +5,7 @@ export const FORWARDED_HEADER = 'mcp-session-forwarded'
 /** How the owner shows that it, and not something else at its address, has answered. It never reaches a client. */
 export const ANSWER_HEADER = 'mcp-session-answer'
 
-/** In a question about hops: their ids. In the answer: the ids of those that the node has not. Neither ever reaches a client. */
+/** In a question about hops: their ids. In the answer: what `formatReport` says of them. Neither ever reaches a client. */
 export const HOPS_HEADER = 'mcp-session-hops'
 
 /** Who has sent a request, as the node knows it to which the request came first. */

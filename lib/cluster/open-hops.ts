@@ -1,24 +1,27 @@
+import type { HopReport } from './hop-report.js'
+
 /** A request that is on its way to another node, or its answer on the way back. */
 export interface OpenHop {
   /** By which the other node knows it, too. */
   readonly id: string
   /** When something came of it last, on the clock of `performance.now`. Infinity: more is there than the client takes. */
   readonly quietSince: number
+  /** Bytes of the body of the answer that have come. Infinity: what was written is not what comes, so that nobody can compare. */
+  readonly received: number
   /** Ends it, however far it has come. */
   cut (reason: Error): void
 }
 
 interface Entry {
   readonly hop: OpenHop
-  /** When the other node was asked about it first of those times in a row in which it did not have it. */
-  missingSince: number | undefined
+  /** When the other node was asked about it first of those times in a row in which it did not have it, or had written more than has come. */
+  missedSince: number | undefined
 }
 
 /** What a node has said about hops that it was asked about. */
 export interface Verdict {
   readonly hops: readonly OpenHop[]
-  /** The ids of those that it has not. */
-  readonly missing: ReadonlySet<string>
+  readonly report: HopReport
   /** When it was asked, on the clock of `performance.now`. */
   readonly asked: number
 }
@@ -27,7 +30,7 @@ export interface Verdict {
 const MOST_ASKED = 400
 
 /**
- * A connection between two nodes was silent for too long, or the other node does not have what was sent on it. Whether
+ * A connection between two nodes was silent for too long, or does not bring what is sent on it. Whether
  * it has acted on it is not known.
  */
 export class SilenceError extends Error {
@@ -45,7 +48,7 @@ export class OpenHops {
   /** @returns what ends it */
   add (node: string, hop: OpenHop): () => void {
     const entries = this.#byNode.get(node) ?? new Set()
-    const entry = { hop, missingSince: undefined }
+    const entry = { hop, missedSince: undefined }
     this.#byNode.set(node, entries.add(entry))
     return () => {
       entries.delete(entry)
@@ -70,20 +73,20 @@ export class OpenHops {
   }
 
   /**
-   * Ends those that the node did not have any time it was asked for `patience` milliseconds. Once means nothing: the
-   * request or the answer can be on its way.
+   * Ends those of which nothing has come for `patience` milliseconds, in which the node has said each time that it has not
+   * got them, or has written more than has come. Once means nothing: the request or the answer can be on its way.
    */
-  judge (node: string, { hops, missing, asked, patience }: Verdict & { readonly patience: number }): void {
+  judge (node: string, { hops, report, asked, patience }: Verdict & { readonly patience: number }): void {
     const judged = new Set(hops)
     for (const entry of this.#byNode.get(node) ?? []) {
       const { hop } = entry
       if (!judged.has(hop)) continue
-      if (!missing.has(hop.id)) {
-        entry.missingSince = undefined
+      if (!isMissed(hop, report)) {
+        entry.missedSince = undefined
         continue
       }
-      const since = Math.max(entry.missingSince ?? asked, Math.min(hop.quietSince, asked))
-      entry.missingSince = since
+      const since = Math.max(entry.missedSince ?? asked, Math.min(hop.quietSince, asked))
+      entry.missedSince = since
       if (asked - since >= patience) hop.cut(new SilenceError('A connection is dead: the node has not got what was sent on it, or its answer is lost'))
     }
   }
@@ -96,4 +99,8 @@ export class OpenHops {
   cutAll (reason: Error): void {
     for (const entries of this.#byNode.values()) for (const { hop } of entries) hop.cut(reason)
   }
+}
+
+function isMissed ({ id, received }: OpenHop, { missing, written }: HopReport): boolean {
+  return missing.has(id) || (written.get(id) ?? 0) > received
 }

@@ -1,13 +1,15 @@
 import t from 'tap'
+import type { HopReport } from '../../lib/cluster/hop-report.js'
 import { OpenHops, SilenceError, type OpenHop } from '../../lib/cluster/open-hops.js'
 
 interface Hop extends OpenHop {
   quietSince: number
+  received: number
   reason: Error | undefined
 }
 
 function createHop (id: string, quietSince = 0): Hop {
-  return { id, quietSince, reason: undefined, cut (reason) { this.reason = reason } }
+  return { id, quietSince, received: 0, reason: undefined, cut (reason) { this.reason = reason } }
 }
 
 t.test('a hop that the node has not, however often it is asked, is given up', (t) => {
@@ -16,7 +18,7 @@ t.test('a hop that the node has not, however often it is asked, is given up', (t
   const all = [lost, there, talking, blocked]
   for (const hop of all) hops.add('one', hop)
   const ask = (asked: number, ...missing: Hop[]): void => {
-    hops.judge('one', { hops: all, missing: new Set(missing.map(({ id }) => id)), asked, patience: 1000 })
+    hops.judge('one', { hops: all, report: { missing: new Set(missing.map(({ id }) => id)), written: new Map() }, asked, patience: 1000 })
   }
   ask(100, lost, talking, blocked)
   ask(600, lost, talking, blocked, there)
@@ -34,15 +36,43 @@ t.test('a hop that the node has not, however often it is asked, is given up', (t
   t.end()
 })
 
+t.test('a hop of which the node has written more than has come is given up', (t) => {
+  const hops = new OpenHops()
+  const [dead, slow, whole, blocked, packed] = [createHop('dead'), createHop('slow'), createHop('whole'), createHop('blocked', Infinity), createHop('packed')]
+  const all = [dead, slow, whole, blocked, packed]
+  packed.received = Infinity
+  for (const hop of all) {
+    hop.received += 10
+    hops.add('one', hop)
+  }
+  const ask = (asked: number, bytes: number, ...written: Hop[]): void => {
+    hops.judge('one', { hops: all, report: { missing: new Set(), written: new Map(written.map(({ id }) => [id, bytes])) }, asked, patience: 1000 })
+  }
+  ask(100, 10, ...all)
+  ask(200, 11, ...all)
+  slow.quietSince = 700
+  whole.received = 11
+  ask(800, 11, ...all)
+  ask(1199, 11, ...all)
+  t.strictSame(all.map(({ reason }) => reason), [undefined, undefined, undefined, undefined, undefined], 'it can be on its way')
+  ask(1200, 11, ...all)
+  t.ok(dead.reason instanceof SilenceError)
+  ask(1700, 11, ...all)
+  t.ok(slow.reason instanceof SilenceError, 'a lease after what came of it last')
+  t.strictSame([whole.reason, blocked.reason, packed.reason], [undefined, undefined, undefined])
+  t.end()
+})
+
 t.test('hops that are over, and such as were not asked about, are not judged', (t) => {
   const hops = new OpenHops()
   const [over, other] = [createHop('over'), createHop('other')]
   const end = hops.add('one', over)
   hops.add('one', other)
   end()
+  const report: HopReport = { missing: new Set(['over', 'other']), written: new Map() }
   for (const asked of [0, 1000]) {
-    hops.judge('one', { hops: [over], missing: new Set(['over', 'other']), asked, patience: 1000 })
-    hops.judge('none', { hops: [over], missing: new Set(['over']), asked, patience: 1000 })
+    hops.judge('one', { hops: [over], report, asked, patience: 1000 })
+    hops.judge('none', { hops: [over], report, asked, patience: 1000 })
   }
   t.strictSame([over.reason, other.reason], [undefined, undefined])
   t.end()

@@ -1,5 +1,6 @@
 // Ways between nodes that are silent, while both nodes live: real sockets, through a link that swallows what is sent.
 import type { FastifyInstance } from 'fastify'
+import type { ServerResponse } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { Agent } from 'undici'
@@ -27,10 +28,12 @@ interface Scene {
   other: ClusterApp
   /** The way from the other node to the owner. */
   link: TcpLink
-  /** Calls at the other node; the owner answers after that many milliseconds. */
-  call: (after?: number) => Promise<Answer>
+  /** Calls at the other node; the owner answers after that many milliseconds, with so many bytes. */
+  call: (after?: number, bytes?: number) => Promise<Answer>
   /** Opens a stream at the other node: resolves when it is open. */
   listen: () => Promise<Response>
+  /** What the owner writes to the streams that were opened, in turn. */
+  streams: ServerResponse[]
   /** How many calls have begun. */
   begun: () => number
   /** What the owner was asked for, in turn. */
@@ -43,16 +46,18 @@ async function scene (t: Test, redisUrl: string, { routes, cluster }: ClusterApp
   const link = await TcpLink.to(port)
   t.teardown(() => link.close())
   let begun = 0
+  const streams: ServerResponse[] = []
   const addRoutes = async (app: FastifyInstance): Promise<void> => {
     await routes?.(app)
-    app.post<{ Body: { after: number } }>('/call', async ({ body: { after } }) => {
+    app.post<{ Body: { after: number, bytes: number } }>('/call', async ({ body: { after, bytes } }) => {
       begun++
       await sleep(after, undefined, { ref: false })
-      return 'done'
+      return 'x'.repeat(bytes)
     })
     app.get('/stream', (_request, reply) => {
       reply.hijack()
       reply.raw.writeHead(200, { 'content-type': 'text/event-stream' }).flushHeaders()
+      streams.push(reply.raw)
     })
   }
   const owner = await addNode({ routes: addRoutes, port, cluster: { lease: LEASE, ...cluster, advertise: `http://127.0.0.1:${link.port}` } })
@@ -67,11 +72,12 @@ async function scene (t: Test, redisUrl: string, { routes, cluster }: ClusterApp
     other,
     link,
     asked,
+    streams,
     begun: () => begun,
-    async call (after = 0) {
+    async call (after = 0, bytes = 4) {
       const sent = performance.now()
       const response = await fetch(`${other.url}/call`, {
-        method: 'POST', headers: { ...headers, 'content-type': 'application/json' }, body: JSON.stringify({ after })
+        method: 'POST', headers: { ...headers, 'content-type': 'application/json' }, body: JSON.stringify({ after, bytes })
       })
       const text = await response.text()
       return { status: response.status, text, took: performance.now() - sent }
@@ -159,6 +165,48 @@ t.test('on one Redis', needsRedis(), async (t) => {
     t.ok(fine.length > 0 && fine.every(({ took }) => took < LEASE / 2), 'those on others do not wait for them')
     t.equal(fine.length + lost.length, 10)
     t.equal(begun(), 2 + fine.length, 'and the owner never got them')
+  })
+
+  t.test('the connection of a stream dies, which its owner holds open', async (t) => {
+    const { call, link, listen, other, streams } = await scene(t, redisUrl)
+    const [quiet, lost] = [await listen(), await listen()]
+    const readers = [quiet, lost].map(({ body }) => body?.getReader())
+    const read = async (index: number): Promise<string> => Buffer.from((await readers[index]?.read())?.value ?? []).toString()
+    for (const stream of streams) stream.write('data: one\n\n')
+    t.strictSame([await read(0), await read(1)], ['data: one\n\n', 'data: one\n\n'])
+    link.strand()
+    streams[1]?.write('data: two\n\n')
+    const next = [0, 1].map((index) => read(index).catch(({ message }: Error) => message))
+    const sent = performance.now()
+    t.equal(await next[1], 'terminated')
+    t.ok(performance.now() - sent < LATEST, `after ${Math.round(performance.now() - sent)} ms`)
+    t.match(troubles(other), [])
+    t.equal((await call(LEASE)).status, 200, 'other connections are left alone')
+    t.equal(await Promise.race([next[0], sleep(50, 'open')]), 'open', 'so is a stream that has missed nothing')
+    const sentLate = performance.now()
+    streams[0]?.write('data: two, and longer, with ümlauts\n\n', 'utf8')
+    t.equal(await next[0], 'terminated', 'until it does')
+    t.ok(performance.now() - sentLate < LATEST, `after ${Math.round(performance.now() - sentLate)} ms`)
+  })
+
+  t.test('the connection of an answer dies that is larger than what the system keeps for it', async (t) => {
+    const { call, link, begun } = await scene(t, redisUrl)
+    const running = call(LEASE / 2, 50_000_000)
+    await until(() => begun() === 1)
+    link.strand()
+    const { status, took } = await running
+    t.equal(status, 503)
+    t.ok(took < LEASE / 2 + LATEST, `after ${Math.round(took)} ms`)
+  })
+
+  t.test('a client that does not read misses nothing', async (t) => {
+    const { listen, streams } = await scene(t, redisUrl)
+    const stream = await listen()
+    const event = `data: ${'x'.repeat(1_000_000)}\n\n`
+    for (let i = 0; i < 30; i++) streams[0]?.write(event)
+    await sleep(3 * LEASE)
+    streams[0]?.end()
+    t.equal((await stream.text()).length, 30 * event.length)
   })
 
   t.test('a dispatcher that has no connection to spare says nothing about the owner', async (t) => {
