@@ -18,6 +18,8 @@ const entrants = {
   'bare spans dropped': ['telemetry', 'auto', 'bare-dropped'],
   'bare spans batched': ['telemetry', 'auto', 'bare-batched'],
   'bare metrics and spans': ['telemetry', 'auto', 'bare-both'],
+  'HTTP spans': ['telemetry', 'auto', 'http'],
+  'HTTP spans, metrics and spans': ['telemetry', 'auto', 'http-both'],
   'by hand sse': ['by-hand', 'sse'],
   'by hand json': ['by-hand', 'json'],
   'fastify-mcp': ['fastify-mcp'],
@@ -46,6 +48,14 @@ const shops = {
   'server per request, SDK 2': ['per-request', '2', 'each']
 } as const
 
+/** The same with OpenTelemetry, or with its providers alone. */
+const observedShops = {
+  'shop, telemetry off': ['endpoint', '1', 'once', 'off'],
+  'shop, metrics and spans': ['endpoint', '1', 'once', 'both'],
+  'shop, HTTP spans': ['endpoint', '1', 'once', 'http'],
+  'shop, HTTP spans, metrics and spans': ['endpoint', '1', 'once', 'http-both']
+} as const
+
 /** What serves clients of 2026-07-28: the arguments of measure/modern-server.ts. */
 const moderns = {
   'mcpEndpoint, modern': ['endpoint', 'each'],
@@ -55,8 +65,9 @@ const moderns = {
 } as const
 
 export type Shop = keyof typeof shops
+type ObservedShop = keyof typeof observedShops
 type Modern = keyof typeof moderns
-export type Name = keyof typeof entrants | Shop | Modern
+export type Name = keyof typeof entrants | Shop | ObservedShop | Modern
 
 export const shopNames = Object.keys(shops).filter(isShop)
 
@@ -128,16 +139,23 @@ export class Contest {
 }
 
 export async function start (name: Name, { args = [], connections }: Pick<Work, 'args' | 'connections'> = {}): Promise<Entrant> {
-  const server = isShop(name)
-    ? await ServerProcess.start('shop-server', ...shops[name], ...args)
-    : isModern(name)
-      ? await ServerProcess.start('modern-server', ...moderns[name])
-      : await ServerProcess.start('endpoint-server', ...entrants[name])
+  const server = await startServer(name, args)
   return { name, server, load: await McpLoad.open(server.url, connections) }
+}
+
+function startServer (name: Name, args: readonly string[]): Promise<ServerProcess> {
+  if (isShop(name)) return ServerProcess.start('shop-server', ...args, ...shops[name])
+  if (isObservedShop(name)) return ServerProcess.start('shop-server', ...args, ...observedShops[name])
+  if (isModern(name)) return ServerProcess.start('modern-server', ...moderns[name])
+  return ServerProcess.start('endpoint-server', ...entrants[name])
 }
 
 function isShop (name: string): name is Shop {
   return name in shops
+}
+
+function isObservedShop (name: string): name is ObservedShop {
+  return name in observedShops
 }
 
 function isModern (name: string): name is Modern {

@@ -43,10 +43,10 @@ export class McpLoad {
     return ids
   }
 
-  /** So many calls for these sessions in turn. Returns the content type of the last answer. */
-  async callMany (ids: readonly string[], count: number): Promise<string> {
+  /** So many calls for these sessions in turn, by default of `greet`. Returns the content type of the last answer. */
+  async callMany (ids: readonly string[], count: number, toolOf?: (index: number) => Tool): Promise<string> {
     let type = ''
-    await this.#load.run(count, async (connection, index) => { type = await this.#call(connection, pick(ids, index)) })
+    await this.#load.run(count, async (connection, index) => { type = await this.#call(connection, pick(ids, index), toolOf?.(index)) })
     return type
   }
 

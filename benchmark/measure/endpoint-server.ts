@@ -19,7 +19,7 @@ async function mount (app: FastifyInstance): Promise<void> {
   switch (kind) {
     case 'endpoint': return mountEndpoint(app, create)
     case 'telemetry': {
-      const { telemetry, around } = setUpTelemetry(variant)
+      const { telemetry, around } = setUpTelemetry(variant, app.server)
       return mountEndpoint(app, around === undefined ? create : () => createServerAround(around), telemetry)
     }
     case 'stub': return mountEndpoint(app, () => new StubServer())

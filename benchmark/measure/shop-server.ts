@@ -8,8 +8,9 @@ import { built } from '../built.js'
 import { mountByHand } from './peers.js'
 import { createApp, serve } from './serve.js'
 import { createServers1, createServers2, Shop } from './shop-tools.js'
+import { setUpTelemetry } from './telemetry.js'
 
-const [, , how, sdk, style, redisUrl = '', apiUrl = ''] = process.argv
+const [, , redisUrl = '', apiUrl = '', how, sdk, style, variant] = process.argv
 const shop = new Shop(redisUrl, apiUrl)
 const create1 = createServers1(shop, style === 'once')
 const create2 = createServers2(shop, style === 'once')
@@ -21,7 +22,7 @@ async function mount (app: FastifyInstance): Promise<void> {
   switch (`${how} ${sdk}`) {
     case 'endpoint 1':
     case 'endpoint 2':
-      await app.register(built.mcpSessions, { maxSessions: 100_000 })
+      await app.register(built.mcpSessions, { maxSessions: 100_000, telemetry: variant === undefined ? false : setUpTelemetry(variant, app.server).telemetry })
       await app.register(built.mcpEndpoint, { createServer: sdk === '1' ? create1 : create2 })
       return
     case 'by-hand 1': return mountByHand(app, 'json', create1)

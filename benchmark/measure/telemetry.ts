@@ -4,6 +4,7 @@ import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-ho
 import { ExportResultCode, W3CTraceContextPropagator } from '@opentelemetry/core'
 import { AggregationTemporality, InMemoryMetricExporter, MeterProvider, PeriodicExportingMetricReader } from '@opentelemetry/sdk-metrics'
 import { BasicTracerProvider, BatchSpanProcessor, type SpanProcessor } from '@opentelemetry/sdk-trace-base'
+import { IncomingMessage, ServerResponse, type Server } from 'node:http'
 import type { TelemetryOptions } from '../../index.js'
 import type { Around } from './tools.js'
 
@@ -13,6 +14,8 @@ const dropping: SpanProcessor = { onStart () {}, onEnd () {}, async forceFlush (
 interface Variant {
   readonly telemetry: TelemetryOptions
   readonly drops?: true
+  /** Whether each request of HTTP has a span, which all that follows from it is inside of. */
+  readonly tracesHttp?: true
   readonly around?: () => Around
 }
 
@@ -24,6 +27,8 @@ const variants: Readonly<Record<string, Variant>> = {
   dropped: { telemetry: { metrics: false, traces: true }, drops: true },
   batched: { telemetry: { metrics: false, traces: true } },
   both: { telemetry: { metrics: true, traces: true } },
+  http: { telemetry: OFF, tracesHttp: true },
+  'http-both': { telemetry: { metrics: true, traces: true }, tracesHttp: true },
   'bare-context': { telemetry: OFF, around: () => (work) => context.with(trace.deleteSpan(context.active()), work) },
   'bare-histogram': { telemetry: OFF, around: recordBare },
   'bare-dropped': { telemetry: OFF, drops: true, around: () => spanBare(false) },
@@ -38,7 +43,7 @@ const variants: Readonly<Record<string, Variant>> = {
 }
 
 /** Sets the providers of this process. */
-export function setUpTelemetry (name = ''): { telemetry: TelemetryOptions, around: Around | undefined } {
+export function setUpTelemetry (name = '', server: Server): { telemetry: TelemetryOptions, around: Around | undefined } {
   const variant = variants[name]
   if (variant === undefined) throw new Error(`There is no ${name}, only ${Object.keys(variants).join(', ')}`)
   const exporter = {
@@ -50,7 +55,36 @@ export function setUpTelemetry (name = ''): { telemetry: TelemetryOptions, aroun
   trace.setGlobalTracerProvider(new BasicTracerProvider({ spanProcessors: [variant.drops ? dropping : new BatchSpanProcessor(exporter)] }))
   propagation.setGlobalPropagator(new W3CTraceContextPropagator())
   context.setGlobalContextManager(new AsyncLocalStorageContextManager().enable())
+  if (variant.tracesHttp) traceHttp(server)
   return { telemetry: variant.telemetry, around: variant.around?.() }
+}
+
+// As instrumentation of node:http does it, in as few calls.
+function traceHttp (server: Server): void {
+  const tracer = trace.getTracer('http')
+  const { emit } = server
+  server.emit = function traced (event: string, ...args: unknown[]): boolean {
+    const [request, response] = args
+    const pass = (): boolean => Reflect.apply(emit, this, [event, ...args])
+    if (event !== 'request' || !(request instanceof IncomingMessage) || !(response instanceof ServerResponse)) return pass()
+    const parent = propagation.extract(context.active(), request.headers)
+    const span = tracer.startSpan('POST', {
+      kind: SpanKind.SERVER,
+      attributes: {
+        'http.request.method': 'POST',
+        'url.scheme': 'http',
+        'url.path': request.url,
+        'server.address': request.headers.host,
+        'network.protocol.version': request.httpVersion,
+        'user_agent.original': request.headers['user-agent']
+      }
+    }, parent)
+    response.once('close', () => {
+      span.setAttribute('http.response.status_code', response.statusCode)
+      span.end()
+    })
+    return context.with(trace.setSpan(parent, span), pass)
+  }
 }
 
 // As few calls as what the package says of a call can be said with.

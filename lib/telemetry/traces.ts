@@ -3,7 +3,7 @@ import {
   type Attributes, type Context, type Link, type Span
 } from '@opentelemetry/api'
 import { AsyncLocalStorage } from 'node:async_hooks'
-import { tracingChannels, type CallMessage, type ChannelMessage, type ForwardMessage, type TypedTracingChannel } from '../observe/channels.js'
+import { tracingChannels, type CallMessage, type ChannelMessage, type ForwardMessage, type ObservedSession, type TypedTracingChannel } from '../observe/channels.js'
 import { hashSessionId } from '../session/session-id.js'
 import { readErrorType, readRevision, readTarget, type CallTarget } from './call-facts.js'
 import { listen, type Stop } from '../observe/listen.js'
@@ -21,6 +21,7 @@ const SUPPRESS_TRACING = createContextKey('OpenTelemetry SDK Context Key SUPPRES
 /** Makes spans of the calls of one app, and of what it passes on to other nodes. */
 export function recordTraces (sessions: object): Stop {
   const tracer = trace.getTracer('fastify-mcp-sessions')
+  const hashes = new WeakMap<ObservedSession, string>()
   const stops = [
     spansOf(tracingChannels.call, sessions, startCall, endCall),
     spansOf(tracingChannels['request.forwarded'], sessions, startForward, endForward)
@@ -32,8 +33,17 @@ export function recordTraces (sessions: object): Stop {
     const target = readTarget(call)
     const span = tracer.startSpan(nameOf(call, target), { kind: SpanKind.SERVER, attributes: describeCall(call, target), links }, parent)
     // No sampler chooses by it, and a hash is for those alone that are kept.
-    if (call.session !== undefined && span.isRecording()) span.setAttribute('mcp.session.id', hashSessionId(call.session.id))
+    if (call.session !== undefined && span.isRecording()) span.setAttribute('mcp.session.id', hashOf(call.session))
     return { span, inside: trace.setSpan(parent, span) }
+  }
+
+  // To hash the id for each call anew would be a fifth of what its span costs.
+  function hashOf (session: ObservedSession): string {
+    const known = hashes.get(session)
+    if (known !== undefined) return known
+    const hash = hashSessionId(session.id)
+    hashes.set(session, hash)
+    return hash
   }
 
   // The headers are what the owner has to go by, which need not have read the body yet.
