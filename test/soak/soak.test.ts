@@ -14,11 +14,11 @@ t.test(`clients come and go, SEED=${SEED}`, needsRedisServer(), async (t) => {
     interval: 3000,
     ttl: 3000,
     parkAfter: 500,
-    clients: 20,
+    clients: 8,
     // A server of this kind for each session, kept, would be more.
     maxGrowth: 1_000_000,
     say: (line) => { t.comment(line) }
   })
   t.strictSame(complaints, [])
-  t.ok(requests > 200, `${requests} requests`)
+  t.ok(requests > 100, `${requests} requests`)
 })
