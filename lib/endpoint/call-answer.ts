@@ -3,11 +3,11 @@ import { asError } from '../base/safe-call.js'
 import type { RequestId } from '../http/event-log.js'
 import type { ResponseMode } from './options.js'
 import { formatEvent } from './transport/event-format.js'
-import { EventStream, sendEvents, setEventHeaders, type EventStreamOptions } from './transport/event-stream.js'
+import { EventStream, sendEvents, setEventHeaders } from './transport/event-stream.js'
 import { toErrorAnswer } from './transport/json-rpc.js'
-import { hasEvents, pipeEvents, sendWebResponse, setHead } from './web-response.js'
+import { hasEvents, pipeEvents, sendWebResponse, setHead, type WebAnswerOptions } from './web-response.js'
 
-export interface CallAnswerOptions extends EventStreamOptions {
+export interface CallAnswerOptions extends WebAnswerOptions {
   readonly responseMode: Exclude<ResponseMode, 'json'>
   /** Of the call. */
   readonly id: RequestId
@@ -25,7 +25,9 @@ export async function sendCallAnswer (reply: FastifyReply, answer: Promise<Respo
   }
   setHead(reply, response)
   setEventHeaders(reply)
-  reply.send(formatEvent(await response.text()))
+  const text = await response.text()
+  options.heard?.hearJson(text)
+  reply.send(formatEvent(text))
 }
 
 // Undefined: it is not there yet.
@@ -43,18 +45,22 @@ async function sendLate (reply: FastifyReply, answer: Promise<Response>, options
   if (reply.sent) return
   const stream = new EventStream(options)
   sendEvents(reply, stream)
+  const send = (text: string): void => {
+    options.heard?.hearJson(text)
+    stream.write(formatEvent(text))
+  }
   try {
     const response = await answer
     if (response.body !== null && hasEvents(response)) {
       const reader = response.body.getReader()
-      return await pipeEvents(reader, reader.read(), stream)
+      return await pipeEvents(reader, reader.read(), stream, options.heard)
     }
-    stream.write(formatEvent(await response.text()))
+    send(await response.text())
   } catch (reason) {
     // Its status has been sent, so the error handler of the app cannot answer.
     const error = asError(reason)
     reply.log.error(error, 'A call of a client without a session has failed')
-    stream.write(formatEvent(JSON.stringify(toErrorAnswer(options.id, -32000, error.message))))
+    send(JSON.stringify(toErrorAnswer(options.id, -32000, error.message)))
   }
   stream.end()
 }

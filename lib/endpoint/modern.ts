@@ -1,21 +1,20 @@
 import type { FastifyBaseLogger, FastifyReply, FastifyRequest } from 'fastify'
-import type { CallMessage } from '../observe/channels.js'
-import { traceCall, type Trace } from '../observe/trace.js'
 import { SessionLimitError, ShuttingDownError, UnsupportedRevisionError } from '../base/errors.js'
 import { hasSessions, SESSION_REVISIONS } from '../http/protocol-revision.js'
 import type { PluginContext } from '../http/plugin-context.js'
 import type { ReplyRecord } from '../http/reply-tracker.js'
 import type { SessionFollower } from '../http/shutdown.js'
 import { sendCallAnswer } from './call-answer.js'
+import type { HeardAnswer } from './heard-answer.js'
+import { readClaim, readId, readMethod } from './modern-body.js'
 import type { ModernLeg } from './modern-leg.js'
+import { traceModern } from './modern-trace.js'
 import type { ResolvedEndpointOptions } from './options.js'
-import { isObject } from './transport/json-rpc.js'
 import type { Incoming } from './transport/session-transport.js'
 import { toWebRequest } from './web-request.js'
 import { sendWebResponse } from './web-response.js'
 
-// All from revision 2026-07-28 of MCP.
-const REVISION_CLAIM = 'io.modelcontextprotocol/protocolVersion'
+// From revision 2026-07-28 of MCP.
 const LISTEN = 'subscriptions/listen'
 // A status that many servers have for a client that has gone; no standard has it.
 const CLOSED = 499
@@ -27,7 +26,7 @@ export function isModern (request: FastifyRequest): boolean {
 
 /** Whether a request opens a stream that has no end of its own. */
 export function isListening ({ body }: FastifyRequest): boolean {
-  return readKey(body, 'method') === LISTEN
+  return readMethod(body) === LISTEN
 }
 
 /** The requests of an endpoint that are of revision 2026-07-28 or later, which has no sessions. */
@@ -48,7 +47,7 @@ export class ModernRequests implements SessionFollower {
   }
 
   async handle (incoming: Incoming): Promise<void> {
-    const { request, reply, record } = incoming
+    const { request } = incoming
     const leg = this.#leg
     if (leg === undefined) {
       // What a server that knows only older revisions says: every client falls back.
@@ -56,10 +55,9 @@ export class ModernRequests implements SessionFollower {
     }
     // Once it is closed, SDK 2 would call this a fault of its own.
     if (this.#closing !== undefined) throw new ShuttingDownError()
-    const trace = traceModern(request)
-    record.onOver(() => trace?.end(describeOutcome(reply.raw.statusCode)))
-    const serve = (): Promise<void> => isListening(request) ? this.#listen(leg, incoming) : this.#call(leg, incoming)
-    await (trace === undefined ? serve() : trace.run(serve))
+    const serve = (heard?: HeardAnswer): Promise<void> => isListening(request) ? this.#listen(leg, incoming, heard) : this.#call(leg, incoming, heard)
+    const traced = traceModern(incoming)
+    await (traced === undefined ? serve() : traced.trace.run(() => serve(traced.heard)))
   }
 
   /** Closes what serves them, when running calls have had their time. Never rejects. */
@@ -68,15 +66,15 @@ export class ModernRequests implements SessionFollower {
     return this.#closing
   }
 
-  async #call (leg: ModernLeg, { request, reply, record }: Incoming): Promise<void> {
+  async #call (leg: ModernLeg, { request, reply, record }: Incoming, heard: HeardAnswer | undefined): Promise<void> {
     const abort = abortWith(reply, record)
     if (record.kind === 'stream') record.endWith(() => abort.abort())
     const answer = this.#fetch(leg, request, toWebRequest(request, abort.signal))
     const { responseMode } = leg
     const id = readId(request.body)
     await (responseMode === undefined || responseMode === 'json' || id === null
-      ? sendWebResponse(reply, await answer, this.#options)
-      : sendCallAnswer(reply, answer, { ...this.#options, responseMode, id }))
+      ? sendWebResponse(reply, await answer, { ...this.#options, heard })
+      : sendCallAnswer(reply, answer, { ...this.#options, heard, responseMode, id }))
   }
 
   async #fetch (leg: ModernLeg, request: FastifyRequest, target: Request): Promise<Response> {
@@ -87,7 +85,7 @@ export class ModernRequests implements SessionFollower {
   }
 
   // Held to what sessions are held to: how many there may be, and to whom they belong.
-  async #listen (leg: ModernLeg, { request, reply, record }: Incoming): Promise<void> {
+  async #listen (leg: ModernLeg, { request, reply, record }: Incoming, heard: HeardAnswer | undefined): Promise<void> {
     const { bus, identify, maxSessions, shutdown } = this.#context
     const { heartbeatInterval, maxBuffered, recheckOwner } = this.#options
     if (shutdown.hasStarted) throw new ShuttingDownError()
@@ -104,6 +102,7 @@ export class ModernRequests implements SessionFollower {
     await sendWebResponse(reply, response, {
       heartbeatInterval,
       maxBuffered,
+      heard,
       onHeartbeat: recheckOwner ? () => { recheck().catch(() => abort.abort()) } : undefined
     })
   }
@@ -122,33 +121,4 @@ function abortWith (reply: FastifyReply, record: ReplyRecord): AbortController {
   const abort = new AbortController()
   record.onResponseEnd(() => { if (!reply.raw.writableEnded) abort.abort() })
   return abort
-}
-
-// Undefined: nobody listens, or it asks for nothing.
-function traceModern ({ body, headers, server }: FastifyRequest): Trace<CallMessage> | undefined {
-  const id = readId(body)
-  const method = readKey(body, 'method')
-  if (id === null || typeof method !== 'string') return undefined
-  const params = readKey(body, 'params')
-  return traceCall(() => ({
-    sessions: server.sessionManager, session: undefined, method, id, params: isObject(params) ? params : undefined, headers
-  }))
-}
-
-// The answer is a stream of bytes here, and not looked into.
-function describeOutcome (statusCode: number): Partial<CallMessage> {
-  return statusCode < 400 ? {} : { error: { code: statusCode, message: `Answered with ${statusCode}` } }
-}
-
-function readId (body: unknown): string | number | null {
-  const id = readKey(body, 'id')
-  return typeof id === 'string' || typeof id === 'number' ? id : null
-}
-
-function readClaim (body: unknown): unknown {
-  return readKey(readKey(readKey(body, 'params'), '_meta'), REVISION_CLAIM)
-}
-
-function readKey (value: unknown, key: string): unknown {
-  return typeof value === 'object' && value !== null ? Reflect.get(value, key) : undefined
 }

@@ -1,7 +1,13 @@
 import type { FastifyReply } from 'fastify'
 import { setImmediate } from 'node:timers/promises'
 import type { ReadableStream, ReadableStreamDefaultReader, ReadableStreamReadResult } from 'node:stream/web'
+import type { HeardAnswer } from './heard-answer.js'
 import { EventStream, sendEvents, type EventStreamOptions } from './transport/event-stream.js'
+
+export interface WebAnswerOptions extends EventStreamOptions {
+  /** Hears what goes by. Undefined: nobody wants to know. */
+  readonly heard?: HeardAnswer | undefined
+}
 
 type ByteReader = ReadableStreamDefaultReader<Uint8Array>
 type ByteRead = Promise<ReadableStreamReadResult<Uint8Array>>
@@ -12,13 +18,15 @@ const EVENTS = /^text\/event-stream\s*(?:;|$)/i
  * Answers with a web `Response` as an ordinary Fastify reply, so that hooks run
  * and headers set by other plugins are kept.
  */
-export async function sendWebResponse (reply: FastifyReply, response: Response, options: EventStreamOptions): Promise<void> {
+export async function sendWebResponse (reply: FastifyReply, response: Response, options: WebAnswerOptions): Promise<void> {
   setHead(reply, response)
   const { body } = response
   if (body !== null && hasEvents(response)) {
     await sendWebEvents(reply, body, options)
   } else {
-    reply.send(body === null ? undefined : Buffer.from(await response.arrayBuffer()))
+    const answer = body === null ? undefined : Buffer.from(await response.arrayBuffer())
+    if (answer !== undefined) options.heard?.hearJson(answer)
+    reply.send(answer)
   }
 }
 
@@ -36,7 +44,7 @@ export function hasEvents ({ headers }: Response): boolean {
 }
 
 // What ends before the event loop turns needs no stream, and costs half without one.
-async function sendWebEvents (reply: FastifyReply, body: ReadableStream<Uint8Array>, options: EventStreamOptions): Promise<void> {
+async function sendWebEvents (reply: FastifyReply, body: ReadableStream<Uint8Array>, options: WebAnswerOptions): Promise<void> {
   const reader = body.getReader()
   const chunks: Uint8Array[] = []
   const turn = setImmediate(undefined)
@@ -45,26 +53,35 @@ async function sendWebEvents (reply: FastifyReply, body: ReadableStream<Uint8Arr
     const result = await Promise.race([next, turn])
     if (result === undefined) return pump(reply, reader, next, chunks, options)
     if (result.done) {
-      reply.send(Buffer.concat(chunks))
+      const events = Buffer.concat(chunks)
+      options.heard?.hearEvents(events)
+      reply.send(events)
       return
     }
     chunks.push(result.value)
   }
 }
 
-async function pump (reply: FastifyReply, reader: ByteReader, begun: ByteRead, first: Uint8Array[], options: EventStreamOptions): Promise<void> {
+async function pump (reply: FastifyReply, reader: ByteReader, begun: ByteRead, first: Uint8Array[], options: WebAnswerOptions): Promise<void> {
   const stream = new EventStream(options)
-  for (const chunk of first) stream.write(chunk)
+  const { heard } = options
+  for (const chunk of first) {
+    heard?.hearEvents(chunk)
+    stream.write(chunk)
+  }
   sendEvents(reply, stream)
-  await pipeEvents(reader, begun, stream)
+  await pipeEvents(reader, begun, stream, heard)
 }
 
 /** Writes what is read to the stream, until either is over. */
-export async function pipeEvents (reader: ByteReader, begun: ByteRead, stream: EventStream): Promise<void> {
+export async function pipeEvents (reader: ByteReader, begun: ByteRead, stream: EventStream, heard: HeardAnswer | undefined): Promise<void> {
   // This is how the source learns that the client has gone.
   stream.once('close', () => { reader.cancel().catch(() => {}) })
   try {
-    for (let next = await begun; !next.done; next = await reader.read()) stream.write(next.value)
+    for (let next = await begun; !next.done; next = await reader.read()) {
+      heard?.hearEvents(next.value)
+      stream.write(next.value)
+    }
     stream.end()
   } catch {
     // Nobody must take what has come so far for all of it.

@@ -12,7 +12,7 @@ import { call, HttpClient, openSession } from '../helpers/clients/http-client.js
 import { needsRedis, needsRedisServer, RedisServer, startRedis } from '../helpers/redis/redis-server.js'
 import { ToolServer } from '../helpers/mcp-servers/tool-server.js'
 import { until } from '../helpers/waiting/until.js'
-import { toHandler } from '../helpers/mcp-servers/modern-handler.js'
+import { modernRequest, toHandler } from '../helpers/mcp-servers/modern-handler.js'
 
 t.setTimeout(60_000)
 
@@ -176,6 +176,54 @@ t.test('a modern call is traced by what its request says', async (t) => {
   heard.length = 0
   await send({ jsonrpc: '2.0', method: 'notifications/initialized' })
   t.strictSame(heard, [], 'what asks for nothing is no call')
+})
+
+t.test('what a modern call was answered with is heard as it goes by', async (t) => {
+  const heard = trace(t, 'call')
+  const answer = (more: object): string => JSON.stringify({ jsonrpc: '2.0', id: 7, ...more })
+  const failed = { result: { isError: true } }
+  let response = (): Response => Response.json({})
+  const { app, listen } = await buildEndpoint(t, { endpoint: { modern: toHandler(async () => response()) } })
+  const client = new HttpClient(t, await listen())
+  const { body, headers } = modernRequest(7, 'tools/call', { name: 'echo' })
+  const events = { headers: { 'content-type': 'text/event-stream' } }
+  for (const [answered, outcome] of [
+    [() => new Response(answer(failed)), failed],
+    [() => new Response(answer({ error: { code: -32602, message: 'no' } }), { status: 400 }), { error: { code: -32602, message: 'no' } }],
+    [() => new Response(`data: ${answer(failed)}\n\n`, events), failed]
+  ] as const) {
+    response = answered
+    heard.length = 0
+    await (await client.post(body, headers)).end()
+    t.match(heard.at(-1), { event: 'asyncEnd', message: { ...outcome, duration: Number } })
+    t.equal(heard.filter(({ event }) => event === 'asyncEnd').length, 1)
+  }
+
+  const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>()
+  const writer = writable.getWriter()
+  const write = (text: string): void => { writer.write(Buffer.from(text)).catch(() => {}) }
+  response = () => new Response(readable, events)
+  heard.length = 0
+  write(': here\n\n')
+  const stream = await client.post(body, headers)
+  write(`data: ${answer(failed)}\n\n`)
+  await until(() => heard.at(-1)?.event === 'asyncEnd', 'it is over')
+  t.match(heard.at(-1)?.message, failed, 'as soon as it is there, though the stream goes on')
+  stream.raw.destroy()
+
+  response = () => new Response(new ReadableStream<Uint8Array>({ pull () {} }), events)
+  const { body: listening, headers: listeningHeaders } = modernRequest(7, 'subscriptions/listen')
+  for (const [request, outcome] of [
+    [() => client.post(body, headers), { error: { code: 'cancelled' } }],
+    [() => client.post(listening, listeningHeaders), { error: undefined }]
+  ] as const) {
+    heard.length = 0
+    const { raw } = await request()
+    raw.destroy()
+    await until(() => heard.at(-1)?.event === 'asyncEnd', 'it is over')
+    t.match(heard.at(-1)?.message, outcome, 'the client has gone')
+  }
+  t.equal(app.sessionManager.getActiveSessionCount(), 0)
 })
 
 t.test('a stream that is cut says how much waited', async (t) => {

@@ -1,4 +1,5 @@
 // What goes to OpenTelemetry, read with the exporters of its own SDK, and that docs/observing.md has it all.
+import { McpServer as McpServer2 } from '@modelcontextprotocol/server'
 import { context, trace } from '@opentelemetry/api'
 import { isTracingSuppressed } from '@opentelemetry/core'
 import type { FastifyInstance } from 'fastify'
@@ -13,7 +14,9 @@ import { buildEndpoint } from '../helpers/apps/endpoint-app.js'
 import { call, HttpClient, openSession } from '../helpers/clients/http-client.js'
 import { needsRedis, needsRedisServer, RedisServer, startRedis } from '../helpers/redis/redis-server.js'
 import { setUpTelemetry, sumOf } from '../helpers/observe/telemetry.js'
+import { modernRequest } from '../helpers/mcp-servers/modern-handler.js'
 import { ToolServer } from '../helpers/mcp-servers/tool-server.js'
+import { createDeferred } from '../helpers/waiting/deferred.js'
 import { until } from '../helpers/waiting/until.js'
 
 t.setTimeout(60_000)
@@ -160,6 +163,42 @@ t.test('a call is a span by the conventions, and what its tool does is inside of
   t.match(unknown, { name: 'no/such', attributes: { 'error.type': '-32601', 'rpc.response.status_code': '-32601' }, status: { code: 2, message: 'Method not found' } })
   t.notMatch(JSON.stringify(telemetry.spans().map(({ attributes }) => attributes)), client.sessionId)
 })
+
+for (const responseMode of ['json', 'auto', 'sse'] as const) {
+  t.test(`a tool that fails is told of calls without a session, too: ${responseMode}`, async (t) => {
+    const telemetry = setUpTelemetry(t)
+    let gate = createDeferred<string>()
+    const createServer = (): McpServer2 => {
+      const server = new McpServer2({ name: 'broken', version: '1' })
+      server.registerTool('broken', {}, async () => { throw new Error('broken') })
+      server.registerTool('late', {}, async () => {
+        await gate.promise
+        throw new Error('broken')
+      })
+      server.registerTool('late, with steps', {}, async ({ mcpReq }) => {
+        await gate.promise
+        await mcpReq.notify({ method: 'notifications/progress', params: { progressToken: 1, progress: 1 } })
+        throw new Error('broken')
+      })
+      return server
+    }
+    const { listen } = await buildEndpoint(t, { sessions: { telemetry: true }, endpoint: { modern: true, responseMode, heartbeatInterval: 20, createServer } })
+    const client = new HttpClient(t, await listen())
+    for (const name of ['broken', 'late', 'late, with steps', 'unknown']) {
+      gate = createDeferred()
+      // With JSON, nothing comes before the answer.
+      if (responseMode === 'json') gate.resolve('at once')
+      const { body, headers } = modernRequest(7, 'tools/call', { name, arguments: {} })
+      const answer = await client.post(body, headers)
+      gate.resolve('its stream is open')
+      await answer.end()
+    }
+    const errors = ['tool_error', 'tool_error', 'tool_error', '-32602']
+    t.strictSame(telemetry.spans().map(({ attributes }) => attributes['error.type']), errors)
+    const [duration] = (await telemetry.metrics()).filter(({ descriptor: { name } }) => name === 'mcp.server.operation.duration')
+    t.strictSame(duration?.dataPoints.map(({ attributes }) => attributes['error.type']), errors)
+  })
+}
 
 t.test('traceparent in _meta is the parent, and HTTP a link', async (t) => {
   const telemetry = setUpTelemetry(t)
