@@ -53,7 +53,7 @@ async function sendLate (reply: FastifyReply, answer: Promise<Response>, options
     const response = await answer
     if (response.body !== null && hasEvents(response)) {
       const reader = response.body.getReader()
-      return await pipeEvents(reader, reader.read(), stream, options.heard)
+      return await pipeEvents(reply, reader, reader.read(), stream, options.heard)
     }
     send(await response.text())
   } catch (reason) {

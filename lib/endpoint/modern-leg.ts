@@ -1,4 +1,5 @@
 import type { FastifyRequest } from 'fastify'
+import { describeValue } from '../base/describe-value.js'
 import type { ServerChange } from '../http/announcements.js'
 import type { PluginContext } from '../http/plugin-context.js'
 import { readAuthInfo } from './auth-info.js'
@@ -61,5 +62,12 @@ function tell ({ bus, notify }: ModernHandler, change: ServerChange): void {
 
 export async function fetchWith (handler: ModernHandler, request: FastifyRequest, target: Request): Promise<Response> {
   const authInfo = readAuthInfo(request)
-  return await handler.fetch(target, { parsedBody: request.body, ...(authInfo !== undefined && { authInfo }) })
+  const response: unknown = await handler.fetch(target, { parsedBody: request.body, ...(authInfo !== undefined && { authInfo }) })
+  // One of a framework can be of a class of its own.
+  if (!isResponse(response)) throw new TypeError(`modern.fetch() must return a Response, not ${describeValue(response)}`)
+  return response
+}
+
+function isResponse (value: unknown): value is Response {
+  return typeof value === 'object' && value !== null && 'status' in value && 'headers' in value && 'body' in value
 }

@@ -1,5 +1,5 @@
 import type { FastifyBaseLogger, FastifyReply, FastifyRequest } from 'fastify'
-import { SessionLimitError, ShuttingDownError, UnsupportedRevisionError } from '../base/errors.js'
+import { MethodNotAllowedError, SessionLimitError, ShuttingDownError, UnsupportedRevisionError } from '../base/errors.js'
 import { hasSessions, SESSION_REVISIONS } from '../http/protocol-revision.js'
 import type { PluginContext } from '../http/plugin-context.js'
 import type { ReplyRecord } from '../http/reply-tracker.js'
@@ -10,6 +10,7 @@ import { readClaim, readId, readMethod } from './modern-body.js'
 import type { ModernLeg } from './modern-leg.js'
 import { traceModern } from './modern-trace.js'
 import type { ResolvedEndpointOptions } from './options.js'
+import { logCut } from './transport/log-cut.js'
 import type { Incoming } from './transport/session-transport.js'
 import { toWebRequest } from './web-request.js'
 import { sendWebResponse } from './web-response.js'
@@ -47,7 +48,7 @@ export class ModernRequests implements SessionFollower {
   }
 
   async handle (incoming: Incoming): Promise<void> {
-    const { request } = incoming
+    const { request, reply } = incoming
     const leg = this.#leg
     if (leg === undefined) {
       // What a server that knows only older revisions says: every client falls back.
@@ -55,6 +56,10 @@ export class ModernRequests implements SessionFollower {
     }
     // Once it is closed, SDK 2 would call this a fault of its own.
     if (this.#closing !== undefined) throw new ShuttingDownError()
+    if (request.method !== 'POST') {
+      reply.header('allow', 'POST')
+      throw new MethodNotAllowedError()
+    }
     const serve = (heard?: HeardAnswer): Promise<void> => isListening(request) ? this.#listen(leg, incoming, heard) : this.#call(leg, incoming, heard)
     const traced = traceModern(incoming)
     await (traced === undefined ? serve() : traced.trace.run(() => serve(traced.heard)))
@@ -67,14 +72,16 @@ export class ModernRequests implements SessionFollower {
   }
 
   async #call (leg: ModernLeg, { request, reply, record }: Incoming, heard: HeardAnswer | undefined): Promise<void> {
-    const abort = abortWith(reply, record)
-    if (record.kind === 'stream') record.endWith(() => abort.abort())
-    const answer = this.#fetch(leg, request, toWebRequest(request, abort.signal))
+    let isAnswered = false
+    const abort = abortWith(reply, record, () => isAnswered)
+    const answer = this.#fetch(leg, request, toWebRequest(request, abort.signal)).finally(() => { isAnswered = true })
     const { responseMode } = leg
+    const { heartbeatInterval, maxBuffered } = this.#options
     const id = readId(request.body)
+    const options = { heartbeatInterval, maxBuffered, heard, onCut: (waiting: number) => logCut(request, waiting) }
     await (responseMode === undefined || responseMode === 'json' || id === null
-      ? sendWebResponse(reply, await answer, { ...this.#options, heard })
-      : sendCallAnswer(reply, answer, { ...this.#options, heard, responseMode, id }))
+      ? sendWebResponse(reply, await answer, options)
+      : sendCallAnswer(reply, answer, { ...options, responseMode, id }))
   }
 
   async #fetch (leg: ModernLeg, request: FastifyRequest, target: Request): Promise<Response> {
@@ -93,8 +100,10 @@ export class ModernRequests implements SessionFollower {
     this.#listening++
     record.onOver(() => { this.#listening-- })
     const principal = await identify(request)
-    const abort = abortWith(reply, record)
+    let isOpen = false
+    const abort = abortWith(reply, record, () => isOpen)
     const { response, end } = await bus.listenAs(principal, () => leg.listen(request, toWebRequest(request, abort.signal)))
+    isOpen = true
     record.endWith(end)
     const recheck = async (): Promise<void> => {
       if (await identify(request) !== principal) abort.abort()
@@ -103,6 +112,7 @@ export class ModernRequests implements SessionFollower {
       heartbeatInterval,
       maxBuffered,
       heard,
+      onCut: (waiting) => logCut(request, waiting),
       onHeartbeat: recheckOwner ? () => { recheck().catch(() => abort.abort()) } : undefined
     })
   }
@@ -116,9 +126,9 @@ export class ModernRequests implements SessionFollower {
   }
 }
 
-// A client that has gone is not waited for.
-function abortWith (reply: FastifyReply, record: ReplyRecord): AbortController {
+// A client that has gone is not waited for, nor one that a timeout of the app has answered meanwhile.
+function abortWith ({ raw }: FastifyReply, record: ReplyRecord, isAnswered: () => boolean): AbortController {
   const abort = new AbortController()
-  record.onResponseEnd(() => { if (!reply.raw.writableEnded) abort.abort() })
+  record.onResponseEnd(() => { if (!raw.writableEnded || !isAnswered()) abort.abort() })
   return abort
 }

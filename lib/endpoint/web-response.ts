@@ -1,6 +1,7 @@
 import type { FastifyReply } from 'fastify'
 import { setImmediate } from 'node:timers/promises'
 import type { ReadableStream, ReadableStreamDefaultReader, ReadableStreamReadResult } from 'node:stream/web'
+import { asError } from '../base/safe-call.js'
 import type { HeardAnswer } from './heard-answer.js'
 import { EventStream, sendEvents, type EventStreamOptions } from './transport/event-stream.js'
 
@@ -19,6 +20,8 @@ const EVENTS = /^text\/event-stream\s*(?:;|$)/i
  * and headers set by other plugins are kept.
  */
 export async function sendWebResponse (reply: FastifyReply, response: Response, options: WebAnswerOptions): Promise<void> {
+  // Somebody else has answered, such as a timeout of the app.
+  if (reply.sent) return
   setHead(reply, response)
   const { body } = response
   if (body !== null && hasEvents(response)) {
@@ -70,11 +73,11 @@ async function pump (reply: FastifyReply, reader: ByteReader, begun: ByteRead, f
     stream.write(chunk)
   }
   sendEvents(reply, stream)
-  await pipeEvents(reader, begun, stream, heard)
+  await pipeEvents(reply, reader, begun, stream, heard)
 }
 
-/** Writes what is read to the stream, until either is over. */
-export async function pipeEvents (reader: ByteReader, begun: ByteRead, stream: EventStream, heard: HeardAnswer | undefined): Promise<void> {
+/** Writes what is read to the stream of a reply, until either is over. */
+export async function pipeEvents ({ log }: FastifyReply, reader: ByteReader, begun: ByteRead, stream: EventStream, heard: HeardAnswer | undefined): Promise<void> {
   // This is how the source learns that the client has gone.
   stream.once('close', () => { reader.cancel().catch(() => {}) })
   try {
@@ -83,7 +86,8 @@ export async function pipeEvents (reader: ByteReader, begun: ByteRead, stream: E
       stream.write(next.value)
     }
     stream.end()
-  } catch {
+  } catch (reason) {
+    if (!stream.isOver) log.error(asError(reason), 'The answer to a client without a session has broken off')
     // Nobody must take what has come so far for all of it.
     stream.fail()
   }

@@ -17,16 +17,20 @@ interface Scene extends EndpointApp {
   goOn (): void
   /** Until there is nothing to go on for, no tool has begun. */
   readonly begun: string[]
+  /** Tools that were told that nobody waits for them. */
+  readonly cancelled: string[]
   call (tool: string): Promise<Answer>
 }
 
 async function stage (t: Test, endpoint: Partial<DualEndpointOptions>, timeout?: number): Promise<Scene> {
   const gate = createDeferred<string>()
   const begun: string[] = []
+  const cancelled: string[] = []
   const createServer = (): McpServer => {
     const server = new McpServer({ name: 'slow', version: '1' })
-    server.registerTool('quiet', {}, async () => {
+    server.registerTool('quiet', {}, async ({ mcpReq: { signal } }) => {
       begun.push('quiet')
+      signal.addEventListener('abort', () => cancelled.push('quiet'))
       return { content: [{ type: 'text', text: await gate.promise }] }
     })
     server.registerTool('steps', {}, async ({ mcpReq }) => {
@@ -49,6 +53,7 @@ async function stage (t: Test, endpoint: Partial<DualEndpointOptions>, timeout?:
     ...built,
     lines,
     begun,
+    cancelled,
     goOn: () => gate.resolve('done'),
     call (tool) {
       const { body, headers } = modernRequest(7, 'tools/call', { name: tool })
@@ -126,3 +131,17 @@ t.test('no stream begins when somebody else has answered', async (t) => {
   goOn()
   t.strictSame(lines.filter((line) => !line.includes('FST_ERR_HANDLER_TIMEOUT')), [])
 })
+
+for (const heartbeatInterval of [SOON, SOON * 100]) {
+  t.test(`a call that has taken too long is cancelled: its stream has ${heartbeatInterval === SOON ? '' : 'not '}begun`, async (t) => {
+    const { call, begun, cancelled, lines, app } = await stage(t, { heartbeatInterval }, SOON * 3)
+    const answer = await call('quiet')
+    await answer.end()
+    if (heartbeatInterval === SOON) t.ok(answer.broken)
+    else t.equal(answer.status, 503)
+    await until(() => cancelled.length === 1, 'the tool is told')
+    t.strictSame(begun, ['quiet'])
+    await app.close()
+    t.strictSame(lines.filter((line) => !line.includes('FST_ERR_HANDLER_TIMEOUT')), [])
+  })
+}

@@ -344,6 +344,25 @@ t.test('a handler of the app is closed once, after the calls that run, and what 
   t.match(lines, [/Closing the handler of clients without sessions failed/])
 })
 
+t.test('a handler that does not answer with a Response is told so, and so is the log', async (t) => {
+  const { lines, stream } = captureLog()
+  const { app } = await buildEndpoint(t, { endpoint: { modern: toHandler(async () => JSON.parse('null')) }, server: { logger: { level: 'error', stream } } })
+  const { statusCode, body } = await app.inject({ method: 'POST', url: '/mcp', ...toInjection(modernRequest(1, 'tools/list')) })
+  t.equal(statusCode, 500)
+  t.match(body, 'modern.fetch() must return a Response, not null')
+  t.match(lines, [/modern\.fetch\(\) must return a Response, not null/])
+})
+
+t.test('what is no POST is none of theirs', async (t) => {
+  const { app, contexts } = await buildDual(t)
+  for (const method of ['GET', 'DELETE'] as const) {
+    const { statusCode, headers } = await app.inject({ method, url: '/mcp', headers: toInjection(modernRequest(1, 'tools/list')).headers })
+    t.equal(statusCode, 405)
+    t.match(headers, { allow: 'POST' })
+  }
+  t.strictSame(contexts, [])
+})
+
 t.test('a handler is closed when the app fails to boot', async (t) => {
   let closed = 0
   const app = Fastify()

@@ -114,10 +114,12 @@ t.test('a source that fails before the head is an error, and after it a broken c
   t.equal((await (await refused.answer).end()).status, 500)
 
   const after = createSource()
-  const { answer, sent } = await serve(t, new Response(after.stream, EVENTS))
+  const { answer, sent, reply } = await serve(t, new Response(after.stream, EVENTS))
+  const logged = t.capture(reply.log, 'error')
   const response = await answer
   await turn()
   after.controller.error(new Error('broken'))
   await sent
+  t.match(logged(), [{ args: [{ message: 'broken' }, 'The answer to a client without a session has broken off'] }])
   t.ok((await response.end()).broken, 'nobody takes what has come so far for all of it')
 })

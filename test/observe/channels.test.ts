@@ -2,9 +2,11 @@
 import Fastify, { type FastifyInstance } from 'fastify'
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
+import { setImmediate } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import mcpSessions, { mcpEndpoint, SessionManager } from '../../index.js'
 import { channels, PREFIX, tracingChannels, type CallMessage, type ForwardMessage } from '../../lib/observe/channels.js'
+import { captureLog } from '../helpers/observe/log-lines.js'
 import { documented, hear, namesIn, trace } from '../helpers/observe/channels.js'
 import { createCluster } from '../helpers/cluster/cluster-apps.js'
 import { buildEndpoint } from '../helpers/apps/endpoint-app.js'
@@ -251,6 +253,27 @@ t.test('so does one that has no session', async (t) => {
   await until(() => cut.length > 0, 'it is cut')
   t.match(cut[0], { sessions: app.sessionManager, session: undefined })
   hasDocumentedFields(t, 'stream.cut', cut[0] ?? {})
+})
+
+t.test('so does one of 2026-07-28', async (t) => {
+  const cut = hear(t, 'stream.cut')
+  const { lines, stream: log } = captureLog()
+  const noise = new TextEncoder().encode('data: x\n\n'.repeat(10_000))
+  async function pull (controller: ReadableStreamDefaultController<Uint8Array>): Promise<void> {
+    await setImmediate()
+    controller.enqueue(noise)
+  }
+  const modern = toHandler(async () => new Response(new ReadableStream({ pull }), { headers: { 'content-type': 'text/event-stream' } }))
+  const { app, listen } = await buildEndpoint(t, { server: { logger: { level: 'warn', stream: log } }, endpoint: { maxBuffered: 10_000, modern } })
+  const client = new HttpClient(t, await listen())
+  for (const method of ['tools/call', 'subscriptions/listen']) {
+    const { body, headers } = modernRequest(1, method)
+    const stream = await client.post(body, headers)
+    stream.raw.pause()
+    await until(() => cut.length > 0, 'it is cut')
+    t.match(cut.pop(), { sessions: app.sessionManager, session: undefined, bytes: Number })
+    t.match(lines.pop(), /A stream was cut off/)
+  }
 })
 
 t.test('in a cluster', needsRedis(), async (t) => {

@@ -5,13 +5,13 @@ import { InvalidRequestError, NotAcceptableError, SessionNotFoundError } from '.
 import type { EventLog, Resumption } from '../../http/event-log.js'
 import { DEFAULT_REVISION, requireRevision, SESSION_REVISIONS } from '../../http/protocol-revision.js'
 import type { ReplyRecord } from '../../http/reply-tracker.js'
-import { channels } from '../../observe/channels.js'
 import { readAuthInfo } from '../auth-info.js'
 import { EventStream, sendEvents } from './event-stream.js'
 import { formatEvent } from './event-format.js'
 import { traceRequest } from './call-trace.js'
 import { Exchange, type AnswerMode, type Call } from './exchange.js'
 import { isAnswer, isRequest, isRequestId, readMessages, toErrorAnswer, type Answer, type JSONRPCMessage, type JSONRPCRequest, type RequestId } from './json-rpc.js'
+import { logCut } from './log-cut.js'
 import { readAccept, requireAccepted, type Accepted } from './media-types.js'
 import { createContext, type MessageContext, type Sdk } from './message-context.js'
 import { Outlet, writeMissed, type Barrier } from './outlet.js'
@@ -463,10 +463,4 @@ async function endAfter (stream: EventStream, resumption: Resumption): Promise<v
 
 function endUnless (mayListen: Promise<boolean>, stream: EventStream): void {
   mayListen.then((may) => { if (!may) stream.end() }, () => stream.end())
-}
-
-function logCut (request: FastifyRequest, waiting: number): void {
-  const cut = channels['stream.cut']
-  if (cut.hasSubscribers) cut.publish({ sessions: request.server.sessionManager, session: request.mcpSession ?? undefined, bytes: waiting })
-  request.log.warn({ waiting }, 'A stream was cut off: its client reads too slowly or not at all, see the option maxBuffered')
 }
