@@ -114,12 +114,12 @@ t.test('a connection that never sent a byte does not hold close() up', async (t)
     [http2, connectRaw],
     [http2Secure, (t, port) => connectSecure(t, port, 'h2')]
   ]
-  for (const [options, open] of connections) {
+  await Promise.all(connections.map(async ([options, open]) => {
     const { app, port, seen } = await stage(t, LONG, options)
     await open(t, port)
     await until(() => seen.length === 1, 'the connection is there')
     isPrompt(t, await timed(app.close()))
-  }
+  }))
 })
 
 t.test('but a client that has just connected may send its request', async (t) => {
@@ -170,13 +170,13 @@ t.test('nor does an HTTP/2 session, once its requests are answered', async (t) =
 })
 
 t.test('a request of the app has until drainTimeout', async (t) => {
-  for (const options of [plain, http2]) {
+  await Promise.all([plain, http2].map(async (options) => {
     const { app, port, waiting } = await stage(t, SHORT, options)
     if (options === http2) (await openHttp2(t, port)).request({ ':path': '/wait' }).on('error', () => {})
     else (await connectRaw(t, port)).get('/wait')
     await until(() => waiting.length === 1, 'the request has come')
     isInTime(t, await timed(app.close()))
-  }
+  }))
 })
 
 t.test('so has a request that holds a session of the app, which is closed after it', async (t) => {
@@ -201,13 +201,13 @@ t.test('a request that never ends does not keep close() longer', async (t) => {
     ['its body, at an endpoint', () => ['POST /mcp HTTP/1.1', 'host: 127.0.0.1', 'content-type: application/json', 'content-length: 10', '', '{']],
     ['its chunks', () => ['POST /mcp HTTP/1.1', 'host: 127.0.0.1', 'content-type: application/json', 'transfer-encoding: chunked', '', '5', '{']]
   ]
-  for (const [what, lines] of starts) {
+  await Promise.all(starts.map(async ([what, lines]) => {
     const { app, port, id, seen } = await stage(t, SHORT)
     const client = await connectRaw(t, port)
     client.socket.write(lines(id).join('\r\n'))
     await until(() => seen.length === (what === 'its headers' ? 1 : 2), `all has come but ${what}`)
     isInTime(t, await timed(app.close()))
-  }
+  }))
 })
 
 t.test('nor does one in a session of an endpoint', async (t) => {
@@ -221,7 +221,7 @@ t.test('nor does one in a session of an endpoint', async (t) => {
 })
 
 t.test('a client that reads nothing of what it asked for does not keep close() longer', async (t) => {
-  for (const options of [plain, http2]) {
+  await Promise.all([plain, http2].map(async (options) => {
     const { app, port, seen } = await stage(t, SHORT, options)
     if (options === http2) {
       (await openHttp2(t, port)).request({ ':path': '/endless' }).on('error', () => {}).pause()
@@ -232,7 +232,7 @@ t.test('a client that reads nothing of what it asked for does not keep close() l
     }
     await until(() => seen.length === 2, 'the request has come')
     isInTime(t, await timed(app.close()))
-  }
+  }))
 })
 
 t.test('a connection is not taken for idle while an answer is on its way to a slow client', async (t) => {
