@@ -266,7 +266,7 @@ t.test('on one Redis', needsRedis(), async (t) => {
     while (one.app.sessionManager.get(id)?.activeRequests !== 1) await sleep(5)
     one.app.sessionManager.cleanup(id, 'moved')
     t.equal((await running).status, 502)
-    const streaming = await addNode()
+    const streaming = await addNode({ responseMode: 'sse' })
     const id2 = await shakeHands(streaming)
     const stream = await send(streaming, id2, { id: 9, method: 'tools/call', params: { name: 'slow', arguments: {} } })
     streaming.app.sessionManager.cleanup(id2, 'moved')
