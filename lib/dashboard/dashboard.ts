@@ -52,7 +52,7 @@ function mountData (fastify: FastifyInstance, context: PluginContext): void {
   const cluster = context.cluster && new ClusterView({ directory })
   const states = new States({ live, history, cluster })
   const viewers = new Viewers({
-    shown: states,
+    look: () => states.look(),
     onFirst: () => cluster?.watch(),
     onLast () {
       cluster?.unwatch()
@@ -68,7 +68,7 @@ function mountData (fastify: FastifyInstance, context: PluginContext): void {
     const query = readData(request, reply)
     if (query === undefined) return reply
     await cluster?.refresh()
-    const state = JSON.stringify(states.make(query))
+    const state = JSON.stringify(states.look().make(query))
     if (viewers.count === 0) live.forget()
     return reply.headers({ 'content-type': 'application/json; charset=utf-8', 'cache-control': 'no-store' }).send(state)
   })

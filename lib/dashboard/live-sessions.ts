@@ -12,6 +12,13 @@ export interface Totals {
   readonly streams: number
 }
 
+/** All sessions of this process at one moment. */
+export interface LiveLook {
+  readonly totals: Totals
+  /** Another text after each change. */
+  readonly fingerprint: string
+}
+
 export interface LiveSessionsOptions {
   readonly sessions: SessionManager
   /** The id of this node; empty without a cluster. */
@@ -89,18 +96,8 @@ export class LiveSessions implements Place {
     this.#shown = undefined
   }
 
-  get totals (): Totals {
-    const { inFlight, streams, sessions } = this.#count()
-    return { sessions, parked: this.#parked.size, inFlight, streams }
-  }
-
-  /** Another text after each change. Most uses of a session are told by nobody: all of them are looked at, and nothing is made of them. */
-  get fingerprint (): string {
-    const { sessions, inFlight, streams, used } = this.#count()
-    return [this.#events, sessions, inFlight, streams, used].join()
-  }
-
-  #count (): { sessions: number, inFlight: number, streams: number, used: number } {
+  /** One walk through all sessions, of which nothing is made: most uses of a session are told by nobody. */
+  look (): LiveLook {
     const all = this.#sessions.list()
     let inFlight = 0
     let streams = 0
@@ -111,6 +108,9 @@ export class LiveSessions implements Place {
       // From a time nearby, so that the sum stays exact.
       used += lastAccessedAt - this.#startedAt
     }
-    return { sessions: all.length, inFlight, streams, used }
+    return {
+      totals: { sessions: all.length, parked: this.#parked.size, inFlight, streams },
+      fingerprint: [this.#events, all.length, inFlight, streams, used].join()
+    }
   }
 }

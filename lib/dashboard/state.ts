@@ -24,6 +24,13 @@ export interface DashboardState {
   readonly nodes: readonly NodeRow[]
 }
 
+/** What there is to show at one moment. */
+export interface Look {
+  /** Another text after each change, but for the time that goes by. */
+  readonly fingerprint: string
+  make (query: TableQuery): DashboardState
+}
+
 export interface StatesOptions {
   readonly live: LiveSessions
   readonly history: History
@@ -45,14 +52,23 @@ export class States {
     this.#now = now
   }
 
-  /** Another text after each change, but for the time that goes by. */
-  get fingerprint (): string {
-    return [this.#live.fingerprint, this.#history.since, this.#cluster?.version].join()
+  look (): Look {
+    const { totals, fingerprint } = this.#live.look()
+    return {
+      fingerprint: [fingerprint, this.#history.since, this.#cluster?.version].join(),
+      make: (query) => this.#make(query, totals)
+    }
   }
 
-  make (query: TableQuery): DashboardState {
+  /** The id of a session that is shown under this hash. */
+  find (hash: string): string | undefined {
+    for (const session of this.#all()) if (session.hash === hash) return session.id
+    return undefined
+  }
+
+  #make (query: TableQuery, totals: Totals): DashboardState {
     const now = this.#now()
-    const { node, totals } = this.#live
+    const { node } = this.#live
     return {
       at: now,
       node,
@@ -61,12 +77,6 @@ export class States {
       history: { interval: INTERVAL, buckets: this.#history.buckets },
       nodes: this.#cluster?.nodes.rows(node, totals.sessions, now) ?? []
     }
-  }
-
-  /** The id of a session that is shown under this hash. */
-  find (hash: string): string | undefined {
-    for (const session of this.#all()) if (session.hash === hash) return session.id
-    return undefined
   }
 
   // The directory can be behind: a session that has come here is not there any more.

@@ -1,16 +1,10 @@
 import type { TableQuery } from './query.js'
 import { EventStream } from './event-stream.js'
-import type { DashboardState } from './state.js'
-
-/** What viewers look at. */
-export interface Shown {
-  /** Another text after each change. */
-  readonly fingerprint: string
-  make (query: TableQuery): DashboardState
-}
+import type { Look } from './state.js'
 
 export interface ViewersOptions {
-  readonly shown: Shown
+  /** What there is to see now. */
+  readonly look: () => Look
   /** Somebody looks, after a time in which nobody did. */
   readonly onFirst: () => void
   readonly onLast: () => void
@@ -29,14 +23,14 @@ const MOST_VIEWERS = 50
 
 /** Those who look at the page now. Nothing runs when there are none. */
 export class Viewers {
-  readonly #shown: Shown
+  readonly #look: () => Look
   readonly #onFirst: () => void
   readonly #onLast: () => void
   readonly #viewers = new Map<EventStream, Viewer>()
   #timer: NodeJS.Timeout | undefined
 
-  constructor ({ shown, onFirst, onLast }: ViewersOptions) {
-    this.#shown = shown
+  constructor ({ look, onFirst, onLast }: ViewersOptions) {
+    this.#look = look
     this.#onFirst = onFirst
     this.#onLast = onLast
   }
@@ -53,9 +47,9 @@ export class Viewers {
   open (query: TableQuery): EventStream {
     if (this.#viewers.size === 0) this.#begin()
     const stream = new EventStream()
-    const seen = this.#shown.fingerprint
-    stream.sayState(JSON.stringify(this.#shown.make(query)))
-    this.#viewers.set(stream, { query, seen })
+    const look = this.#look()
+    stream.sayState(JSON.stringify(look.make(query)))
+    this.#viewers.set(stream, { query, seen: look.fingerprint })
     stream.once('close', () => this.#remove(stream))
     return stream
   }
@@ -73,21 +67,21 @@ export class Viewers {
   }
 
   #tell (): void {
-    const now = this.#shown.fingerprint
+    const look = this.#look()
     // Who asks the same gets the same.
     const states = new Map<string, string>()
     for (const [stream, viewer] of this.#viewers) {
       stream.lookAfter()
-      if (!stream.wantsMore || viewer.seen === now) continue
-      viewer.seen = now
-      stream.sayState(this.#write(viewer.query, states))
+      if (!stream.wantsMore || viewer.seen === look.fingerprint) continue
+      viewer.seen = look.fingerprint
+      stream.sayState(write(look, viewer.query, states))
     }
   }
+}
 
-  #write (query: TableQuery, states: Map<string, string>): string {
-    const key = JSON.stringify(query)
-    const state = states.get(key) ?? JSON.stringify(this.#shown.make(query))
-    states.set(key, state)
-    return state
-  }
+function write (look: Look, query: TableQuery, states: Map<string, string>): string {
+  const key = JSON.stringify(query)
+  const state = states.get(key) ?? JSON.stringify(look.make(query))
+  states.set(key, state)
+  return state
 }

@@ -57,6 +57,21 @@ t.test('where nothing happens nothing is said, and of much no more than once a s
   t.ok(events.states.length >= 2 && events.states.length <= 4, `${events.states.length} states`)
 })
 
+t.test('all sessions are looked through once a second, however many look, and whether or not there is something to say', async (t) => {
+  mock.timers.enable({ apis: ['setInterval'] })
+  t.teardown(() => mock.timers.reset())
+  const { app } = await buildDashboard(t, { sessions: { cleanupInterval: 3_600_000 } })
+  const viewers = [await Events.open(t, app), await Events.open(t, app, '/sessions/events?search=ann')]
+  await until(() => viewers.every(({ states }) => states.length === 1), 'both see the first state')
+  const walks = mock.method(app.sessionManager, 'list').mock
+  mock.timers.tick(1000)
+  t.equal(walks.callCount(), 1)
+  app.sessionManager.create()
+  mock.timers.tick(1000)
+  await until(() => viewers.every(({ states }) => states.length === 2), 'both see the new one')
+  t.equal(walks.callCount(), 2)
+})
+
 t.test('another minute is a change', async (t) => {
   mock.timers.enable({ apis: ['Date', 'setInterval'], now: 120_000 })
   t.teardown(() => mock.timers.reset())
