@@ -19,6 +19,7 @@ export {
   MissingSdkError,
   MissingSessionIdError,
   NotAcceptableError,
+  NotReplicatedError,
   OpeningRateError,
   OwnerFailedError,
   OwnerUnreachableError,
@@ -34,7 +35,7 @@ export {
 } from './lib/base/errors.js'
 export { channels, tracingChannels } from './lib/observe/channels.js'
 export { hashSessionId } from './lib/session/session-id.js'
-export type { ClusterOptions } from './lib/cluster/options.js'
+export type { ClusterOptions, WaitForReplicasOptions } from './lib/cluster/options.js'
 export type { ListedNode, ListedSession, ListOptions, SessionDirectory } from './lib/http/session-directory.js'
 export type {
   CreateDualServer, CreateServer, CreateServerContext, DualEndpointOptions, McpEndpointOptions, ModernServerContext, ResponseMode,

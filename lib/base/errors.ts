@@ -71,6 +71,11 @@ export const ClusterUnavailableError = define({
   code: 'FST_ERR_MCP_SESSION_CLUSTER_UNAVAILABLE', status: 503, retryAfter: 1, message: 'Session storage is not available. Try again later'
 })
 
+/** Redis has it, and too few of its replicas: with `cluster.waitForReplicas`, that is not enough to answer. */
+export const NotReplicatedError = define({
+  code: 'FST_ERR_MCP_SESSION_NOT_REPLICATED', status: 503, retryAfter: 1, message: 'Session storage has not copied what this would follow from to its replicas. Try again later'
+})
+
 /** The node that served the session died, or lost the session, in the middle of the request. */
 export const OwnerFailedError = define({
   code: 'FST_ERR_MCP_SESSION_OWNER_FAILED', status: 502, message: 'The node that serves the session has failed. The request may or may not have been carried out'

@@ -1,5 +1,5 @@
 import type { ListedNode, ListedSession, ListOptions, SessionDirectory } from '../http/session-directory.js'
-import type { Directory, StoredSession } from './directory.js'
+import { NotAcknowledgedError, type Directory, type StoredSession } from './directory.js'
 import type { Outbox } from './outbox.js'
 import { readOrigin } from './stored-state.js'
 import type { ThisNode } from './this-node.js'
@@ -7,7 +7,10 @@ import type { ThisNode } from './this-node.js'
 /** What a node is told when one of its sessions was terminated elsewhere. */
 export const TERMINATED = 'terminated'
 
-/** The sessions of the whole cluster. Every method rejects with a `DirectoryUnavailableError` when Redis does not answer. */
+/**
+ * The sessions of the whole cluster. Every method rejects with a `DirectoryUnavailableError` when Redis does not answer, and
+ * `terminate` when too few replicas have it (`cluster.waitForReplicas`).
+ */
 export class ClusterDirectory implements SessionDirectory {
   readonly #directory: Directory
   readonly #outbox: Outbox
@@ -48,7 +51,16 @@ export class ClusterDirectory implements SessionDirectory {
    * it, but for those that reach its owner within a third of a lease.
    */
   async terminate (id: string): Promise<boolean> {
-    const removed = await this.#directory.remove(id)
+    try {
+      return await this.#close(id, await this.#directory.remove(id))
+    } catch (error) {
+      // The record is gone all the same, and its owner must know.
+      if (error instanceof NotAcknowledgedError) await this.#close(id, error.removed)
+      throw error
+    }
+  }
+
+  async #close (id: string, removed: StoredSession | undefined): Promise<boolean> {
     const wasLocal = this.#closeLocally(id)
     // It is over whether or not its owner hears of it at once.
     if (!wasLocal && removed?.owner !== undefined) await this.#outbox.tell(removed.owner, { type: TERMINATED, id })

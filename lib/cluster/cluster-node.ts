@@ -8,7 +8,7 @@ import type { SessionCluster, SessionState } from '../http/session-cluster.js'
 import type { SessionManager } from '../session/session-manager.js'
 import type { Session } from '../session/session.js'
 import type { Successor } from '../http/shutdown.js'
-import { SessionLostError, type JsonObject, type NodeLoad } from './directory.js'
+import { SessionLostError, type NotAcknowledgedError, type JsonObject, type NodeLoad } from './directory.js'
 import { Outage } from './outage.js'
 import { Outbox } from './outbox.js'
 import { Forwarder } from './forwarder.js'
@@ -29,6 +29,7 @@ import { RedisEventStore } from './redis/event-store.js'
 import { ClusterDirectory, TERMINATED } from './cluster-directory.js'
 import { SessionRouter } from './session-router.js'
 import { ThisNode } from './this-node.js'
+import { toUnavailable } from './unavailable.js'
 
 // How long a request waits for Redis, in milliseconds.
 const PATIENCE = 1000
@@ -51,7 +52,7 @@ export interface ClusterNodeOptions {
 
 /** @throws TypeError that names the option */
 export function createClusterNode ({ sessions, ttl, options, findOwnUrl, pingPath, log, warnings }: ClusterNodeOptions): ClusterNode {
-  const { redis, prefix, lease, advertise, dispatcher, balance } = resolveClusterOptions(options)
+  const { redis, prefix, lease, advertise, dispatcher, balance, waitForReplicas } = resolveClusterOptions(options)
   const interval = Math.min(ttl / WRITES_PER_TTL, LONGEST_WRITE_INTERVAL)
   // What was used since the last write must not be gone before the next one.
   const directory = new RedisDirectory({
@@ -60,6 +61,8 @@ export function createClusterNode ({ sessions, ttl, options, findOwnUrl, pingPat
     prefix,
     timeout: Math.min(PATIENCE, lease / 3),
     ttl: ttl + interval,
+    waitForReplicas,
+    onShortage: (shortage) => logShortage(log, shortage),
     onUnreadable: ({ message }, key) => log.error({ key }, `The record of a session cannot be read, for ${message}. To its client the session is gone`)
   })
   const url = (): string => advertise ?? findOwnUrl()
@@ -211,7 +214,7 @@ export class ClusterNode implements SessionCluster, Successor {
   barrier (session: Session): Promise<void> | undefined {
     if (this.#ownedSessions.isSettled(session)) return undefined
     return this.#ownedSessions.settle(session).catch((error: unknown) => {
-      throw error instanceof SessionLostError ? new OwnerFailedError() : new ClusterUnavailableError()
+      throw error instanceof SessionLostError ? new OwnerFailedError() : toUnavailable(error)
     })
   }
 
@@ -255,6 +258,12 @@ export class ClusterNode implements SessionCluster, Successor {
     timer.unref()
     return timer
   }
+}
+
+// Once for each time that they are missing.
+function logShortage (log: FastifyBaseLogger, shortage: NotAcknowledgedError | undefined): void {
+  if (shortage === undefined) log.info('As many replicas of Redis as "cluster.waitForReplicas" asks for have what it is told again')
+  else log.error(shortage, 'Too few replicas of Redis have what it is told for "cluster.waitForReplicas". Until they do, what follows from it is answered with 503')
 }
 
 function closeTerminated (sessions: SessionManager, messages: JsonObject[]): void {

@@ -101,7 +101,8 @@ export interface Changes {
  * Where every session of the cluster lives, and which nodes are alive.
  *
  * Every method settles within a bounded time and rejects with a `DirectoryUnavailableError` when the store
- * cannot answer: that is never the same as "no such session".
+ * cannot answer: that is never the same as "no such session". Where replicas are waited for, those that change a session reject
+ * with a `NotAcknowledgedError` when too few have the change.
  *
  * A session key and a node's lease need not be readable at one instant (in Redis Cluster they are on
  * different machines). What makes two owners impossible is `claim`, a compare-and-set on the epoch, with
@@ -124,7 +125,7 @@ export interface Directory {
   /**
    * Makes `node` the owner, if owner and epoch are still what they were. Returns the record with its new epoch, or
    * `undefined` if another node was first or the session is gone. Claiming what `node` has claimed already succeeds:
-   * it may not have got the answer. The caller has seen that the owner's lease is over; the record expires one ttl
+   * it may not have got the answer; so does claiming what somebody has claimed since then and let go of unserved. The caller has seen that the owner's lease is over; the record expires one ttl
    * after `lastAccessedAt`.
    */
   claim (session: Claimable, node: string, lastAccessedAt: number): Promise<StoredSession | undefined>
@@ -202,6 +203,23 @@ export class DirectoryUnavailableError extends Error {
 
   constructor (message: string, cause?: unknown) {
     super(message, { cause })
+  }
+}
+
+/**
+ * The store has done it, and too few replicas have it within the time for which this may be waited for: it counts as failed, and
+ * is undone where that can be.
+ */
+export class NotAcknowledgedError extends DirectoryUnavailableError {
+  override name = 'NotAcknowledgedError'
+  /** What the store has answered. */
+  readonly reply: unknown
+  /** The session that it has removed. */
+  removed: StoredSession | undefined
+
+  constructor (message: string, { cause, reply }: { cause?: unknown, reply?: unknown } = {}) {
+    super(message, cause)
+    this.reply = reply
   }
 }
 

@@ -1,12 +1,13 @@
 import type { Dispatcher } from 'undici'
-import { checkBoolean, checkMethod, checkNames, checkTimer, refuse } from '../base/option-checks.js'
+import { checkBoolean, checkCount, checkMethod, checkNames, checkTimer, refuse } from '../base/option-checks.js'
 import { findAdvertiseFault } from './advertise.js'
+import type { ReplicaWait } from './redis/acknowledged-writes.js'
 import type { RedisClient } from './redis/connection.js'
 
 /** Lets sessions live on many machines. */
 export interface ClusterOptions {
   /**
-   * An ioredis `Redis` or `Cluster`, on Redis 7 or Valkey. Who made it closes it. It is the model for two connections that
+   * An ioredis `Redis` or `Cluster`, on Redis 7 or Valkey. Who made it closes it. It is the model for two connections (three with `waitForReplicas`) that
    * the plugin makes itself (`duplicate()`), closes with the app, and replaces when they are silent; what the app does with
    * its own neither waits for them nor makes them wait.
    */
@@ -45,6 +46,33 @@ export interface ClusterOptions {
    * @example new Agent({ connect: { ca, cert, key, timeout: 1000 } })
    */
   dispatcher?: Dispatcher | undefined
+  /**
+   * Answers only once so many replicas of Redis have what the answer follows from (`WAIT`): a session that was opened, taken over,
+   * changed or ended. So a failover to one of them loses none of it. What they do not have in time is undone as far as it can be, and
+   * answered with 503 (`FST_ERR_MCP_SESSION_NOT_REPLICATED`). Such writes go over a third connection, together with one `WAIT`
+   * for all that come at the same time. Each of them takes the way to the replicas and back longer.
+   *
+   * @default undefined, which costs nothing: whatever Redis has taken counts
+   * @example { count: 1, timeout: 500 }
+   * @see https://redis.io/docs/latest/commands/wait/
+   */
+  waitForReplicas?: WaitForReplicasOptions | undefined
+}
+
+/** How many replicas of Redis must have what a client is told, and for how long this is waited for. */
+export interface WaitForReplicasOptions {
+  /**
+   * How many replicas; on a Redis Cluster, of each master.
+   *
+   * @default 1
+   */
+  count?: number | undefined
+  /**
+   * Milliseconds after which too few have it: at most `lease`.
+   *
+   * @default 500
+   */
+  timeout?: number | undefined
 }
 
 export interface ResolvedClusterOptions {
@@ -54,6 +82,7 @@ export interface ResolvedClusterOptions {
   readonly lease: number
   readonly balance: boolean
   readonly dispatcher: Dispatcher | undefined
+  readonly waitForReplicas: ReplicaWait | undefined
 }
 
 const SHORTEST_LEASE = 300
@@ -61,8 +90,8 @@ const SHORTEST_LEASE = 300
 /** @throws TypeError that names the option */
 export function resolveClusterOptions (options: ClusterOptions): ResolvedClusterOptions {
   if (typeof options !== 'object' || options === null) refuse('cluster', 'an object { redis }', options)
-  checkNames(options, ['redis', 'advertise', 'prefix', 'lease', 'balance', 'dispatcher'], 'cluster')
-  const { redis, advertise, prefix = 'mcp:', lease = 5000, balance = true, dispatcher } = options
+  checkNames(options, ['redis', 'advertise', 'prefix', 'lease', 'balance', 'dispatcher', 'waitForReplicas'], 'cluster')
+  const { redis, advertise, prefix = 'mcp:', lease = 5000, balance = true, dispatcher, waitForReplicas } = options
   if (typeof redis !== 'object' || redis === null) refuse('cluster.redis', 'a client of ioredis', redis)
   if (typeof redis.defineCommand !== 'function') refuse('cluster.redis', 'a client of ioredis', redis)
   checkAdvertise(advertise)
@@ -71,7 +100,21 @@ export function resolveClusterOptions (options: ClusterOptions): ResolvedCluster
   if (checkTimer('cluster.lease', lease, 'not allowed here') < SHORTEST_LEASE) {
     refuse('cluster.lease', `at least ${SHORTEST_LEASE} ms, for it is renewed three times in its life`, lease)
   }
-  return { redis, advertise, prefix, lease, balance: checkBoolean('cluster.balance', balance), dispatcher }
+  return {
+    redis, advertise, prefix, lease, balance: checkBoolean('cluster.balance', balance), dispatcher, waitForReplicas: resolveWait(waitForReplicas, lease)
+  }
+}
+
+function resolveWait (options: WaitForReplicasOptions | undefined, lease: number): ReplicaWait | undefined {
+  if (options === undefined) return undefined
+  if (typeof options !== 'object' || options === null) refuse('cluster.waitForReplicas', 'an object { count, timeout }', options)
+  checkNames(options, ['count', 'timeout'], 'cluster.waitForReplicas')
+  const { count = 1, timeout = Math.min(500, lease) } = options
+  // To Redis, 0 is to wait for ever.
+  if (!Number.isSafeInteger(timeout) || timeout < 1 || timeout > lease) {
+    refuse('cluster.waitForReplicas.timeout', `a whole number of milliseconds, from 1 to ${lease}, the lease`, timeout)
+  }
+  return { count: checkCount('cluster.waitForReplicas.count', count), timeout }
 }
 
 function checkAdvertise (url: unknown): void {

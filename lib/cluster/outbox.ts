@@ -1,4 +1,4 @@
-import type { Directory, JsonObject, Liveness } from './directory.js'
+import { NotAcknowledgedError, type Directory, type JsonObject, type Liveness } from './directory.js'
 
 export interface OutboxOptions {
   directory: Directory
@@ -18,6 +18,8 @@ export class Outbox {
   readonly #onError: OutboxOptions['onError']
   // Id to the epoch under which it was held.
   readonly #removals = new Map<string, string>()
+  // Those of which too few replicas know.
+  readonly #shortages = new Map<string, NotAcknowledgedError>()
   readonly #releases = new Map<string, Liveness>()
   readonly #mail = new Set<{ readonly node: string, readonly message: JsonObject }>()
   #flushing: Promise<void> | undefined
@@ -37,6 +39,11 @@ export class Outbox {
   /** Whether the session is over, and the directory may not know it yet. */
   isOver (id: string): boolean {
     return this.#removals.has(id)
+  }
+
+  /** Why the end of the session, which the directory has been told, does not count yet; undefined: nothing is known against it. */
+  shortageOf (id: string): NotAcknowledgedError | undefined {
+    return this.#shortages.get(id)
   }
 
   /** The session is over everywhere. Resolves when the directory has been told, or does not answer. */
@@ -81,7 +88,7 @@ export class Outbox {
       this.#isFailing = false
     } catch (error) {
       // Once for each time that Redis is away: this is tried again with every renewal of the lease.
-      if (!this.#isFailing) this.#onError('Sessions that have ended are still in the directory; this is tried again', error)
+      if (!this.#isFailing && !(error instanceof NotAcknowledgedError)) this.#onError('Sessions that have ended are still in the directory; this is tried again', error)
       this.#isFailing = true
     } finally {
       this.#flushing = undefined
@@ -112,7 +119,13 @@ export class Outbox {
   }
 
   async #remove (id: string, epoch: string): Promise<void> {
-    await this.#directory.remove(id, epoch)
-    if (this.#removals.get(id) === epoch) this.#removals.delete(id)
+    try {
+      await this.#directory.remove(id, epoch)
+      if (this.#removals.get(id) === epoch) this.#removals.delete(id)
+      this.#shortages.delete(id)
+    } catch (error) {
+      if (error instanceof NotAcknowledgedError) this.#shortages.set(id, error)
+      throw error
+    }
   }
 }

@@ -4,7 +4,7 @@ import type { SessionManager } from '../session/session-manager.js'
 import { SessionLimitError } from '../base/errors.js'
 import type { Session } from '../session/session.js'
 import {
-  SessionLostError, SessionRecoveringError, DirectoryUnavailableError, type Changes, type Directory, type NewSession, type StoredSession
+  SessionLostError, SessionRecoveringError, DirectoryUnavailableError, NotAcknowledgedError, type Changes, type Directory, type NewSession, type StoredSession
 } from './directory.js'
 import type { NodeLease } from './lease.js'
 import type { Outbox } from './outbox.js'
@@ -87,6 +87,12 @@ export class OwnedSessions {
     await this.#leaving.get(id)
   }
 
+  async #whenOver (id: string): Promise<void> {
+    await this.whenLeft(id)
+    const shortage = this.#outbox.shortageOf(id)
+    if (shortage !== undefined) throw shortage
+  }
+
   /** The same for all sessions. */
   async whenAllLeft (): Promise<void> {
     await Promise.all(this.#leaving.values())
@@ -100,7 +106,7 @@ export class OwnedSessions {
   settle (session: Session): Promise<void> {
     const owned = this.#held.get(session)
     if (owned === undefined) {
-      return this.#ended.has(session) ? this.whenLeft(session.id) : Promise.reject(new SessionLostError('The session has been closed'))
+      return this.#ended.has(session) ? this.#whenOver(session.id) : Promise.reject(new SessionLostError('The session has been closed'))
     }
     if (this.isSettled(session)) return Promise.resolve()
     owned.settling ??= this.#settle(owned)
@@ -299,7 +305,7 @@ export class OwnedSessions {
       if (owned.claim === undefined) await this.#record(owned, incarnation)
       else await this.#write(owned, owned.claim)
     } catch (error) {
-      this.#onError('A session is handed over without its latest changes', error)
+      if (!(error instanceof NotAcknowledgedError)) this.#onError('A session is handed over without its latest changes', error)
     }
   }
 
@@ -345,7 +351,8 @@ export class OwnedSessions {
     } catch (error) {
       // Of one that is being recovered, nothing is known before its time.
       if (error instanceof SessionLostError || error instanceof SessionRecoveringError) return true
-      this.#onError('A session could not be written to the directory; this is tried again', error)
+      // That too few replicas have it is told once for all sessions.
+      if (!(error instanceof NotAcknowledgedError)) this.#onError('A session could not be written to the directory; this is tried again', error)
       return false
     }
   }

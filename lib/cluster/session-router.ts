@@ -16,6 +16,7 @@ import { FailureDetector } from './failure-detector.js'
 import type { PeerTroubles } from './peer-troubles.js'
 import { RecentOwners } from './recent-owners.js'
 import type { ThisNode } from './this-node.js'
+import { toUnavailable } from './unavailable.js'
 
 // When a request is tried again, in milliseconds. Each further pause is twice as long, up to a part of the lease: hundreds
 // may wait for one owner.
@@ -108,7 +109,7 @@ export class SessionRouter {
       } while (performance.now() < deadline && !reply.raw.destroyed)
       return visit.error
     } catch (error) {
-      if (error instanceof DirectoryUnavailableError) return new ClusterUnavailableError()
+      if (error instanceof DirectoryUnavailableError) return toUnavailable(error)
       if (error instanceof ForwardError) return new OwnerFailedError()
       throw error
     }

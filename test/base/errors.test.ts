@@ -10,6 +10,7 @@ const table = [
   [new surface.OpeningRateError(), 'OPENING_RATE', 429, -32000, 60],
   [new surface.ShuttingDownError(), 'SHUTTING_DOWN', 503, -32000, 1],
   [new surface.ClusterUnavailableError(), 'CLUSTER_UNAVAILABLE', 503, -32000, 1],
+  [new surface.NotReplicatedError(), 'NOT_REPLICATED', 503, -32000, 1],
   [new surface.OwnerUnreachableError('Try again later'), 'OWNER_UNREACHABLE', 503, -32000, 1],
   [new surface.MisdirectedError(), 'MISDIRECTED', 503, -32000, undefined],
   [new surface.OwnerFailedError(), 'OWNER_FAILED', 502, -32000, undefined],

@@ -360,6 +360,16 @@ export function testDirectory (t: Test, open: StoreFactory): void {
     t.ok(await store.two.recover(session(store, { id: old.id, owner: 'node-3' }), copy))
   })
 
+  t.test('gives what was claimed by mistake to who knew it before, as if it had not been', async t => {
+    const store = await open(t, LONG)
+    const old = await created(store)
+    const claimed = await store.one.claim(old, 'node-2', store.now())
+    t.equal(await store.two.claim(old, 'node-3', store.now()), undefined, 'not while it is claimed')
+    t.strictSame(await store.one.release([{ ...old, ...claimed, from: old.epoch }]), [])
+    t.match(await store.two.claim(old, 'node-3', store.now()), { owner: 'node-3' })
+    t.equal(await store.one.claim(old, 'node-2', store.now()), undefined, 'once')
+  })
+
   t.test('prefers a copy that is certain to what is older', async t => {
     const store = await open(t, LONG)
     const old = await created(store, { metadata: { by: 'old' } })

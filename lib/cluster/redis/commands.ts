@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto'
-import { DirectoryUnavailableError } from '../directory.js'
-import { startPatience } from '../../base/patience.js'
+import type { NotAcknowledgedError } from '../directory.js'
+import { AcknowledgedWrites, type ReplicaWait } from './acknowledged-writes.js'
+import { BoundedCalls } from './bounded-calls.js'
 import { OwnConnection, RedisConnection, type RedisClient } from './connection.js'
-import { withoutArguments } from './redis-error.js'
 import { scripts, type ScriptName } from './scripts.js'
 import { Subscription } from './subscription.js'
 import { ALL_SHARDS, shardOf } from './shards.js'
@@ -15,12 +15,14 @@ export interface RedisCommandsOptions {
   timeout?: number | undefined
   /** Whether to use `redis` only as the model for a connection of its own, which is replaced when it is silent. Default false. */
   isOwn?: boolean | undefined
+  /** Which replicas must have what `write` writes. By default it need not be asked: whatever Redis has taken counts. */
+  waitForReplicas?: ReplicaWait | undefined
+  /** Told when fewer replicas than that have it, and with `undefined` when they are back. */
+  onShortage?: ((shortage: NotAcknowledgedError | undefined) => void) | undefined
 }
 
 // A connection that was replaced is listened to for so many times the timeout.
 const LINGER = 3
-
-type Reply = string | number | null | undefined | Reply[]
 
 /** The scripts, the keys and the bounded waits that everything on Redis here has in common. */
 export class RedisCommands {
@@ -28,17 +30,24 @@ export class RedisCommands {
   readonly timeout: number
   readonly #redis: RedisClient
   readonly #prefix: string
-  readonly #injected: RedisConnection
   readonly #own: OwnConnection | undefined
+  readonly #calls: BoundedCalls
+  readonly #acknowledged: AcknowledgedWrites | undefined
 
-  constructor ({ redis, prefix = 'mcp:', timeout = 1000, isOwn = false }: RedisCommandsOptions) {
+  constructor ({ redis, prefix = 'mcp:', timeout = 1000, isOwn = false, waitForReplicas, onShortage = () => {} }: RedisCommandsOptions) {
     if (/[{}]/.test(prefix)) throw new TypeError('cluster.prefix must not contain braces')
     this.isCluster = 'nodes' in redis
     this.timeout = timeout
     this.#redis = redis
     this.#prefix = prefix
-    this.#injected = new RedisConnection(redis)
-    if (isOwn) this.#own = new OwnConnection({ redis, linger: LINGER * timeout })
+    const injected = new RedisConnection(redis)
+    const own = isOwn ? new OwnConnection({ redis, linger: LINGER * timeout }) : undefined
+    this.#own = own
+    this.#calls = new BoundedCalls({ connection: () => own?.current ?? injected, onSilent: (silent) => own?.replace(silent), timeout })
+    if (waitForReplicas !== undefined) {
+      const connection = new OwnConnection({ redis, linger: LINGER * timeout })
+      this.#acknowledged = new AcknowledgedWrites({ connection, wait: waitForReplicas, timeout, isCluster: this.isCluster, onShortage })
+    }
   }
 
   /** The record of a session, its events, and the index of its shard. Ids are hashed, because they may hold braces. */
@@ -98,19 +107,29 @@ export class RedisCommands {
    * none: ioredis cannot take a command back, so what it did may have to be undone.
    */
   run (
-    script: ScriptName, keys: readonly string[], args: ReadonlyArray<string | number>, late?: (reply: Reply) => void
-  ): Promise<Reply> {
-    return this.#bounded(async ({ client }) => {
+    script: ScriptName, keys: readonly string[], args: ReadonlyArray<string | number>, late?: (reply: unknown) => void
+  ): Promise<unknown> {
+    return this.#calls.call(async ({ client }) => {
       const call: unknown = Reflect.get(client, scripts[script].command)
       if (typeof call !== 'function') throw new TypeError('the Redis client has lost its commands')
       return Reflect.apply(call, client, [keys.length, ...keys, ...args])
     }, late)
   }
 
+  /**
+   * Runs a script whose changes must not be lost. As `run`, and where replicas are waited for, rejects with a
+   * `NotAcknowledgedError` when too few of them have it; `late` is called then, too.
+   */
+  write (
+    script: ScriptName, keys: readonly string[], args: ReadonlyArray<string | number>, late?: (reply: unknown) => void
+  ): Promise<unknown> {
+    return this.#acknowledged === undefined ? this.run(script, keys, args, late) : this.#acknowledged.run({ script, keys, args, late })
+  }
+
   /** The keys of all sessions, page by page; a key may come twice. Never blocks Redis for long. */
   async * scanSessions (): AsyncGenerator<string[]> {
     // Also makes a lazy client connect: until then a cluster has no nodes.
-    const nodes = await this.#bounded(async ({ client }) => {
+    const nodes = await this.#calls.call(async ({ client }) => {
       await client.ping()
       return 'nodes' in client ? client.nodes('master') : [client]
     })
@@ -119,7 +138,7 @@ export class RedisCommands {
     for (const node of nodes) {
       let cursor = '0'
       do {
-        const page = await this.#bounded(() => node.scan(cursor, 'MATCH', pattern, 'COUNT', 500))
+        const page = await this.#calls.call(() => node.scan(cursor, 'MATCH', pattern, 'COUNT', 500))
         cursor = page[0]
         // ioredis puts its own prefix before every key, and leaves it on the keys that SCAN returns.
         yield page[1].map(key => key.slice(clientPrefix.length))
@@ -127,37 +146,10 @@ export class RedisCommands {
     }
   }
 
-  /** Ends the connection of its own. */
+  /** Ends the connections of its own. */
   close (): void {
     this.#own?.close()
-  }
-
-  #bounded<T> (send: (connection: RedisConnection) => Promise<T>, late?: (reply: T) => void): Promise<T> {
-    return new Promise((resolve, reject) => {
-      let expired = false
-      let used: RedisConnection | undefined
-      const endPatience = startPatience(this.timeout, () => {
-        expired = true
-        if (used !== undefined) this.#own?.replace(used)
-        reject(new DirectoryUnavailableError(`Redis did not answer within ${this.timeout} ms`))
-      })
-      const run = async (): Promise<void> => {
-        try {
-          used = this.#own === undefined ? this.#injected : this.#own.current
-          await used.whenReady()
-          // A call that nobody waits for any more must not wait in the queue of ioredis either.
-          if (expired) return
-          const reply = await send(used)
-          if (expired) late?.(reply)
-          else resolve(reply)
-        } catch (error) {
-          reject(new DirectoryUnavailableError('Redis failed', withoutArguments(error)))
-        } finally {
-          endPatience()
-        }
-      }
-      run()
-    })
+    this.#acknowledged?.close()
   }
 }
 

@@ -4,12 +4,19 @@ interface ScanningNode {
   scan (cursor: string, match: 'MATCH', pattern: string, count: 'COUNT', n: number): Promise<[string, string[]]>
 }
 
+interface RedisPipeline {
+  eval (lua: string, keys: number, ...keysAndArguments: Array<string | number>): unknown
+  wait (replicas: number, timeout: number): unknown
+  exec (): Promise<Array<[error: Error | null, reply: unknown]> | null>
+}
+
 interface RedisClientBase {
   status: string
   /** A `Cluster` has no host of its own. */
   options: { keyPrefix?: string | undefined, host?: string | undefined }
   defineCommand (name: string, definition: { lua: string }): void
   ping (): Promise<string>
+  pipeline (): RedisPipeline
   duplicate (): OwnRedisClient
   once (event: 'ready', listener: () => void): unknown
 }

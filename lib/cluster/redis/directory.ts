@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { performance } from 'node:perf_hooks'
 import {
-  remainingLife, type Changes, type Claimable, type Copy, type Directory, type History, type JsonObject, type KnownLoad, type Liveness, type Located,
+  NotAcknowledgedError, remainingLife, type Changes, type Claimable, type Copy, type Directory, type History, type JsonObject, type KnownLoad, type Liveness, type Located,
   type NewSession, type NodeLoad, type Peer, type StoredSession
 } from '../directory.js'
 import { RedisCommands, type RedisCommandsOptions } from './commands.js'
@@ -43,9 +43,9 @@ export class RedisDirectory implements Directory {
 
   async create (session: NewSession): Promise<string | undefined> {
     const { id, owner, createdAt, lastAccessedAt } = session
-    const reply = await this.commands.run('create', this.commands.sessionKeys(id),
+    const reply = await this.commands.write('create', this.commands.sessionKeys(id),
       [this.#life(lastAccessedAt), random(), owner, createdAt, ...toFields(session)],
-      late => { if (late != null) ignoreFailure(this.remove(id, String(late))) })
+      late => { if (late != null) this.#undoCreate(id, String(late)) })
     return reply == null ? undefined : String(reply)
   }
 
@@ -57,7 +57,7 @@ export class RedisDirectory implements Directory {
 
   async claim ({ id, epoch, owner }: Claimable, node: string, lastAccessedAt: number): Promise<StoredSession | undefined> {
     // Whoever claimed and was told that it failed does not serve the session: nobody else could, either.
-    return this.#read(id, await this.commands.run('claim', this.commands.sessionKeys(id),
+    return this.#read(id, await this.commands.write('claim', this.commands.sessionKeys(id),
       [epoch, owner ?? '', node, lastAccessedAt, this.#life(lastAccessedAt), random()],
       late => {
         const record = this.#read(id, late)
@@ -68,7 +68,7 @@ export class RedisDirectory implements Directory {
   // Nothing has to be undone: who has not got the answer recovers it again.
   async recover (session: NewSession, { epoch, isCertain, mustExist }: Copy): Promise<string | undefined> {
     const { id, owner, lastAccessedAt } = session
-    const reply = await this.commands.run('recover', this.commands.sessionKeys(id),
+    const reply = await this.commands.write('recover', this.commands.sessionKeys(id),
       [epoch, owner, Number(isCertain), Number(mustExist), this.#life(lastAccessedAt), random(), ...toFields(session)])
     return reply == null ? undefined : String(reply)
   }
@@ -82,7 +82,7 @@ export class RedisDirectory implements Directory {
     for (const field of ['metadata', 'state'] as const) {
       if (Object.hasOwn(changes, field)) args.push(field, stringify(changes[field]))
     }
-    const reply = await this.commands.run('update', this.commands.sessionKeys(id), [epoch, ...args])
+    const reply = await this.commands.write('update', this.commands.sessionKeys(id), [epoch, ...args])
     return Number(reply) === 1
   }
 
@@ -91,7 +91,16 @@ export class RedisDirectory implements Directory {
   }
 
   async remove (id: string, epoch?: string): Promise<StoredSession | undefined> {
-    return this.#read(id, await this.commands.run('remove', this.commands.sessionKeys(id), [epoch ?? '']))
+    try {
+      return this.#read(id, await this.commands.write('remove', this.commands.sessionKeys(id), [epoch ?? '']))
+    } catch (error) {
+      if (error instanceof NotAcknowledgedError) error.removed = this.#read(id, error.reply)
+      throw error
+    }
+  }
+
+  #undoCreate (id: string, epoch: string): void {
+    ignoreFailure(this.commands.run('remove', this.commands.sessionKeys(id), [epoch]))
   }
 
   async count (): Promise<number> {

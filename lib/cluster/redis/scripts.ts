@@ -78,13 +78,15 @@ return record
 
 /**
  * KEYS: of the session. ARGV: epoch, owner or '', new owner, lastAccessedAt, life, random. Reply: the record as it is now;
- * an empty list: it is not as it was, or gone. Who owns it already may claim it, for the answer may not have come.
+ * an empty list: it is not as it was, or gone. Who owns it already may claim it, for the answer may not have come; and so
+ * may who knows it as it was before a claim that was undone.
  */
 const claim = `${KEEP}${EPOCH}
 local epoch = epochOf(KEYS[1])
 if not epoch then return {} end
 local owner = redis.call('HGET', KEYS[1], 'owner') or ''
-if owner ~= ARGV[3] and (epoch ~= ARGV[1] or owner ~= ARGV[2]) then return {} end
+local isUndone = owner == '' and redis.call('HGET', KEYS[1], 'from') == ARGV[1]
+if owner ~= ARGV[3] and (epoch ~= ARGV[1] or owner ~= ARGV[2]) and not isUndone then return {} end
 redis.call('HSET', KEYS[1], 'epoch', newEpoch(rank(epoch), ARGV[6]), 'owner', ARGV[3], 'lastAccessedAt', ARGV[4])
 redis.call('HDEL', KEYS[1], 'from')
 keep(KEYS[1], KEYS[2], KEYS[3], ARGV[5])

@@ -71,7 +71,8 @@ export class MemoryDirectory implements Directory {
     const entry = this.#entry(id)
     if (entry === undefined) return
     const { record } = entry
-    if (record.owner !== node && (record.epoch !== epoch || record.owner !== owner)) return
+    const isUndone = record.owner === undefined && entry.from === epoch
+    if (record.owner !== node && (record.epoch !== epoch || record.owner !== owner) && !isUndone) return
     Object.assign(record, { owner: node, epoch: this.#nextEpoch(), lastAccessedAt })
     entry.from = undefined
     entry.until = this.#until(lastAccessedAt)

@@ -150,6 +150,7 @@ export class RedisClusterServers {
   readonly nodes: Array<{ host: string, port: number }>
 
   readonly #folder: string
+  readonly #replicas: RedisServer[] = []
 
   private constructor (servers: RedisServer[], folder: string) {
     this.#folder = folder
@@ -161,16 +162,7 @@ export class RedisClusterServers {
     const ports = await freePorts(6)
     const folder = mkdtempSync(join(tmpdir(), 'redis-cluster-'))
     folders.add(folder)
-    const servers = await Promise.all([0, 1, 2].map(i => RedisServer.start({
-      port: Number(ports[i]),
-      ...(binary !== undefined && { binary }),
-      args: [
-        '--cluster-enabled', 'yes',
-        '--cluster-port', `${ports[i + 3]}`,
-        '--cluster-config-file', join(folder, `${i}.conf`),
-        '--cluster-node-timeout', '2000'
-      ]
-    })))
+    const servers = await Promise.all([0, 1, 2].map(i => startMember(folder, Number(ports[i]), Number(ports[i + 3]), i, binary)))
     const cluster = new RedisClusterServers(servers, folder)
     await cluster.#join(ports)
     return cluster
@@ -184,8 +176,34 @@ export class RedisClusterServers {
     return new Cluster(this.nodes, options)
   }
 
+  /** One for each master, in their order. */
+  async addReplicas (): Promise<RedisServer[]> {
+    const replicas = await Promise.all(this.servers.map((master, i) => this.#addReplica(master, 3 + i)))
+    this.#replicas.push(...replicas)
+    return replicas
+  }
+
+  async #addReplica (master: RedisServer, number: number): Promise<RedisServer> {
+    const [port, busPort] = await freePorts(2)
+    const replica = await startMember(this.#folder, Number(port), Number(busPort), number)
+    const [client, known] = [new Redis(replica.url), new Redis(master.url)]
+    try {
+      const id = String(await known.call('CLUSTER', 'MYID'))
+      const [, bus] = /@(\d+)\S* myself/.exec(String(await known.call('CLUSTER', 'NODES'))) ?? []
+      await client.call('CLUSTER', 'MEET', '127.0.0.1', master.port, Number(bus))
+      await whenUp('the replica', async () => {
+        await client.call('CLUSTER', 'REPLICATE', id).catch(() => {})
+        return (await client.role()).flat().includes('connected')
+      })
+    } finally {
+      client.disconnect()
+      known.disconnect()
+    }
+    return replica
+  }
+
   async stop (): Promise<void> {
-    await Promise.all(this.servers.map(server => server.kill()))
+    await Promise.all([...this.servers, ...this.#replicas].map(server => server.kill()))
     rmSync(this.#folder, { recursive: true, force: true })
     folders.delete(this.#folder)
   }
@@ -208,6 +226,22 @@ export class RedisClusterServers {
       for (const client of clients) client.disconnect()
     }
   }
+}
+
+function startMember (folder: string, port: number, busPort: number, number: number, binary: RedisBinary = 'redis-server'): Promise<RedisServer> {
+  return RedisServer.start({
+    port,
+    binary,
+    args: [
+      '--cluster-enabled', 'yes',
+      '--cluster-port', `${busPort}`,
+      '--cluster-config-file', join(folder, `${number}.conf`),
+      '--cluster-node-timeout', '2000',
+      '--repl-diskless-sync-delay', '0',
+      '--dir', folder,
+      '--dbfilename', `${number}.rdb`
+    ]
+  })
 }
 
 /** No exit hook runs in a test process that is killed itself; the end of a pipe is seen whatever happens. */

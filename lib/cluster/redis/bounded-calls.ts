@@ -1,0 +1,58 @@
+import { DirectoryUnavailableError } from '../directory.js'
+import { startPatience } from '../../base/patience.js'
+import type { RedisConnection } from './connection.js'
+import { withoutArguments } from './redis-error.js'
+
+export interface BoundedCallsOptions {
+  /** Asked for each call. @throws Error when there is none any more */
+  connection: () => RedisConnection
+  /** Told of a connection on which a call has waited in vain. */
+  onSilent?: ((connection: RedisConnection) => void) | undefined
+  /** Milliseconds after which a call has failed, whatever ioredis goes on trying. */
+  timeout: number
+}
+
+/** Calls of Redis that end in time. They reject with a `DirectoryUnavailableError`. */
+export class BoundedCalls {
+  readonly #connection: BoundedCallsOptions['connection']
+  readonly #onSilent: BoundedCallsOptions['onSilent']
+  readonly #timeout: number
+
+  constructor ({ connection, onSilent, timeout }: BoundedCallsOptions) {
+    this.#connection = connection
+    this.#onSilent = onSilent
+    this.#timeout = timeout
+  }
+
+  /**
+   * `late` is called with a reply that came after the caller had been told that there is none: ioredis cannot take a command
+   * back, so what it did may have to be undone.
+   */
+  call<T> (send: (connection: RedisConnection) => Promise<T>, late?: (reply: T) => void): Promise<T> {
+    return new Promise((resolve, reject) => {
+      let expired = false
+      let used: RedisConnection | undefined
+      const endPatience = startPatience(this.#timeout, () => {
+        expired = true
+        if (used !== undefined) this.#onSilent?.(used)
+        reject(new DirectoryUnavailableError(`Redis did not answer within ${this.#timeout} ms`))
+      })
+      const run = async (): Promise<void> => {
+        try {
+          used = this.#connection()
+          await used.whenReady()
+          // A call that nobody waits for any more must not wait in the queue of ioredis either.
+          if (expired) return
+          const reply = await send(used)
+          if (expired) late?.(reply)
+          else resolve(reply)
+        } catch (error) {
+          reject(new DirectoryUnavailableError('Redis failed', withoutArguments(error)))
+        } finally {
+          endPatience()
+        }
+      }
+      run()
+    })
+  }
+}
