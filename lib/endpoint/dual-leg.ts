@@ -6,7 +6,7 @@ import { asError, runGuarded } from '../base/safe-call.js'
 import type { EventBus } from '../http/event-bus.js'
 import { readAuthInfo } from './auth-info.js'
 import type { ModernHandler } from './modern-handler.js'
-import { fetchWith, type ModernLeg } from './modern-leg.js'
+import { fetchWith, type ModernLeg, type OpenStream } from './modern-leg.js'
 import type { CreateDualServer, ModernServerContext, ResponseMode } from './options.js'
 import { createServerFactory, type ServerFactory } from './server-factory.js'
 
@@ -61,7 +61,7 @@ export class DualLeg implements ModernLeg {
   }
 
   // A handler for each stream: so it ends with its result while calls are still running.
-  async listen (request: FastifyRequest, target: Request): Promise<{ response: Response, end: () => void }> {
+  async listen (request: FastifyRequest, target: Request): Promise<OpenStream> {
     const handler = this.#sdk.createMcpHandler(this.#create, this.#options)
     const response = await this.#fetch(handler, request, target)
     return { response, end: () => { handler.close() } }

@@ -6,14 +6,20 @@ import { readAuthInfo } from './auth-info.js'
 import type { ModernHandler } from './modern-handler.js'
 import type { ResponseMode } from './options.js'
 
+export interface OpenStream {
+  readonly response: Response
+  /** Ends it in good order. Undefined: nothing does so but `close()`. */
+  readonly end?: () => void
+}
+
 /** What serves the requests of revision 2026-07-28. */
 export interface ModernLeg {
   /** How its calls are to be answered. Undefined: as they come. */
   readonly responseMode: ResponseMode | undefined
   /** @param target the same request, as the web has it */
   fetch (request: FastifyRequest, target: Request): Promise<Response>
-  /** Serves a request that opens a stream without an end. `end` ends it in good order. */
-  listen (request: FastifyRequest, target: Request): Promise<{ response: Response, end: () => void }>
+  /** Serves a request that opens a stream without an end. */
+  listen (request: FastifyRequest, target: Request): Promise<OpenStream>
   /** Ends the streams that are left, in good order, and the calls that still run. */
   close (): Promise<void>
 }
@@ -40,8 +46,8 @@ export class GivenLeg implements ModernLeg {
   }
 
   // Only close() ends a stream with its result, and it ends running calls too: it has to wait for them.
-  async listen (request: FastifyRequest, target: Request): Promise<{ response: Response, end: () => void }> {
-    return { response: await this.fetch(request, target), end: () => {} }
+  async listen (request: FastifyRequest, target: Request): Promise<OpenStream> {
+    return { response: await this.fetch(request, target) }
   }
 
   async close (): Promise<void> {

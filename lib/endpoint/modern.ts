@@ -1,11 +1,12 @@
 import type { FastifyBaseLogger, FastifyReply, FastifyRequest } from 'fastify'
-import { MethodNotAllowedError, SessionLimitError, ShuttingDownError, UnsupportedRevisionError } from '../base/errors.js'
+import { MethodNotAllowedError, ShuttingDownError, UnsupportedRevisionError } from '../base/errors.js'
 import { hasSessions, SESSION_REVISIONS } from '../http/protocol-revision.js'
 import type { PluginContext } from '../http/plugin-context.js'
 import type { ReplyRecord } from '../http/reply-tracker.js'
 import type { SessionFollower } from '../http/shutdown.js'
 import { sendCallAnswer } from './call-answer.js'
 import type { HeardAnswer } from './heard-answer.js'
+import { ListeningClients } from './listening-clients.js'
 import { readClaim, readId, readMethod } from './modern-body.js'
 import type { ModernLeg } from './modern-leg.js'
 import { traceModern } from './modern-trace.js'
@@ -36,7 +37,7 @@ export class ModernRequests implements SessionFollower {
   readonly #options: ResolvedEndpointOptions
   readonly #leg: ModernLeg | undefined
   readonly #log: FastifyBaseLogger
-  #listening = 0
+  readonly #listening: ListeningClients
   #closing: Promise<void> | undefined
 
   /** @param leg undefined: clients are told to fall back to a revision with sessions */
@@ -44,6 +45,7 @@ export class ModernRequests implements SessionFollower {
     this.#context = context
     this.#options = options
     this.#leg = leg
+    this.#listening = new ListeningClients(context.maxSessions, context.maxSessionsPerPrincipal)
     this.#log = log
   }
 
@@ -93,18 +95,18 @@ export class ModernRequests implements SessionFollower {
 
   // Held to what sessions are held to: how many there may be, and to whom they belong.
   async #listen (leg: ModernLeg, { request, reply, record }: Incoming, heard: HeardAnswer | undefined): Promise<void> {
-    const { bus, identify, maxSessions, shutdown } = this.#context
+    const { bus, identify, shutdown } = this.#context
     const { heartbeatInterval, maxBuffered, recheckOwner } = this.#options
     if (shutdown.hasStarted) throw new ShuttingDownError()
-    if (this.#listening >= maxSessions) throw new SessionLimitError()
-    this.#listening++
-    record.onOver(() => { this.#listening-- })
     const principal = await identify(request)
+    const place = this.#listening.admit(principal)
+    record.onOver(() => this.#listening.leave(place))
     let isOpen = false
     const abort = abortWith(reply, record, () => isOpen)
     const { response, end } = await bus.listenAs(principal, () => leg.listen(request, toWebRequest(request, abort.signal)))
     isOpen = true
-    record.endWith(end)
+    record.endWith(end ?? (() => {}))
+    place.end = end ?? (() => abort.abort())
     const recheck = async (): Promise<void> => {
       if (await identify(request) !== principal) abort.abort()
     }

@@ -24,6 +24,8 @@ export interface PluginContext {
   /** Milliseconds. */
   readonly drainTimeout: number
   readonly maxSessions: number
+  /** Infinity: no limit. */
+  readonly maxSessionsPerPrincipal: number
   readonly sessions: SessionManager
   readonly replies: ReplyTracker
   readonly shutdown: Shutdown

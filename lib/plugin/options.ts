@@ -92,6 +92,8 @@ export interface ResolvedOptions {
   readonly enabled: boolean
   readonly ttl: number
   readonly maxSessions: number
+  /** Infinity: no limit. */
+  readonly maxSessionsPerPrincipal: number
   readonly maxOpensPerMinute: number | undefined
   readonly identify: Identify
   readonly rejections: Rejections
@@ -119,6 +121,7 @@ export function resolveOptions (options: McpSessionsOptions): ResolvedOptions {
     enabled: checkBoolean('enabled', enabled),
     ttl,
     maxSessions,
+    maxSessionsPerPrincipal: checkCount('maxSessionsPerPrincipal', options.maxSessionsPerPrincipal) ?? Infinity,
     maxOpensPerMinute: checkCount('maxOpensPerMinute', options.maxOpensPerMinute),
     identify: createIdentify(identify),
     rejections: new Rejections(buildBody),

@@ -195,6 +195,27 @@ t.test('there are no more listening clients than there may be sessions', async (
   t.fail('there is room when it has gone')
 })
 
+for (const kind of ['true', 'a handler'] as const) {
+  t.test(`strangers who listen lock nobody out, with modern: ${kind}`, async (t) => {
+    const identify = ({ headers }: FastifyRequest): string | undefined => headers.authorization
+    const modern = kind === 'true' ? true : createMcpHandler(createNotingServer)
+    const { listen: start } = await buildEndpoint(t, {
+      sessions: { identify, maxSessions: 2, maxSessionsPerPrincipal: 1 }, endpoint: { modern, createServer: createNotingServer }
+    })
+    const client = new HttpClient(t, await start())
+    const ask = (headers: Record<string, string> = {}): Promise<Answer> => send(client, 'subscriptions/listen', { notifications: EVERYTHING }, headers)
+    const strangers = [await ask(), await ask()]
+    for (const stranger of strangers) await stranger.see('acknowledged')
+    const ada = await ask({ authorization: 'ada' })
+    await ada.see('acknowledged')
+    await strangers[0]?.end()
+    if (kind === 'true') t.match(strangers[0]?.messages.at(-1), { id: 7, result: {} }, 'the oldest has its result')
+    t.notOk(strangers[1]?.ended)
+    t.equal((await (await ask({ authorization: 'ada' })).end()).status, 503, 'one principal may have one')
+    t.notOk(ada.ended)
+  })
+}
+
 t.test('who is somebody else by now listens no longer', async (t) => {
   mock.timers.enable({ apis: ['setInterval'] })
   t.teardown(() => mock.timers.reset())
