@@ -61,7 +61,9 @@ const moderns = {
   'mcpEndpoint, modern': ['endpoint', 'each'],
   'SDK 2 under node:http': ['handler', 'each'],
   'mcpEndpoint, modern, made once': ['endpoint', 'once'],
-  'SDK 2 under node:http, made once': ['handler', 'once']
+  'SDK 2 under node:http, made once': ['handler', 'once'],
+  '100 tools': ['endpoint', 'many'],
+  '100 tools, memoiseSchema': ['endpoint', 'memoised']
 } as const
 
 export type Shop = keyof typeof shops

@@ -60,6 +60,14 @@ export class McpLoad {
     return type
   }
 
+  /** So many `tools/list` of a client of 2026-07-28 at a server whose last tool has this name. */
+  async listModern (count: number, last: string): Promise<void> {
+    await this.#load.run(count, async (connection) => {
+      this.#lastId++
+      await this.#sendModern(connection, 'tools/list', '', [`"name":"${last}"`])
+    })
+  }
+
   /** So many calls, one after the other: the milliseconds that each has taken. */
   timeCalls (ids: readonly string[], count: number): Promise<number[]> {
     return this.#load.time(count, async (connection, index) => { await this.#call(connection, pick(ids, index)) })

@@ -15,8 +15,13 @@ const { createMcpHandler, McpServer }: typeof import('@modelcontextprotocol/serv
 
 const HOUR = 3_600_000
 const [, , how, style] = process.argv
-const create = style === 'once' ? createFactory() : () => createFactory()()
+const create = chooseFactory()
 await (how === 'endpoint' ? serveEndpoint() : serveHandler())
+
+function chooseFactory () {
+  if (style === 'many' || style === 'memoised') return createManyFactory()
+  return style === 'once' ? createFactory() : () => createFactory()()
+}
 
 /** Servers with the tools of the other benchmarks. */
 function createFactory () {
@@ -28,6 +33,20 @@ function createFactory () {
     server.registerTool('greet', { description: 'Greets', inputSchema: greet }, tools.greet)
     server.registerTool('add', { description: 'Adds', inputSchema: add }, tools.add)
     server.registerTool('ping', { description: 'Answers' }, tools.ping)
+    return server
+  }
+}
+
+/** Servers with 100 tools of ten fields each, all made once but for the JSON Schema. */
+function createManyFactory () {
+  const jsonSchemaValidator = new AjvJsonSchemaValidator()
+  const schemas = Array.from({ length: 100 }, () => {
+    const schema = z.object(Object.fromEntries(Array.from({ length: 10 }, (_, index) => [`field${index}`, z.string().describe(`Field ${index}`)])))
+    return style === 'memoised' ? built.memoiseSchema(schema) : schema
+  })
+  return () => {
+    const server = new McpServer({ name: 'benchmark', version: '1.0.0' }, { jsonSchemaValidator })
+    for (const [index, inputSchema] of schemas.entries()) server.registerTool(`tool${index}`, { description: 'One of many', inputSchema }, tools.ping)
     return server
   }
 }
