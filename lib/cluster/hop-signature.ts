@@ -1,4 +1,5 @@
-import { createHmac, timingSafeEqual } from 'node:crypto'
+import { timingSafeEqual } from 'node:crypto'
+import { createSigner } from './hmac.js'
 
 /** How a node shows the owner of a session that it, and not a client, has passed the request on. */
 export const FORWARDED_HEADER = 'mcp-session-forwarded'
@@ -51,7 +52,7 @@ const HALF = 22
 /** @param id by which both nodes know the hop */
 export function signHop (request: SignedRequest, caller: Caller, secret: string, id = ''): SignedHop {
   const text = JSON.stringify([caller.ip, caller.protocol, caller.host, id])
-  const signature = sign(request, text, secret)
+  const signature = sign(request.node, request, text, secret)
   return { header: `${signature.slice(0, HALF)} ${request.node} ${text}`, proof: signature.slice(HALF) }
 }
 
@@ -59,11 +60,12 @@ export function signHop (request: SignedRequest, caller: Caller, secret: string,
 export function verifyHop (header: string | string[] | undefined, request: Omit<SignedRequest, 'node'>, secret: string): VerifiedHop | undefined {
   // Before a node has learned the secret, it can trust nobody.
   if (typeof header !== 'string' || secret === '') return undefined
-  const [token = '', node = ''] = header.split(' ', 2)
-  const text = header.slice(token.length + node.length + 2)
-  const signature = sign({ ...request, node }, text, secret)
-  const given = Buffer.from(token)
-  if (given.length !== HALF || !timingSafeEqual(given, Buffer.from(signature.slice(0, HALF)))) return undefined
+  const nodeEnd = header.indexOf(' ', HALF + 1)
+  if (header[HALF] !== ' ' || nodeEnd === -1) return undefined
+  const node = header.slice(HALF + 1, nodeEnd)
+  const text = header.slice(nodeEnd + 1)
+  const signature = sign(node, request, text, secret)
+  if (!isSame(header.slice(0, HALF), signature.slice(0, HALF))) return undefined
   const [ip, protocol, host, id = '']: string[] = JSON.parse(text)
   return { node, id, caller: { ip: String(ip), protocol: String(protocol), host: String(host) }, proof: signature.slice(HALF) }
 }
@@ -80,6 +82,20 @@ export function readAnswer (header: string | string[] | undefined, proof: string
 
 const STATES: readonly AnswerState[] = ['served', 'refused', 'misdirected']
 
-function sign ({ node, method, url, sessionId }: SignedRequest, caller: string, secret: string): string {
-  return createHmac('sha256', secret).update(JSON.stringify([node, method, url, sessionId, caller])).digest('base64url')
+// A node has one secret, and another one only when Redis has lost its data.
+let signer = { secret: '', sign: createSigner('') }
+
+function sign (node: string, { method, url, sessionId }: Omit<SignedRequest, 'node'>, caller: string, secret: string): string {
+  if (signer.secret !== secret) signer = { secret, sign: createSigner(secret) }
+  return signer.sign(JSON.stringify([node, method, url, sessionId, caller]))
+}
+
+// For signatures that are compared, to make none each time.
+const given = Buffer.alloc(HALF)
+const wanted = Buffer.alloc(HALF)
+
+function isSame (token: string, signature: string): boolean {
+  given.write(token, 'latin1')
+  wanted.write(signature, 'latin1')
+  return timingSafeEqual(given, wanted)
 }
