@@ -7,7 +7,7 @@ import type { Trace } from '../observe/trace.js'
 import { takeOverHeaders } from './hop-headers.js'
 import { ForwardError, type HopOutcome } from './hop-outcome.js'
 import { ANSWER_HEADER, readAnswer } from './hop-signature.js'
-import type { BodyReader } from './kept-body.js'
+import { BodyReader, WholeBody } from './kept-body.js'
 import { SilenceError, type OpenHop } from './open-hops.js'
 
 type Controller = Dispatcher.DispatchController
@@ -20,7 +20,7 @@ export interface ForwardedAnswerOptions {
   readonly proof: string
   readonly signal: AbortSignal | undefined
   /** The body of the request; undefined: it has none. */
-  readonly body: BodyReader | undefined
+  readonly body: WholeBody | BodyReader | undefined
   readonly trace: Trace<ForwardMessage> | undefined
 }
 
@@ -36,7 +36,7 @@ export class ForwardedAnswer implements Dispatcher.DispatchHandler, OpenHop {
   readonly #reply: FastifyReply
   readonly #proof: string
   readonly #signal: AbortSignal | undefined
-  readonly #requestBody: BodyReader | undefined
+  readonly #requestBody: WholeBody | BodyReader | undefined
   readonly #trace: Trace<ForwardMessage> | undefined
   readonly #resolve: (outcome: HopOutcome) => void
   readonly #reject: (error: ForwardError) => void
@@ -72,6 +72,7 @@ export class ForwardedAnswer implements Dispatcher.DispatchHandler, OpenHop {
   onRequestStart (controller: Controller): void {
     this.#controller = controller
     if (this.#isOver) controller.abort(new Error('The request was cut off before there was a connection'))
+    else if (this.#requestBody instanceof WholeBody) this.#requestBody.send()
   }
 
   onResponseStart (controller: Controller, status: number, headers: IncomingHttpHeaders): void {
@@ -85,7 +86,7 @@ export class ForwardedAnswer implements Dispatcher.DispatchHandler, OpenHop {
     }
     this.#isIgnored = true
     // Who is asked next begins with what has been read of it.
-    this.#requestBody?.destroy()
+    if (this.#requestBody instanceof BodyReader) this.#requestBody.destroy()
     if (state !== undefined) {
       this.#settle({ kind: state })
       return

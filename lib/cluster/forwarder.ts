@@ -9,7 +9,7 @@ import type { HopOutcome } from './hop-outcome.js'
 import { HopPing } from './hop-ping.js'
 import type { HopReport } from './hop-report.js'
 import { FORWARDED_HEADER, HOPS_HEADER, signHop } from './hop-signature.js'
-import type { KeptBody } from './kept-body.js'
+import { WholeBody, type KeptBody } from './kept-body.js'
 import { OpenHops, SilenceError } from './open-hops.js'
 
 export interface Hop {
@@ -66,12 +66,12 @@ export class Forwarder {
     const { header, proof } = signHop({ node: to.node, method, url, sessionId: request.headers['mcp-session-id'] }, { ip, protocol, host }, secret, id)
     const headers = passOnHeaders(request, header)
     const trace = traceForward(() => ({ sessions: request.server.sessionManager, sessionId: String(headers['mcp-session-id']), url: to.url, method, headers }))
-    const reader = body.isEmpty ? undefined : body.open()
-    const answer = new ForwardedAnswer({ id, reply, proof, signal, trace, body: reader })
+    const sent = body.begin()
+    const answer = new ForwardedAnswer({ id, reply, proof, signal, trace, body: sent })
     answer.onOver = this.#hops.add(to.node, answer)
     // A tool may run for long, and a stream may be quiet: no timeouts here. `signal` and `probe` end what is dead.
     const send = (): boolean => this.#dispatcher.dispatch({
-      origin: to.url, path: url, method, headers, body: reader ?? null, headersTimeout: 0, bodyTimeout: 0
+      origin: to.url, path: url, method, headers, body: sent instanceof WholeBody ? sent.data : sent ?? null, headersTimeout: 0, bodyTimeout: 0
     }, answer)
     if (trace === undefined) send()
     else trace.run(send)

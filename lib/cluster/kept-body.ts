@@ -12,7 +12,7 @@ export const MOST_KEPT = 1024 * 1024
  * the client can still get an answer.
  */
 export class KeptBody {
-  /** Whether any of it has ever been read. */
+  /** Whether any of it may have been sent to another node. */
   wasRead = false
   readonly #raw: IncomingMessage
   #kept: Buffer[] = []
@@ -21,6 +21,11 @@ export class KeptBody {
 
   constructor (raw: IncomingMessage) {
     this.#raw = raw
+  }
+
+  /** Whether the request has none of it any more. */
+  get isTaken (): boolean {
+    return this.wasRead || this.#hasEnded
   }
 
   get isEmpty (): boolean {
@@ -33,6 +38,13 @@ export class KeptBody {
   /** Whether it can be read from its beginning: all that has been read was little enough to be kept. */
   get isWhole (): boolean {
     return this.#size <= MOST_KEPT
+  }
+
+  /** To be sent: all of it, when all has come, for one piece costs less than a stream. Undefined: it has none. */
+  begin (): WholeBody | BodyReader | undefined {
+    if (this.isEmpty) return undefined
+    const data = this.#takeWhole()
+    return data === undefined ? this.open() : new WholeBody(data, () => { this.wasRead = true })
   }
 
   /** One reader at a time. */
@@ -59,6 +71,18 @@ export class KeptBody {
     return reader
   }
 
+  #takeWhole (): Buffer | undefined {
+    const raw = this.#raw
+    // A request is complete a little later than its body, and says nothing of its length when that comes in chunks.
+    if (raw.readableFlowing !== null || raw.readableLength !== Number(raw.headers['content-length'])) return undefined
+    const data: Buffer = raw.read()
+    // For its end.
+    raw.resume()
+    this.#keep(data)
+    this.#hasEnded = true
+    return data
+  }
+
   #keep (chunk: Buffer): void {
     this.#size += chunk.length
     if (this.isWhole) this.#kept.push(chunk)
@@ -70,6 +94,24 @@ interface Source {
   begin: () => void
   resume: () => void
   end: () => void
+}
+
+/** A body that was there as a whole before it was sent. */
+export class WholeBody {
+  readonly data: Buffer
+  wasRead = false
+  readonly #onRead: () => void
+
+  constructor (data: Buffer, onRead: () => void) {
+    this.data = data
+    this.#onRead = onRead
+  }
+
+  /** There is a connection, on which it is sent now. */
+  send (): void {
+    this.wasRead = true
+    this.#onRead()
+  }
 }
 
 /** undici reads from a stream only when there is a connection to send it on. */

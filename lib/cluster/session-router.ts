@@ -118,7 +118,7 @@ export class SessionRouter {
   /** See `SessionCluster.replay`. */
   replay (request: FastifyRequest): Readable | undefined {
     const body = this.#bodies.get(request.raw)
-    return body?.wasRead === true ? body.open() : undefined
+    return body?.isTaken === true ? body.open() : undefined
   }
 
   // Over at once when the lease of an owner that cannot be reached is.

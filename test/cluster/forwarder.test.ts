@@ -49,11 +49,13 @@ interface Node {
 interface NodeOptions {
   hop?: Partial<Hop>
   connectTimeout?: number
+  /** Whether it begins a microtask later: with its head, the body of a small request has come then, and its end has not. */
+  late?: boolean
   prepare?: (app: FastifyInstance) => void
 }
 
 /** A node that passes everything on to `url`, and serves itself what it could not pass on. */
-async function node (t: Test, url: string, { hop, connectTimeout, prepare }: NodeOptions = {}): Promise<Node> {
+async function node (t: Test, url: string, { hop, connectTimeout, late, prepare }: NodeOptions = {}): Promise<Node> {
   const app = fastify({ forceCloseConnections: true })
   const forwarder = new Forwarder(connectTimeout === undefined ? {} : { connectTimeout })
   const outcomes: Node['outcomes'] = []
@@ -61,6 +63,7 @@ async function node (t: Test, url: string, { hop, connectTimeout, prepare }: Nod
   const bodies = new WeakMap<IncomingMessage, KeptBody>()
   prepare?.(app)
   app.addHook('onRequest', async (request, reply) => {
+    if (late === true) await Promise.resolve()
     try {
       const to = { node: 'owner-1', url }
       const body = new KeptBody(request.raw)
@@ -76,7 +79,7 @@ async function node (t: Test, url: string, { hop, connectTimeout, prepare }: Nod
   })
   app.addHook('preParsing', async (request, _reply, payload) => {
     const body = bodies.get(request.raw)
-    return body?.wasRead === true ? body.open() : payload
+    return body?.isTaken === true ? body.open() : payload
   })
   app.addContentTypeParser('*', { parseAs: 'buffer', bodyLimit: 64 * 1024 * 1024 }, (_request, body, done) => { done(null, body) })
   app.all('/*', async request => ({ servedHere: hash(request.body) }))
@@ -522,6 +525,59 @@ t.test('the proof of the owner does not reach the client', async t => {
   const res = await answerTo(send(url).end())
   await read(res)
   t.equal(res.headers[ANSWER_HEADER], undefined)
+})
+
+t.test('a body that has come as a whole is sent in one piece, and can be read again', async t => {
+  const bodies: string[] = []
+  const handler = async (req: IncomingMessage, res: ServerResponse): Promise<void> => {
+    if (req.url === '/dies') {
+      req.socket.destroy()
+      return
+    }
+    bodies.push(`${req.headers['content-length']} ${(await read(req)).toString()}`)
+    res.end('served there')
+  }
+  const post = { method: 'POST', headers: { 'content-type': 'text/plain', 'content-length': 5 } }
+  const results: unknown[] = []
+  const requests: IncomingMessage[] = []
+  const prepare = (app: FastifyInstance): void => { app.addHook('onRequest', async ({ raw }) => { requests.push(raw) }) }
+  const agent = new http.Agent({ keepAlive: true, maxSockets: 1 })
+  t.teardown(() => agent.destroy())
+  for (const url of [await owner(t, handler), await owner(t, handler, 'refused'), `http://127.0.0.1:${await freePort()}`]) {
+    const passing = await node(t, url, { late: true, prepare })
+    for (let i = 0; i < 2; i++) {
+      const res = await answerTo(send(passing.url, { ...post, agent }).end('whole'))
+      results.push((await read(res)).toString())
+    }
+    results.push(...passing.outcomes)
+  }
+  const here = JSON.stringify({ servedHere: hash('whole') })
+  t.strictSame(results, ['served there', 'served there', 'answered', 'answered', here, here, 'refused', 'refused', here, here, 'unreachable', 'unreachable'])
+  t.strictSame(bodies, Array(4).fill('5 whole'))
+  t.ok(requests.every(({ readableEnded }) => readableEnded), 'the requests are over')
+
+  const { url, outcomes } = await node(t, await owner(t, handler), { late: true })
+  t.equal((await answerTo(send(`${url}/dies`, post).end('whole'))).statusCode, 502, 'and its owner may have read it')
+  t.match(outcomes, [{ name: 'ForwardError', message: 'The node that owns the session failed' }])
+})
+
+t.test('a body that comes in chunks, or later, is sent as it comes', async t => {
+  const bodies: string[] = []
+  const there = await owner(t, async (req, res) => {
+    bodies.push((await read(req)).toString())
+    res.end()
+  })
+  const { url } = await node(t, there, { late: true })
+  const chunked = send(url, { method: 'POST', headers: { 'content-type': 'text/plain' } })
+  chunked.write('in ')
+  chunked.end('chunks')
+  await read(await answerTo(chunked))
+  const slow = send(url, { method: 'POST', headers: { 'content-type': 'text/plain', 'content-length': 4 } })
+  slow.write('sl')
+  await sleep(20)
+  slow.end('ow')
+  await read(await answerTo(slow))
+  t.strictSame(bodies, ['in chunks', 'slow'])
 })
 
 t.test('a body that is too long to be kept cannot be read again', async t => {
