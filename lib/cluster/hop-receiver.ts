@@ -46,13 +46,10 @@ export class HopReceiver {
   presentCaller (request: FastifyRequest): void {
     const caller = this.#hops.get(request.raw)?.caller
     if (caller === undefined) return
-    const { ip, protocol, host } = caller
     // Fastify reads them from the connection and the headers, through getters of its prototype.
-    Object.defineProperties(request, {
-      ip: { value: ip, configurable: true, enumerable: true },
-      protocol: { value: protocol, configurable: true, enumerable: true },
-      host: { value: host, configurable: true, enumerable: true }
-    })
+    Object.defineProperty(request, 'ip', { value: caller.ip, configurable: true, enumerable: true })
+    Object.defineProperty(request, 'protocol', { value: caller.protocol, configurable: true, enumerable: true })
+    Object.defineProperty(request, 'host', { value: caller.host, configurable: true, enumerable: true })
   }
 
   #receive (raw: IncomingMessage, response: ServerResponse, url = ''): VerifiedHop | undefined {

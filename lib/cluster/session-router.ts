@@ -144,7 +144,7 @@ export class SessionRouter {
     if (located === undefined || located.record.principal !== principal) return new SessionNotFoundError()
     const { record, owner } = located
     if (owner === undefined || owner.node === this.#nodeLease.incarnation) return this.#takeOver(visit, record)
-    if (!this.#thisNode.isAtSameAddress(owner)) return this.#passOn(visit, owner)
+    if (!this.#thisNode.isAtSameAddress(owner)) return this.#passOnAtFirst(visit, owner)
     // A node that was here before has died, and need not be waited for.
     if (this.#thisNode.isNew) return this.#takeOver(visit, record)
     this.#troubles.misdirected(owner)
@@ -176,6 +176,12 @@ export class SessionRouter {
     return this.#passOn(visit, owner)
   }
 
+  // To a node that need not have answered before.
+  #passOnAtFirst (visit: Visit, owner: Peer): Promise<Located | undefined> {
+    this.#troubles.compare(this.#thisNode.origin, owner)
+    return this.#passOn(visit, owner)
+  }
+
   async #passOn (visit: Visit, owner: Peer): Promise<Located | undefined> {
     const { id, principal, request, reply } = visit
     // What was passed on once is never passed on again: the node that it came from has to look anew.
@@ -183,7 +189,6 @@ export class SessionRouter {
       this.#receiver.refuse(request, reply)
       return new ClusterUnavailableError()
     }
-    this.#troubles.compare(this.#thisNode.origin, owner)
     const body = this.#bodies.get(request.raw) ?? new KeptBody(request.raw)
     this.#bodies.set(request.raw, body)
     const outcome = await this.#forward(request, reply, owner, body)
@@ -251,7 +256,7 @@ export class SessionRouter {
 
   // A node that nobody can reach, or that is full by now, is not waited for as an owner would be.
   async #leaveTo (visit: Visit, place: Peer): Promise<Located | undefined> {
-    const outcome = await this.#passOn(visit, place)
+    const outcome = await this.#passOnAtFirst(visit, place)
     if (outcome === 'answered') return outcome
     this.#loads.avoid(place)
     // Whoever has read the request may have done something with it.
