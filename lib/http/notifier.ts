@@ -6,7 +6,8 @@ import type { Announcements, Audience, ServerChange } from './announcements.js'
  *
  * A client hears of it if its server has declared the capability, and of a resource if it has subscribed to it.
  * Sessions hear of it on their GET stream, clients of 2026-07-28 on `subscriptions/listen`. It goes to everybody, unless
- * `audience` names a session or a principal.
+ * `audience` names a session or a principal. One that is named and undefined, as of a caller who is anonymous, is refused
+ * with a TypeError: it would be everybody.
  *
  * @example
  * app.mcp.notify.toolsChanged()
@@ -55,10 +56,13 @@ export class Notifier {
     this.resourcesChanged(audience)
   }
 
-  // A misspelt audience would be everybody.
+  // A misspelt audience would be everybody, and so would one that nobody is known of.
   #announce (change: ServerChange, audience: Audience = {}): void {
     if (typeof audience !== 'object' || audience === null) refuse('audience', 'an object { session, principal }', audience)
     checkNames(audience, ['session', 'principal'], 'audience')
+    for (const [name, value] of Object.entries(audience)) {
+      if (typeof value !== 'string') refuse(`audience.${name}`, 'a string (left out: everybody)', value)
+    }
     this.#announcements.publish({ change, audience })
   }
 }

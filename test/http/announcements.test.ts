@@ -96,6 +96,9 @@ t.test('a notifier refuses what would be for everybody by mistake', async (t) =>
   const misspelt: object = { principle: 'ann' }
   const nobody: object = Object(null)
   t.throws(() => notify.toolsChanged(misspelt), { message: 'Unknown option "audience.principle": did you mean "audience.principal"?' })
+  for (const audience of [{ principal: undefined }, { session: undefined, principal: 'ann' }, { principal: JSON.parse('5') }]) {
+    t.throws(() => notify.toolsChanged(audience), { name: 'TypeError', message: /^Option "audience\.(principal|session)" must be a string \(left out: everybody\), got/ })
+  }
   t.doesNotThrow(() => notify.toolsChanged(nobody))
   // @ts-expect-error a session is not an audience
   t.throws(() => notify.toolsChanged('one'), { message: /Option "audience" must be an object/ })
