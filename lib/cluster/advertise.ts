@@ -26,6 +26,17 @@ export function isLoopbackUrl (url: string): boolean {
   return URL.canParse(url) && isLoopback(new URL(url).hostname)
 }
 
+/**
+ * What is wrong with the URL of this node where Redis is on another machine: so can the other nodes be. Undefined: nothing
+ * that can be seen from here.
+ *
+ * @param redisHost undefined: that of several servers, which need not be in one place
+ */
+export function findLoopbackFault (url: string, redisHost: string | undefined): string | undefined {
+  if (redisHost === undefined || isLoopback(redisHost) || !isLoopbackUrl(url)) return undefined
+  return `This node advertises ${url}, and Redis is at ${redisHost}`
+}
+
 /** What is wrong with a URL that other nodes are to use, and how to write it. Undefined: nothing. */
 export function findAdvertiseFault (value: unknown): string | undefined {
   if (typeof value !== 'string' || !URL.canParse(value)) return 'an http:// or https:// URL, such as http://10.0.0.7:3000'

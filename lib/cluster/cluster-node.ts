@@ -15,8 +15,7 @@ import { Forwarder } from './forwarder.js'
 import { HopReceiver } from './hop-receiver.js'
 import { OwnedSessions } from './owned-sessions.js'
 import { PeerTroubles } from './peer-troubles.js'
-import { isLoopback } from '../base/loopback.js'
-import { isLoopbackUrl } from './advertise.js'
+import { findLoopbackFault } from './advertise.js'
 import type { Warnings } from '../http/warnings.js'
 import { NodeLease } from './lease.js'
 import { NodeLoads } from './node-loads.js'
@@ -72,10 +71,9 @@ export function createClusterNode ({ sessions, ttl, options, findOwnUrl, pingPat
   })
   const loads = new NodeLoads({ directory, nodeLease, load, url, balances: balance })
   const warnOfLoopback = (what: string): void => warnings.warn('FST_WARN_MCP_SESSION_ADVERTISE', what)
-  // The other nodes need not be where this one is when Redis is not.
-  const { host } = redis.options
   nodeLease.once('joined', () => {
-    if (host !== undefined && !isLoopback(host) && isLoopbackUrl(url())) warnOfLoopback(`This node advertises ${url()}, and Redis is at ${host}`)
+    const fault = findLoopbackFault(url(), redis.options.host)
+    if (fault !== undefined) warnOfLoopback(fault)
   })
   return new ClusterNode({ sessions, directory, nodeLease, loads, interval, log, warnOfLoopback, thisNode: new ThisNode(nodeLease, url), forwarder: new Forwarder({ dispatcher, pingPath }) })
 }

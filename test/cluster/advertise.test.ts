@@ -3,7 +3,7 @@ import { syncBuiltinESMExports } from 'node:module'
 import os, { networkInterfaces } from 'node:os'
 import { mock } from 'node:test'
 import t from 'tap'
-import { findOwnUrl } from '../../lib/cluster/advertise.js'
+import { findLoopbackFault, findOwnUrl } from '../../lib/cluster/advertise.js'
 import { portOf } from '../helpers/apps/app.js'
 
 t.test('an app is reached where it listens', async (t) => {
@@ -46,4 +46,13 @@ t.test('a machine without a network reaches itself', async (t) => {
     syncBuiltinESMExports()
     t.equal(findOwnUrl(app), `http://127.0.0.1:${portOf(app)}`)
   }
+})
+
+t.test('a loopback URL is no good where Redis is on another machine', (t) => {
+  const url = 'http://127.0.0.1:3000'
+  t.equal(findLoopbackFault(url, 'redis.example.com'), `This node advertises ${url}, and Redis is at redis.example.com`)
+  t.equal(findLoopbackFault('http://[::1]:3000', '10.0.0.7'), 'This node advertises http://[::1]:3000, and Redis is at 10.0.0.7')
+  for (const host of ['localhost', '127.0.0.1', '::1', undefined]) t.equal(findLoopbackFault(url, host), undefined, `with Redis at ${host}`)
+  for (const other of ['http://10.0.0.7:3000', 'https://node-1.example.com', 'not a URL']) t.equal(findLoopbackFault(other, 'redis.example.com'), undefined, other)
+  t.end()
 })
