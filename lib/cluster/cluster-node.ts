@@ -27,6 +27,7 @@ import { RedisDirectory } from './redis/directory.js'
 import { RedisEventStore } from './redis/event-store.js'
 import { ClusterDirectory, TERMINATED } from './cluster-directory.js'
 import { SessionRouter } from './session-router.js'
+import { NodeUses } from './session-uses.js'
 import { ThisNode } from './this-node.js'
 import { toUnavailable } from './unavailable.js'
 
@@ -96,6 +97,7 @@ export class ClusterNode implements SessionCluster, Successor {
   readonly directory: ClusterDirectory
   readonly announcements: RedisAnnouncements
   readonly minuteCounts: RedisMinuteCounts
+  readonly uses: NodeUses
   readonly #nodeLease: NodeLease
   readonly #loads: NodeLoads
   readonly #outbox: Outbox
@@ -137,8 +139,12 @@ export class ClusterNode implements SessionCluster, Successor {
     this.announcements = new RedisAnnouncements({ commands: directory.commands, onError })
     this.directory = new ClusterDirectory(directory, this.#outbox, thisNode, (id) => sessions.cleanup(id).success)
 
+    this.uses = new NodeUses({ directory, nodeLease, sessions })
     nodeLease.on('renewed', () => this.#catchUp())
-    nodeLease.on('mail', (messages) => closeTerminated(sessions, messages))
+    nodeLease.on('mail', (messages) => {
+      closeTerminated(sessions, messages)
+      this.uses.hear(messages)
+    })
     this.#outage = new Outage(nodeLease, log, sessions)
     nodeLease.on('joined', (incarnation) => {
       log.info({ url: thisNode.origin, incarnation, lease: nodeLease.lease }, 'This node has joined the cluster')

@@ -1,10 +1,12 @@
 import { atMost } from '../base/at-most.js'
+import type { SessionUses } from '../http/session-cluster.js'
 import type { SessionDirectory } from '../http/session-directory.js'
 import { KnownNodes } from './known-nodes.js'
 import { DistantSession } from './shown-session.js'
 
 export interface ClusterViewOptions {
   readonly directory: SessionDirectory
+  readonly uses: SessionUses
   /** Milliseconds since the epoch. */
   readonly now?: () => number
   /** The CPU time of this process, in milliseconds. */
@@ -22,6 +24,7 @@ const PATIENCE = 2000
 /** The other nodes of the cluster, and their sessions, as the directory has them. Asks for them only while somebody looks. */
 export class ClusterView {
   readonly #directory: SessionDirectory
+  readonly #uses: SessionUses
   readonly #now: () => number
   readonly #cpuTime: () => number
   readonly #nodes = new KnownNodes()
@@ -32,8 +35,9 @@ export class ClusterView {
   #timer: NodeJS.Timeout | undefined
   #version = 0
 
-  constructor ({ directory, now = Date.now, cpuTime = readCpuTime }: ClusterViewOptions) {
+  constructor ({ directory, uses, now = Date.now, cpuTime = readCpuTime }: ClusterViewOptions) {
     this.#directory = directory
+    this.#uses = uses
     this.#now = now
     this.#cpuTime = cpuTime
   }
@@ -48,7 +52,8 @@ export class ClusterView {
 
   /** Another one after each change. */
   get version (): number {
-    return this.#version
+    // Both only grow.
+    return this.#version + this.#uses.version
   }
 
   /** From now on, what is known stays up to date. */
@@ -56,6 +61,7 @@ export class ClusterView {
     if (this.#timer !== undefined) return
     this.#timer = setInterval(() => { this.refresh() }, NODES_INTERVAL / 2)
     this.#timer.unref()
+    this.#nodesDue = -Infinity
     this.refresh()
   }
 
@@ -67,6 +73,7 @@ export class ClusterView {
     this.#sessionsDue = -Infinity
     this.#nodesDue = -Infinity
     this.#nodes.forget()
+    this.#uses.forget()
   }
 
   /** Asks for what is not known, or has grown old. Never rejects: where there is no answer, what is known stays. Waits for two seconds at most. */
@@ -99,6 +106,8 @@ export class ClusterView {
     this.#nodes.learn(nodes, this.#now())
     this.#nodesDue = this.#now() + NODES_INTERVAL
     this.#version++
+    // They answer later: for one look it would be for nothing.
+    if (this.#timer !== undefined) await this.#uses.ask(nodes.map(({ id }) => id))
   }
 
   async #readSessions (): Promise<void> {
@@ -106,7 +115,7 @@ export class ClusterView {
     const began = this.#cpuTime()
     const sessions: DistantSession[] = []
     for await (const session of this.#directory.list()) {
-      if (session.node === undefined || session.node !== this.#directory.node) sessions.push(new DistantSession(session))
+      if (session.node === undefined || session.node !== this.#directory.node) sessions.push(new DistantSession(session, this.#uses))
     }
     this.#sessions = sessions
     this.#sessionsDue = this.#now() + Math.max(SESSIONS_INTERVAL, (this.#cpuTime() - began) / SHARE)

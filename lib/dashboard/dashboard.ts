@@ -49,7 +49,7 @@ function mountData (fastify: FastifyInstance, context: PluginContext): void {
   const { sessions, directory, replies } = context
   const live = new LiveSessions({ sessions, node: () => directory.node ?? '' })
   const history = new History(sessions)
-  const cluster = context.cluster && new ClusterView({ directory })
+  const cluster = context.cluster && new ClusterView({ directory, uses: context.cluster.uses })
   const states = new States({ live, history, cluster })
   const viewers = new Viewers({
     look: () => states.look(),

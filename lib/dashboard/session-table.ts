@@ -14,10 +14,10 @@ export interface SessionRow {
   readonly era: 'session'
   /** Of MCP. Null: it is not known. */
   readonly revision: string | null
-  /** Requests that wait for their answer. */
-  readonly inFlight: number
-  /** Streams that have no end of their own. */
-  readonly streams: number
+  /** Requests that wait for their answer. Null: it lives on another node, which has not said it. */
+  readonly inFlight: number | null
+  /** Streams that have no end of their own. Null: as above. */
+  readonly streams: number | null
   /** Null: nobody has said who it is. */
   readonly principal: string | null
   /** Empty without a cluster, and where no node serves it now. */
@@ -86,7 +86,7 @@ function toRow (session: ShownSession, now: number): SessionRow {
 }
 
 function idleTime ({ inFlight, lastAccessedAt }: ShownSession, now: number): number {
-  return inFlight > 0 ? 0 : Math.max(0, now - lastAccessedAt)
+  return inFlight !== null && inFlight > 0 ? 0 : Math.max(0, now - lastAccessedAt)
 }
 
 /** The first of many, in order. Of equal ones the one that came first goes first. */

@@ -1,3 +1,4 @@
+import type { SessionUse, SessionUses } from '../http/session-cluster.js'
 import type { ListedSession } from '../http/session-directory.js'
 import { hashSessionId } from '../session/session-id.js'
 import type { Session, SessionOrigin } from '../session/session.js'
@@ -11,10 +12,10 @@ export interface ShownSession {
   readonly revision: string | null
   readonly principal: string | null
   readonly node: string
-  /** Requests that wait for their answer. */
-  readonly inFlight: number
-  /** Streams that have no end of their own. */
-  readonly streams: number
+  /** Requests that wait for their answer. Null: it is not known. */
+  readonly inFlight: number | null
+  /** Streams that have no end of their own. Null: it is not known. */
+  readonly streams: number | null
   readonly parked: boolean
   /** What a search looks through, in lower case. */
   readonly text: string
@@ -22,6 +23,7 @@ export interface ShownSession {
 
 // Clients and callers name themselves, at any length.
 const LONGEST_NAME = 200
+const UNUSED: SessionUse = { inFlight: 0, streams: 0 }
 // The first half of a character that takes two places.
 const HALF = /[\ud800-\udbff]$/
 
@@ -90,17 +92,16 @@ export interface Place {
   isParked (session: Session): boolean
 }
 
-/** A session of another node, as the directory has it: what is in flight there is not known here. */
+/** A session of another node, or of none, as the directory has it. What it has under way is what its node says. */
 export class DistantSession extends Facts implements ShownSession {
   readonly id: string
   readonly createdAt: number
   readonly lastAccessedAt: number
   readonly node: string
-  readonly inFlight = 0
-  readonly streams = 0
   readonly parked = false
+  readonly #uses: Pick<SessionUses, 'useOf'>
 
-  constructor (session: ListedSession) {
+  constructor (session: ListedSession, uses: Pick<SessionUses, 'useOf'>) {
     const { id, createdAt, lastAccessedAt, node = '', principal, clientInfo, protocolVersion } = session
     // Not the whole of it: its metadata can be large.
     super(id, { principal, clientInfo, protocolVersion })
@@ -108,6 +109,14 @@ export class DistantSession extends Facts implements ShownSession {
     this.createdAt = createdAt
     this.lastAccessedAt = lastAccessedAt
     this.node = node
+    this.#uses = uses
+  }
+
+  get inFlight (): number | null { return this.#use?.inFlight ?? null }
+  get streams (): number | null { return this.#use?.streams ?? null }
+
+  get #use (): SessionUse | undefined {
+    return this.node === '' ? UNUSED : this.#uses.useOf(this.node, this.id)
   }
 }
 

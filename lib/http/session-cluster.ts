@@ -59,4 +59,26 @@ export interface SessionStore {
   createEventLog (session: Session, bounds: EventLogBounds): EventLog
 }
 
-export interface SessionCluster extends SessionRouter, Durability, SessionStore {}
+/** What a session has under way. */
+export interface SessionUse {
+  /** Requests that wait for their answer. */
+  readonly inFlight: number
+  /** Streams that have no end of their own. */
+  readonly streams: number
+}
+
+/** What sessions of other nodes have under way, which those alone know. */
+export interface SessionUses {
+  /** Another one after each answer that says something new. */
+  readonly version: number
+  /** Asks these nodes, and no others any more. They answer within two renewals of a lease. Never rejects. */
+  ask (nodes: readonly string[]): Promise<void>
+  /** As its node has last said. Undefined: it is not known. */
+  useOf (node: string, id: string): SessionUse | undefined
+  /** Nobody wants to know any more. */
+  forget (): void
+}
+
+export interface SessionCluster extends SessionRouter, Durability, SessionStore {
+  readonly uses: SessionUses
+}

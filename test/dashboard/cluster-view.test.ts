@@ -3,7 +3,18 @@ import { mock } from 'node:test'
 import { setImmediate as turn } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { ClusterView } from '../../lib/dashboard/cluster-view.js'
+import type { SessionUse, SessionUses } from '../../lib/http/session-cluster.js'
 import type { ListedNode, ListedSession, SessionDirectory } from '../../lib/http/session-directory.js'
+
+class FakeUses implements SessionUses {
+  version = 0
+  asked: Array<readonly string[]> = []
+  known = new Map<string, SessionUse>()
+
+  async ask (nodes: readonly string[]): Promise<void> { this.asked.push(nodes) }
+  useOf (node: string, id: string): SessionUse | undefined { return this.known.get(`${node} ${id}`) }
+  forget (): void { this.known.clear() }
+}
 
 class FakeDirectory implements SessionDirectory {
   node = 'self'
@@ -34,17 +45,19 @@ class FakeDirectory implements SessionDirectory {
   }
 }
 
-function buildView (t: Test): { directory: FakeDirectory, view: ClusterView, pass: (ms: number) => Promise<void>, spend: (ms: number) => void } {
+function buildView (t: Test): { directory: FakeDirectory, uses: FakeUses, view: ClusterView, pass: (ms: number) => Promise<void>, spend: (ms: number) => void } {
   mock.timers.enable({ apis: ['setInterval'] })
   t.teardown(() => mock.timers.reset())
   let now = 1000
   let spent = 0
   let cost = 0
   const directory = new FakeDirectory()
-  const view = new ClusterView({ directory, now: () => now, cpuTime: () => { spent += cost; return spent } })
+  const uses = new FakeUses()
+  const view = new ClusterView({ directory, uses, now: () => now, cpuTime: () => { spent += cost; return spent } })
   t.teardown(() => view.unwatch())
   return {
     directory,
+    uses,
     view,
     async pass (ms) {
       for (let left = ms; left > 0; left -= 1000) {
@@ -61,7 +74,7 @@ t.test('sessions of other nodes, and of none, are known; those of this one are h
   const { view } = buildView(t)
   await view.refresh()
   t.strictSame(view.sessions.map(({ id, node, principal, inFlight, streams, parked }) => [id, node, principal, inFlight, streams, parked]), [
-    ['theirs', 'other', 'ann', 0, 0, false], ['nobody', '', null, 0, 0, false]
+    ['theirs', 'other', 'ann', null, null, false], ['nobody', '', null, 0, 0, false]
   ])
   t.strictSame(view.nodes.rows('self', 0, 1000).map(({ id }) => id), ['other'])
   const { version } = view
@@ -101,6 +114,26 @@ t.test('what takes much work is done less often', async (t) => {
   t.equal(directory.asked.list, 3, 'unless it is needed now')
 })
 
+t.test('what sessions have under way is asked of the other nodes while somebody looks, every two seconds', async (t) => {
+  const { uses, view, pass } = buildView(t)
+  await view.refresh()
+  t.strictSame(uses.asked, [], 'for one look it would come too late')
+  view.watch()
+  await turn()
+  t.strictSame(uses.asked, [['other']])
+  await pass(4000)
+  t.equal(uses.asked.length, 3)
+  const { version } = view
+  uses.version++
+  uses.known.set('other theirs', { inFlight: 1, streams: 2 })
+  t.not(view.version, version)
+  t.strictSame(view.sessions.map(({ inFlight, streams }) => [inFlight, streams]), [[1, 2], [0, 0]])
+  view.unwatch()
+  t.equal(uses.known.size, 0)
+  await pass(6000)
+  t.equal(uses.asked.length, 3)
+})
+
 t.test('where there is no answer, what is known stays', async (t) => {
   const { directory, view, pass } = buildView(t)
   await view.refresh()
@@ -126,7 +159,7 @@ t.test('a directory that says nothing keeps nobody waiting', async (t) => {
 
 t.test('by default it goes by the clocks of the process', async (t) => {
   const directory = new FakeDirectory()
-  const view = new ClusterView({ directory })
+  const view = new ClusterView({ directory, uses: new FakeUses() })
   await view.refresh()
   await view.refresh()
   t.strictSame(directory.asked, { nodes: 1, list: 1 })

@@ -14,10 +14,10 @@ t.setTimeout(60_000)
 const LEASE = 5000
 const POST = { method: 'POST', headers: { 'x-mcp-sessions-dashboard': 'end' } }
 
-async function startNodes (t: Test, redisUrl: string): Promise<[ClusterApp, ClusterApp]> {
+async function startNodes (t: Test, redisUrl: string, lease = LEASE): Promise<[ClusterApp, ClusterApp]> {
   const addNode = createCluster(t, redisUrl)
   const routes = async (app: ClusterApp['app']): Promise<void> => { await app.register(sessionsDashboard, { prefix: '/sessions', authorize: 'loopback' }) }
-  const nodes: [ClusterApp, ClusterApp] = [await addNode({ routes, cluster: { lease: LEASE } }), await addNode({ routes, cluster: { lease: LEASE } })]
+  const nodes: [ClusterApp, ClusterApp] = [await addNode({ routes, cluster: { lease } }), await addNode({ routes, cluster: { lease } })]
   await eventually('both have joined', async () => nodes.every(({ app }) => app.sessionDirectory.node !== undefined))
   return nodes
 }
@@ -67,6 +67,24 @@ t.test('on one Redis', needsRedis(), async (t) => {
     await eventually('it is in the directory', async () => await one.app.sessionDirectory.count() === 1)
     t.equal((await ask(portOf(one.app), `/sessions/sessions/${hashSessionId(later)}/end`, POST)).status, 204, 'also one that this node has not looked at yet')
     t.equal((await ask(portOf(one.app), `/sessions/sessions/${hashSessionId(later)}/end`, POST)).status, 404)
+  })
+
+  t.test('what a session of another node has under way is shown while a page is open', async (t) => {
+    // Nodes read what they are sent with every renewal of their leases.
+    const [one, two] = await startNodes(t, redisUrl, 1000)
+    const sessions = two.app.sessionManager
+    const [idle, busy] = [sessions.create(), sessions.create()]
+    const [working, listening] = [sessions.acquire(busy), sessions.acquire(busy)]
+    if (working === undefined || listening === undefined) throw new Error('It is there')
+    sessions.holdStream(listening)
+    await eventually('both are in the directory', async () => await one.app.sessionDirectory.count() === 2)
+    const unasked = readState(await ask(portOf(one.app), '/sessions/state'))
+    t.strictSame(unasked.sessions.rows.map(({ inFlight, streams }) => [inFlight, streams]), [[null, null], [null, null]])
+    const events = await Events.open(t, one.app, '/sessions/events?sort=inFlight&order=desc')
+    const { sessions: { rows } } = await events.see('what the other node says', ({ sessions: { rows } }) => rows.every(({ inFlight }) => inFlight !== null))
+    t.match(rows, [{ hash: hashSessionId(busy), inFlight: 1, streams: 1, idle: 0 }, { hash: hashSessionId(idle), inFlight: 0, streams: 0 }])
+    sessions.release(working)
+    await events.see('that it is over', ({ sessions: { rows } }) => rows.every(({ inFlight }) => inFlight === 0))
   })
 
   t.test('a node that goes is not shown any more, and its sessions are', async (t) => {

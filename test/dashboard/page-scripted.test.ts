@@ -268,15 +268,16 @@ test('The page, with a server that says what a test wants', needsChromium(), asy
   })
 
   await t.test('knows of other nodes only what they tell', async (t) => {
-    const rows = [makeRow(0, { node: 'alpha-1', inFlight: 2, streams: 1 }), makeRow(1, { node: 'beta-2', inFlight: 0, streams: 0 })]
-    const server = await serveScript(t, makeState(0, { ...CLUSTER, sessions: { total: 2, matching: 2, rows } }))
+    const rows = [makeRow(0, { node: 'alpha-1', inFlight: 2, streams: 1 }), makeRow(1, { node: 'beta-2', inFlight: null, streams: null }), makeRow(2, { node: 'beta-2', inFlight: 3, streams: 0 })]
+    const server = await serveScript(t, makeState(0, { ...CLUSTER, sessions: { total: 3, matching: 3, rows } }))
     const { page } = await openPage(t, browser)
     await page.goto(server.url)
     await page.getByRole('heading', { name: 'This node: alpha-1' }).waitFor()
     const cells = (index: number): Promise<string[]> => page.locator('#session-rows tr').nth(index).locator('td').allInnerTexts()
     t.strictSame((await cells(0)).slice(4, 6), ['2', '1'])
     t.strictSame((await cells(1)).slice(4, 6), ['–', '–'])
-    for (const [index, work] of ['2 in flight', 'on another node'].entries()) {
+    t.strictSame((await cells(2)).slice(4, 6), ['3', '0'])
+    for (const [index, work] of ['2 in flight', 'on another node', '3 in flight'].entries()) {
       await page.getByRole('button', { name: `End session ${hashOf(index)}` }).click()
       await page.getByRole('dialog').getByText(work).waitFor()
       await page.keyboard.press('Escape')

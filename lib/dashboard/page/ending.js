@@ -24,7 +24,7 @@ export class Ending {
     this.#row = row
     const { hash, client } = row.session
     const whose = client === null ? '' : ` of ${visible(client.name, 40)}`
-    byId('ending-text').replaceChildren('Session ', make('bdi', { class: 'mono', text: visible(hash) }), make('bdi', { text: whose }), `${workOf(row)}.`)
+    byId('ending-text').replaceChildren('Session ', make('bdi', { class: 'mono', text: visible(hash) }), make('bdi', { text: whose }), `${workOf(row.session)}.`)
     this.#dialog.showModal()
   }
 
@@ -38,7 +38,7 @@ export class Ending {
 }
 
 function workOf ({ inFlight }) {
-  if (inFlight === undefined) return ', on another node'
+  if (inFlight === null) return ', on another node'
   return inFlight === 0 ? ', nothing in flight' : `, ${count.format(inFlight)} in flight`
 }
 

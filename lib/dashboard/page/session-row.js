@@ -15,8 +15,6 @@ const CELLS = [
 /** A row of the table, for as long as its session is shown. */
 export class SessionRow {
   session
-  /** How many requests are in flight; undefined where only another node knows. */
-  inFlight
   #seenAt = 0
   #cells = {}
   #parked = make('span', { class: 'mark', text: 'parked' })
@@ -40,11 +38,8 @@ export class SessionRow {
     return make('td', { role: 'cell', 'data-label': label, class: kinds.join(' ') }, this.#cells[name])
   }
 
-  /** @param here the node that serves the page: what goes on at others is not known here */
-  show (session, here) {
-    const isHere = session.node === here
+  show (session) {
     this.session = session
-    this.inFlight = isHere ? session.inFlight : undefined
     this.#seenAt = performance.now()
     const { client, principal, revision, node, inFlight, streams, parked, endable } = session
     const { client: clientCell, principal: principalCell } = this.#cells
@@ -54,8 +49,8 @@ export class SessionRow {
     principalCell.classList.toggle('quiet', principal === null)
     writeName(this.#cells.node, node)
     writeName(this.#cells.revision, revision ?? '–')
-    write(this.#cells.inFlight, isHere ? count.format(inFlight) : '–')
-    write(this.#cells.streams, isHere ? count.format(streams) : '–')
+    write(this.#cells.inFlight, inFlight === null ? '–' : count.format(inFlight))
+    write(this.#cells.streams, streams === null ? '–' : count.format(streams))
     this.#parked.hidden = !parked
     this.#end.hidden = !endable
     this.#fixed.hidden = endable

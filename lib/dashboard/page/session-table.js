@@ -12,10 +12,10 @@ export class SessionTable {
     this.#onEnd = onEnd
   }
 
-  show ({ sessions, node, nodes }) {
+  show ({ sessions, nodes }) {
     const { total, matching } = sessions
     byId('session-table').classList.toggle('alone', nodes.length === 0)
-    const wanted = sessions.rows.map((session) => this.#rowOf(session, node))
+    const wanted = sessions.rows.map((session) => this.#rowOf(session))
     this.#place(wanted.map(({ element }) => element))
     const all = matching === total ? '' : ` (${count.format(total)} in all)`
     write(byId('count'), `showing ${count.format(wanted.length)} of ${count.format(matching)}${all}`)
@@ -33,10 +33,10 @@ export class SessionTable {
     button.focus()
   }
 
-  #rowOf (session, here) {
+  #rowOf (session) {
     const row = this.#rows.get(session.hash) ?? new SessionRow(session.hash, this.#onEnd)
     this.#rows.set(session.hash, row)
-    row.show(session, here)
+    row.show(session)
     return row
   }
 
