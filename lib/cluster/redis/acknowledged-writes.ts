@@ -29,7 +29,8 @@ interface Outcome {
 }
 
 interface Sent {
-  readonly outcomes: readonly Outcome[]
+  /** One for each write, and that of WAIT. */
+  readonly outcomes: readonly Outcome[] | undefined
   /** Too few replicas have it. */
   readonly shortage: NotAcknowledgedError | undefined
 }
@@ -119,7 +120,7 @@ export class AcknowledgedWrites {
     if (this.#isShort !== (shortage !== undefined)) this.#onShortage(shortage)
     this.#isShort = shortage !== undefined
     for (const [index, { late, resolve, reject }] of batch.entries()) {
-      const { reply, error } = outcomes[index] ?? {}
+      const { error, reply } = { ...outcomes?.[index] }
       if (error !== undefined) {
         reject(new DirectoryUnavailableError('Redis failed', withoutArguments(error)))
       } else if (shortage === undefined) {
@@ -134,7 +135,7 @@ export class AcknowledgedWrites {
 
 async function send (client: RedisClient, batch: readonly Write[], wait: ReplicaWait): Promise<Sent> {
   const outcomes = await exec(client, batch, wait)
-  const moved = batch.find((_, index) => outcomes[index]?.error?.message.startsWith('MOVED '))
+  const moved = batch.find((_, index) => outcomes?.[index]?.error?.message.startsWith('MOVED '))
   if (moved === undefined) return toSent(outcomes, wait)
   // A pipeline with a WAIT in it does not follow a shard to another machine. One without does, and tells the client of it.
   const pipeline = client.pipeline()
@@ -143,17 +144,16 @@ async function send (client: RedisClient, batch: readonly Write[], wait: Replica
   return toSent(await exec(client, batch, wait), wait)
 }
 
-async function exec (client: RedisClient, batch: readonly Write[], { count, timeout }: ReplicaWait): Promise<Outcome[]> {
+async function exec (client: RedisClient, batch: readonly Write[], { count, timeout }: ReplicaWait): Promise<Outcome[] | undefined> {
   const pipeline = client.pipeline()
   for (const { script, keys, args } of batch) pipeline.eval(scripts[script].lua, keys.length, ...keys, ...args)
   pipeline.wait(count, timeout)
   const results = await pipeline.exec()
-  return (results ?? []).map(([error, reply]) => error === null ? { reply } : { error })
+  return results?.map(([error, reply]) => error === null ? { reply } : { error })
 }
 
-// The last of the outcomes is that of WAIT.
-function toSent (outcomes: readonly Outcome[], { count, timeout }: ReplicaWait): Sent {
-  const { reply, error } = outcomes.at(-1) ?? {}
+function toSent (outcomes: Sent['outcomes'], { count, timeout }: ReplicaWait): Sent {
+  const { reply, error } = { ...outcomes?.at(-1) }
   if (error === undefined && Number(reply) >= count) return { outcomes, shortage: undefined }
   const who = error === undefined ? `${Number(reply)} of ${count} replicas have` : 'It is not known which replicas have'
   return { outcomes, shortage: new NotAcknowledgedError(`${who} what Redis was told ${timeout} ms ago`, { cause: error && withoutArguments(error) }) }
@@ -161,7 +161,7 @@ function toSent (outcomes: readonly Outcome[], { count, timeout }: ReplicaWait):
 
 function undo (batch: readonly Write[], { outcomes }: Sent): void {
   for (const [index, { late }] of batch.entries()) {
-    const { reply, error } = outcomes[index] ?? {}
+    const { error, reply } = { ...outcomes?.[index] }
     if (error === undefined) late?.(reply)
   }
 }

@@ -218,11 +218,12 @@ t.test('a late undo that fails too stays silent', needsRedisServer(), async t =>
   server.freeze()
   await t.rejects(directory.create(session('y')))
   const answered = new Promise<void>(resolve => {
-    const late = directory.remove.bind(directory)
-    directory.remove = async (id, epoch) => {
+    const { commands } = directory
+    const late = commands.run.bind(commands)
+    commands.run = async (...undo) => {
       redis.disconnect()
       try {
-        return await late(id, epoch)
+        return await late(...undo)
       } finally {
         resolve()
       }
