@@ -123,12 +123,19 @@ t.test('a server that cannot be made is said on the stream that has begun', asyn
   t.ok(lines.some((line) => /the database is away.*A call of a client without a session has failed/.test(line)), lines.join(''))
 })
 
-t.test('no stream begins when somebody else has answered', async (t) => {
-  const { call, goOn, lines } = await stage(t, { heartbeatInterval: SOON * 2 }, SOON)
+t.test('no stream begins when somebody else has answered, while the server is still being made', async (t) => {
+  const gate = createDeferred()
+  const { call, lines } = await stage(t, {
+    heartbeatInterval: SOON * 2,
+    async createServer () {
+      await gate.promise
+      return new McpServer({ name: 'late', version: '1' })
+    }
+  }, SOON)
   const answer = await (await call('quiet')).end()
   t.equal(answer.status, 503)
   await new Promise((resolve) => setTimeout(resolve, SOON * 3))
-  goOn()
+  gate.resolve()
   t.strictSame(lines.filter((line) => !line.includes('FST_ERR_HANDLER_TIMEOUT')), [])
 })
 
