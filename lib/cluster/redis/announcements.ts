@@ -36,6 +36,8 @@ export class RedisAnnouncements implements Announcements {
   #subscriber: ReturnType<RedisCommands['createSubscriber']> | undefined
   #timer: NodeJS.Timeout | undefined
   #lastId: string | undefined
+  // When this node began to listen, which can be long before Redis answers for the first time.
+  #listensSince = Infinity
   #reading: Promise<void> | undefined
   #isWoken = false
   #isFailing = false
@@ -64,6 +66,7 @@ export class RedisAnnouncements implements Announcements {
 
   /** Begins to listen to the other nodes, on a connection of its own. */
   start (): void {
+    this.#listensSince = performance.now()
     this.#subscriber = this.#commands.createSubscriber(() => this.#wake())
     this.#timer = setInterval(() => this.#wake(), INTERVAL)
     this.#timer.unref()
@@ -110,9 +113,10 @@ export class RedisAnnouncements implements Announcements {
   async #read (): Promise<void> {
     const since = this.#lastId
     const [lastId, entries] = readReply(await this.#commands.run('published', [this.#commands.announcementsKey()], [since ?? FIRST]))
+    const listensFor = performance.now() - this.#listensSince
     for (const { sender, announcement, age } of entries) {
       // What was said before this node came is no news to those who came after it.
-      if (since === undefined) this.#local.remember(announcement, Date.now() - age)
+      if (since === undefined && age >= listensFor) this.#local.remember(announcement, Date.now() - age)
       else if (sender !== this.#sender) this.#local.publish(announcement)
     }
     this.#lastId = lastId
@@ -121,19 +125,17 @@ export class RedisAnnouncements implements Announcements {
 
 // [time, last id, [[id, message], …]], as the script has it.
 function readReply (reply: unknown): [lastId: string, entries: Entry[]] {
-  const [now, lastId, rows]: unknown[] = Array.isArray(reply) ? reply : []
-  const entries = (Array.isArray(rows) ? rows : []).map((row) => readEntry(row, Number(now))).filter((entry) => entry !== undefined)
-  return [typeof lastId === 'string' ? lastId : FIRST, entries]
+  const [now, lastId, rows]: unknown[] = [reply].flat()
+  return [String(lastId), [rows].flat().map((row) => readEntry(row, Number(now))).filter((entry) => entry !== undefined)]
 }
 
 // Undefined: a later version of this package has written it, or somebody else.
 function readEntry (row: unknown, now: number): Entry | undefined {
-  const [id, text]: unknown[] = Array.isArray(row) ? row : []
-  if (typeof id !== 'string' || typeof text !== 'string') return undefined
+  const [id, text]: unknown[] = [row].flat()
   const message = parseObject(text)
   if (message === undefined || !isMessage(message)) return undefined
   const { sender, change, audience } = message
-  return { sender, announcement: { change, audience }, age: now - Number.parseInt(id) }
+  return { sender, announcement: { change, audience }, age: now - Number.parseInt(String(id)) }
 }
 
 function isMessage (value: object): value is Announcement & { sender: string } {

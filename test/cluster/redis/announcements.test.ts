@@ -1,11 +1,13 @@
 import { Redis } from 'ioredis'
 import { randomUUID } from 'node:crypto'
+import { createConnection, createServer } from 'node:net'
+import { pipeline } from 'node:stream'
 import { setImmediate as turn } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { RedisAnnouncements } from '../../../lib/cluster/redis/announcements.js'
 import { RedisCommands } from '../../../lib/cluster/redis/commands.js'
 import type { Announcement } from '../../../lib/http/announcements.js'
-import { needsRedis, needsRedisServer, RedisClusterServers, RedisServer, startRedis } from '../../helpers/redis/redis-server.js'
+import { freePort, needsRedis, needsRedisServer, RedisClusterServers, RedisServer, startRedis } from '../../helpers/redis/redis-server.js'
 import { until } from '../../helpers/waiting/until.js'
 
 type RedisClient = ConstructorParameters<typeof RedisCommands>[0]['redis']
@@ -123,6 +125,35 @@ t.test('what was announced while Redis was away is told when it is back', needsR
   await until(() => two.heard.includes('away 1001'), 'it has come through')
   t.equal(one.failures.length, 1, 'once')
   t.notOk(two.heard.includes('away 1'), 'no more than a thousand wait, and one that was under way')
+})
+
+t.test('what the others announce after a node has started, and before Redis answers it, is news to it', needsRedis(), async (t) => {
+  const { url, stop } = await startRedis()
+  t.teardown(stop)
+  const prefix = `test-${randomUUID()}:`
+  const redis = connect(t, url)
+  const one = createNode(t, redis, prefix)
+  const sent = (count: number): Promise<void> => until(async () => await redis.xlen(`${prefix}announcements`) === count, 'it is in the log')
+  one.announcements.publish(updated('before'))
+  await sent(1)
+
+  const way = createServer((socket) => {
+    const { hostname, port } = new URL(url)
+    pipeline(socket, createConnection(Number(port), hostname), socket, () => {})
+  })
+  const port = await freePort()
+  const late = createNode(t, connect(t, `redis://127.0.0.1:${port}`), prefix)
+  late.announcements.start()
+  await until(() => late.failures.length === 1, 'Redis does not answer it')
+  late.announcements.publish(updated('its own'))
+  one.announcements.publish(updated('meanwhile'))
+  await sent(2)
+  way.listen(port, '127.0.0.1')
+  t.teardown(() => way.close())
+
+  await until(() => late.heard.includes('meanwhile'), 'it has read the log')
+  t.strictSame(late.heard, ['its own', 'meanwhile'], 'each once, and nothing of before')
+  t.strictSame(late.announcements.recent().map(uriOf).sort(), ['before', 'its own', 'meanwhile'])
 })
 
 t.test('on Redis Cluster', needsRedisServer(), async (t) => {
