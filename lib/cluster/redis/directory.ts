@@ -4,8 +4,9 @@ import {
   NotAcknowledgedError, remainingLife, type Changes, type Claimable, type Copy, type Directory, type History, type JsonObject, type KnownLoad, type Liveness, type Located,
   type NewSession, type NodeLoad, type Peer, type StoredSession
 } from '../directory.js'
+import { asError } from '../../base/safe-call.js'
 import { RedisCommands, type RedisCommandsOptions } from './commands.js'
-import { parseObject, stringify, toFields, toRecord, UnreadableRecordError } from './record.js'
+import { parseObject, stringify, toFields, toRecord } from './record.js'
 
 const MAILBOX_SIZE = 1024
 const TOUCH_BATCH = 128
@@ -16,7 +17,7 @@ export interface RedisDirectoryOptions extends RedisCommandsOptions {
   /** Idle milliseconds after which a session is gone; `0`: never. */
   ttl: number
   /** Called once for each record that cannot be read: nobody can serve the session. */
-  onUnreadable?: ((error: UnreadableRecordError, key: string) => void) | undefined
+  onUnreadable?: ((error: Error, key: string) => void) | undefined
 }
 
 interface ReadOptions {
@@ -172,9 +173,8 @@ export class RedisDirectory implements Directory {
     try {
       return toRecord(reply, isOwn)
     } catch (error) {
-      if (!(error instanceof UnreadableRecordError)) throw error
       onUnreadable?.()
-      if (!this.#unreadable.has(key)) this.#onUnreadable(error, key)
+      if (!this.#unreadable.has(key)) this.#onUnreadable(asError(error), key)
       if (this.#unreadable.size >= MOST_REMEMBERED) this.#unreadable.clear()
       this.#unreadable.add(key)
       return undefined
@@ -237,13 +237,13 @@ function toLoadText ({ room, ...load }: NodeLoad): string {
 
 // Undefined: whoever wrote that, it is no node of this version.
 function toLoad (value: JsonObject | undefined): NodeLoad | undefined {
-  const { node, url, held, room, spare } = value ?? {}
+  const { node, url, held, room, spare } = { ...value }
   if (typeof node !== 'string' || typeof url !== 'string' || typeof held !== 'number' || typeof room !== 'number') return undefined
   return { node, url, held, spare: spare === true, room: room === Number.MAX_SAFE_INTEGER ? Infinity : room }
 }
 
 function toKnownLoad (value: JsonObject | undefined): KnownLoad | undefined {
-  const { left, load: text } = value ?? {}
+  const { left, load: text } = { ...value }
   const load = toLoad(parseObject(text))
   return load && { ...load, left: Number(left) }
 }

@@ -233,6 +233,22 @@ t.test('a late undo that fails too stays silent', needsRedisServer(), async t =>
   await answered
 })
 
+t.test('what is no load of a node is left out', needsRedis(), async t => {
+  const { url, stop } = await startRedis()
+  const redis = new Redis(url)
+  t.teardown(async () => {
+    redis.disconnect()
+    await stop()
+  })
+  const directory = new RedisDirectory({ redis, ttl: 60_000, prefix: `test-${randomUUID()}:` })
+  const load = { node: 'one', url: 'http://one:1', held: 1, room: Infinity, spare: false }
+  const till = Date.now() + 60_000
+  const key = directory.commands.loadsKey()
+  await redis.hset(key, 'a', `${till} {`, 'b', `${till} {"node":"b"}`, 'c', `${till} null`, 'd', 'never {}')
+  t.strictSame(await directory.report(load, 5000), [load])
+  t.match(await directory.loads(), [load])
+})
+
 t.test('a client that its maker has closed fails at once', async t => {
   const redis = new Redis({ lazyConnect: true })
   redis.disconnect()
