@@ -1,12 +1,20 @@
 import { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/client'
+import type { FastifyInstance } from 'fastify'
 import type { Browser, Page } from 'playwright-core'
 import { test, type Test } from 'tap'
+import { mcpEndpoint } from '../../index.js'
 import sessionsDashboard from '../../lib/dashboard/index.js'
 import { hashSessionId } from '../../lib/session/session-id.js'
 import { portOf } from '../helpers/apps/app.js'
 import { launchChromium, needsChromium, openPage, type Opened } from '../helpers/clients/chromium.js'
+import { createCluster } from '../helpers/cluster/cluster-apps.js'
+import { ClusterNode } from '../helpers/cluster/cluster.js'
 import { buildEndpoint, type EndpointApp } from '../helpers/apps/endpoint-app.js'
+import { call, HttpClient } from '../helpers/clients/http-client.js'
 import { connectSdkClient } from '../helpers/clients/sdk-clients.js'
+import { ToolServer } from '../helpers/mcp-servers/tool-server.js'
+import type { RedisAddress } from '../helpers/redis/redis-client.js'
+import { freePort, needsRedis, startRedis } from '../helpers/redis/redis-server.js'
 
 interface Served extends EndpointApp {
   readonly mcp: URL
@@ -181,6 +189,44 @@ test('The page, with clients of MCP', needsChromium(), async (t) => {
     await page.getByRole('searchbox', { name: 'Search' }).fill('needle')
     await page.locator('#count', { hasText: 'showing 1 of 1 (10,000 in all)' }).waitFor()
     await rowsAre(page, [last.hash])
+    t.strictSame(troubles, [])
+  })
+
+  await t.test('shows what becomes of a node that is killed, and of its sessions', needsRedis(), async (t) => {
+    const { url: redisUrl, stop } = await startRedis()
+    t.teardown(stop)
+    const lease = 1500
+    const routes = async (app: FastifyInstance): Promise<void> => {
+      await app.register(mcpEndpoint, { createServer: () => new ToolServer().mcp })
+      await app.register(sessionsDashboard, { prefix: '/sessions', authorize: 'loopback' })
+    }
+    const here = await createCluster(t, redisUrl)({ routes, cluster: { lease } })
+    const redis: RedisAddress = { kind: 'alone', ports: [Number(new URL(redisUrl).port)] }
+    const node = new ClusterNode({ port: await freePort(), redis, prefix: here.prefix, lease })
+    t.teardown(() => node.end('SIGKILL'))
+    await node.start()
+    const [moved, left] = [await connect(t, node.url, 'moved'), await connect(t, node.url, 'left')]
+    const { page, troubles } = await visit(t, browser, `${here.url}/sessions/`)
+    const nodes = page.locator('#node-rows tr')
+    const theirs = nodes.filter({ hasText: node.url.origin })
+    await theirs.filter({ hasText: 'Up' }).waitFor()
+    const streams = (session: Connected) => rowOf(page, session).locator('td[data-label=Streams]')
+    for (const session of [moved, left]) await streams(session).getByText('1', { exact: true }).waitFor()
+    t.match(await rowOf(page, moved).innerText(), /moved 1\.0\.0/)
+    const dead = await theirs.locator('th bdi').innerText()
+
+    await node.end('SIGKILL')
+    await theirs.filter({ hasText: 'Gone' }).filter({ hasText: 'over' }).waitFor()
+    t.equal(await nodes.count(), 2)
+    const mine = new HttpClient(t, new URL('/mcp', here.url))
+    mine.sessionId = moved.id
+    t.equal((await (await mine.post(call(2, 'echo', { text: 'hello' }))).end()).status, 200)
+    const own = String(here.app.sessionDirectory.node)
+    await rowOf(page, moved).filter({ hasText: own }).waitFor()
+    t.match(await rowOf(page, left).innerText(), dead, 'what nobody has asked for waits where it was')
+    await page.getByRole('button', { name: `End session ${left.hash}` }).click()
+    await page.getByRole('dialog').getByRole('button', { name: 'End session' }).click()
+    await page.locator('#count', { hasText: 'showing 1 of 1' }).waitFor()
     t.strictSame(troubles, [])
   })
 

@@ -298,6 +298,8 @@ t.test('in a cluster', needsRedis(), async (t) => {
     t.strictSame(heard.slice(-4).map(({ event }) => event), ['start', 'end', 'asyncStart', 'asyncEnd'])
     const { message } = heard.at(-1) ?? {}
     t.match(message, { sessions: other.app.sessionManager, sessionId: id, url: owner.url, method: 'GET', statusCode: 200 })
+    const { duration } = Object(message)
+    t.ok(duration > 0 && duration < 5000, `it has taken ${duration} ms`)
     t.equal(seen.at(-1), 'yes')
     const [, holds = ''] = table.get('request.forwarded') ?? []
     for (const name of Object.keys(message ?? {})) t.ok(name === 'sessions' || namesIn(holds).includes(name), name)

@@ -1,5 +1,6 @@
 // What goes to OpenTelemetry, read with the exporters of its own SDK, and that docs/observing.md has it all.
 import { McpServer as McpServer2 } from '@modelcontextprotocol/server'
+import { CallToolRequestSchema, McpError } from '@modelcontextprotocol/sdk/types.js'
 import { context, trace } from '@opentelemetry/api'
 import { isTracingSuppressed } from '@opentelemetry/core'
 import type { FastifyInstance } from 'fastify'
@@ -233,6 +234,28 @@ t.test('names that clients make up are bounded', async (t) => {
   t.ok(tools.includes('_OTHER'))
   t.ok(tools.length <= 202, `${tools.length} tools`)
   t.ok(telemetry.spans().every(({ name }) => name.length <= 256))
+})
+
+t.test('a tool whose errors have ever new names makes no ever new series', async (t) => {
+  const telemetry = setUpTelemetry(t)
+  let code = 0
+  const createServer = (): ToolServer['mcp'] => {
+    const { mcp } = new ToolServer()
+    mcp.server.setRequestHandler(CallToolRequestSchema, async () => {
+      throw new McpError(--code, 'hostile')
+    })
+    return mcp
+  }
+  const { listen } = await buildEndpoint(t, { sessions: { telemetry: true }, endpoint: { createServer } })
+  const client = await openSession(t, await listen())
+  for (let i = 0; i < 200; i++) await answer(client, call(i, 'inner'))
+  const [duration] = (await telemetry.metrics()).filter(({ descriptor: { name } }) => name === 'mcp.server.operation.duration')
+  const types = new Set(duration?.dataPoints.map(({ attributes }) => attributes['error.type']))
+  t.ok(types.has('-1'))
+  t.ok(types.has('_OTHER'))
+  // Those that are kept, all others, and none at all.
+  t.equal(types.size, 52)
+  t.equal(sumOf(await telemetry.metrics(), 'mcp.server.operation.duration'), 201, 'each call is counted')
 })
 
 t.test('two apps in a process each count what is theirs, and nothing when they have closed', async (t) => {
