@@ -16,7 +16,8 @@ await serve([app], '/mcp')
 
 async function mountNode (app: FastifyInstance, redisUrl = '', prefix = 'mcp:'): Promise<void> {
   const redis = new Redis(redisUrl)
-  await app.register(built.mcpSessions, { maxSessions: 100_000, cluster: { redis, prefix } })
+  // What is measured lives where it was opened, however long it takes.
+  await app.register(built.mcpSessions, { maxSessions: 100_000, cluster: { redis, prefix, balance: false } })
   await app.register(built.mcpEndpoint, { createServer })
 }
 
