@@ -472,7 +472,10 @@ t.test('while Redis is away', needsRedisServer(), async (t) => {
   await eventually(t, async () => await one.app.sessionDirectory.count() === 1, 'nor stays')
 
   await server.kill()
-  const started = performance.now()
+  // Tenths of a second, as this process has been able to run: what it waits for comes late on a busy machine, and so do they.
+  let tenths = 0
+  const clock = setInterval(() => tenths++, 100)
   await one.app.close()
-  t.ok(performance.now() - started < 4500, `closing takes no longer than a few timeouts: ${performance.now() - started}`)
+  clearInterval(clock)
+  t.ok(tenths < 45, `closing takes no longer than a few timeouts: ${tenths} tenths of a second`)
 })
