@@ -32,14 +32,14 @@ export class ForwardedAnswer implements Dispatcher.DispatchHandler, OpenHop {
   /** Settles when the answer has begun, or will never come. Rejects with a `ForwardError`. */
   readonly outcome: Promise<HopOutcome>
   /** Called when nothing more will come. */
-  onOver: () => void = ignore
+  onOver: (() => void) | undefined
   readonly #reply: FastifyReply
   readonly #proof: string
   readonly #signal: AbortSignal | undefined
   readonly #requestBody: WholeBody | BodyReader | undefined
   readonly #trace: Trace<ForwardMessage> | undefined
-  readonly #resolve: (outcome: HopOutcome) => void
-  readonly #reject: (error: ForwardError) => void
+  #resolve: ((outcome: HopOutcome) => void) | undefined
+  #reject: ((error: ForwardError) => void) | undefined
   #controller: Controller | undefined
   // Of an answer that is not for the client.
   #isIgnored = false
@@ -56,9 +56,10 @@ export class ForwardedAnswer implements Dispatcher.DispatchHandler, OpenHop {
     this.#signal = signal
     this.#requestBody = body
     this.#trace = trace
-    let settle: [(outcome: HopOutcome) => void, (error: ForwardError) => void] = [ignore, ignore]
-    this.outcome = new Promise((resolve, reject) => { settle = [resolve, reject] });
-    [this.#resolve, this.#reject] = settle
+    this.outcome = new Promise((resolve, reject) => {
+      this.#resolve = resolve
+      this.#reject = reject
+    })
     reply.raw.on('close', this.#onClose)
     signal?.addEventListener('abort', this.#onLost)
   }
@@ -179,11 +180,11 @@ export class ForwardedAnswer implements Dispatcher.DispatchHandler, OpenHop {
 
   #settle (outcome: HopOutcome): void {
     this.#isSettled = true
-    this.#resolve(outcome)
+    this.#resolve?.(outcome)
   }
 
   #refuse (error: ForwardError): void {
-    if (!this.#isSettled) this.#reject(error)
+    if (!this.#isSettled) this.#reject?.(error)
     this.#isSettled = true
   }
 
@@ -192,7 +193,7 @@ export class ForwardedAnswer implements Dispatcher.DispatchHandler, OpenHop {
     this.#isOver = true
     this.#reply.raw.off('close', this.#onClose)
     this.#signal?.removeEventListener('abort', this.#onLost)
-    this.onOver()
+    this.onOver?.()
   }
 }
 
@@ -216,5 +217,3 @@ class AnswerBody extends Readable {
     done(error)
   }
 }
-
-function ignore (): void {}

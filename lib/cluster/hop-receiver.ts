@@ -5,14 +5,16 @@ import { formatReport } from './hop-report.js'
 import { ANSWER_HEADER, FORWARDED_HEADER, HOPS_HEADER, signAnswer, verifyHop, type AnswerState, type VerifiedHop } from './hop-signature.js'
 import type { ThisNode } from './this-node.js'
 
+type Self = Pick<ThisNode, 'secret' | 'incarnation' | 'isNew'>
+
 /** The requests that other nodes have passed on to this one. */
 export class HopReceiver {
-  readonly #self: ThisNode
+  readonly #self: Self
   readonly #hops = new WeakMap<IncomingMessage, VerifiedHop>()
   // Those that are not answered yet, by their ids.
   readonly #open = new Map<string, CountedAnswer>()
 
-  constructor (self: ThisNode) {
+  constructor (self: Self) {
     this.#self = self
   }
 

@@ -9,9 +9,10 @@ import t, { type Test } from 'tap'
 import { Agent } from 'undici'
 import { Forwarder, type Hop } from '../../lib/cluster/forwarder.js'
 import type { HopOutcome } from '../../lib/cluster/hop-outcome.js'
-import { ANSWER_HEADER, FORWARDED_HEADER, signAnswer, verifyHop, type AnswerState } from '../../lib/cluster/hop-signature.js'
+import { ANSWER_HEADER, FORWARDED_HEADER, HOPS_HEADER, signAnswer, verifyHop, type AnswerState } from '../../lib/cluster/hop-signature.js'
 import { KeptBody, MOST_KEPT } from '../../lib/cluster/kept-body.js'
 import { freePort } from '../helpers/redis/redis-server.js'
+import { createDeferred } from '../helpers/waiting/deferred.js'
 
 const SECRET = 'the secret of the cluster'
 
@@ -432,6 +433,75 @@ t.test('a connection that the owner has closed meanwhile is not used again', asy
   t.equal(res.statusCode, 200)
   t.equal(requests, 2)
   t.strictSame(outcomes, ['answered', 'answered'])
+})
+
+t.test('a client that leaves before there is a connection takes its request with it', async t => {
+  const dispatcher = new Agent({ connections: 1 })
+  const forwarder = new Forwarder({ dispatcher })
+  t.teardown(() => dispatcher.destroy())
+  const seen: string[] = []
+  const first = createDeferred<ServerResponse>()
+  const url = await owner(t, (req, res) => {
+    seen.push(String(req.url))
+    if (req.url === '/first') first.resolve(res)
+    else res.end()
+  })
+  const app = fastify()
+  const outcomes: unknown[] = []
+  app.addHook('onRequest', async (request, reply) => {
+    await forwarder.forward(request, reply, { to: { node: 'owner-1', url }, secret: SECRET, body: new KeptBody(request.raw) }).catch((error: unknown) => outcomes.push(error))
+    return reply
+  })
+  app.all('/*', async () => {})
+  const queued: IncomingMessage[] = []
+  app.server.on('request', (raw) => { queued.push(raw) })
+  const own = await app.listen({ port: 0, host: '127.0.0.1' })
+  t.teardown(() => app.close())
+  const running = answerTo(send(`${own}/first`).end())
+  const response = await first.promise
+  const leaving = send(`${own}/second`).end()
+  await eventually(t, () => queued.length === 2, 'it waits for the connection')
+  leaving.destroy()
+  await eventually(t, () => outcomes.length === 1, 'and is over')
+  t.match(outcomes, [{ name: 'ForwardError', message: 'The client has gone away' }])
+  response.end()
+  await read(await running)
+  await read(await answerTo(send(`${own}/third`).end()))
+  t.strictSame(seen, ['/first', '/third'])
+})
+
+t.test('an answer that comes after this node has answered itself is dropped', async t => {
+  const answered = createDeferred<void>()
+  const dropped = createDeferred<void>()
+  const there = await owner(t, async (_req, res) => {
+    await answered.promise
+    res.on('close', () => dropped.resolve())
+    res.writeHead(200, { 'x-late': 'yes' }).write('begun')
+  })
+  const { url, outcomes } = await node(t, there, {
+    prepare (app) {
+      app.addHook('onRequest', async (_request, reply) => { setTimeout(() => reply.code(504).send('too late'), 20) })
+      app.addHook('onError', async () => {})
+    }
+  })
+  const res = await answerTo(send(url).end())
+  t.equal(res.statusCode, 504)
+  t.equal(String(await read(res)), 'too late')
+  answered.resolve()
+  await dropped.promise
+  await eventually(t, () => outcomes.length === 1, 'it is over')
+  t.match(outcomes, [{ name: 'ForwardError' }])
+})
+
+t.test('a question is answered by its last head', async t => {
+  const url = await owner(t, (_req, res) => {
+    res.writeProcessing()
+    res.setHeader(HOPS_HEADER, '')
+    res.end()
+  })
+  const forwarder = new Forwarder()
+  t.teardown(() => forwarder.close())
+  await t.resolves(forwarder.probe({ node: 'owner-1', url }, { secret: SECRET, patience: 5000 }))
 })
 
 t.test('closing ends open streams', async t => {

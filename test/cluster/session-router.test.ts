@@ -424,6 +424,22 @@ t.test('a stranger at the address of the owner', async (t) => {
   t.equal(logged.length, 1)
 })
 
+t.test('an owner that has fallen silent may be at work on what it has been sent, and on nothing else', async (t) => {
+  for (const wasRead of [true, false]) {
+    const { locate, record, forwarder, directory, logged } = await scene(t)
+    const id = await record()
+    await directory.announce({ node: 'other', url: 'http://10.0.0.2:3000' }, 10 * LEASE)
+    forwarder.answer = async (_reply, { body }) => {
+      body.wasRead = wasRead
+      return { kind: 'silent', cause: new Error('no answer') }
+    }
+    t.equal(await locate(id), 'FST_ERR_MCP_SESSION_OWNER_UNREACHABLE')
+    t.equal(forwarder.hops.length, 1, 'it has waited for long enough')
+    t.match(logged, [['error', { node: 'other' }, /does not answer this one/]])
+    mock.timers.reset()
+  }
+})
+
 t.test('a body that cannot be sent again is not', async (t) => {
   const { locate, record, forwarder, directory } = await scene(t)
   const id = await record()
@@ -468,6 +484,19 @@ t.test('it is taken over here when that node cannot be reached, or does not take
     t.strictSame(avoided, [EMPTIER])
     mock.timers.reset()
   }
+})
+
+t.test('it is not when that node may have acted on the request', async (t) => {
+  const { locate, record, forwarder, place, avoided, node, pass } = await scene(t)
+  const id = await record()
+  place(EMPTIER)
+  forwarder.answer = async (_reply, { body }) => {
+    body.wasRead = true
+    return { kind: 'silent', cause: new Error('no answer') }
+  }
+  t.equal(await during(pass, locate(id)), 'FST_ERR_MCP_SESSION_OWNER_UNREACHABLE')
+  t.strictSame(avoided, [EMPTIER])
+  t.equal(node.sessions.get(id), undefined)
 })
 
 t.test('what another node has passed on is not left to a third one, nor to one at the same address', async (t) => {

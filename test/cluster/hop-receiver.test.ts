@@ -1,0 +1,39 @@
+import Fastify from 'fastify'
+import t, { type Test } from 'tap'
+import { HopReceiver } from '../../lib/cluster/hop-receiver.js'
+import { ANSWER_HEADER, FORWARDED_HEADER, readAnswer, signHop } from '../../lib/cluster/hop-signature.js'
+
+const SECRET = 'the secret of the cluster'
+const CALLER = { ip: '203.0.113.7', protocol: 'https', host: 'api.example.com' }
+
+/** A node that refuses whatever it is asked for, on `/late` when the head of its answer is on its way. What an answer to a request says of itself. */
+async function scene (t: Test): Promise<(url: string, node?: string) => Promise<string | undefined>> {
+  const receiver = new HopReceiver({ secret: SECRET, incarnation: 'node-1', isNew: false })
+  const app = Fastify()
+  t.teardown(() => app.close())
+  receiver.listen(app.server)
+  app.get('/*', (request, reply) => {
+    if (request.url === '/late') reply.raw.writeHead(200)
+    receiver.refuse(request, reply)
+    reply.hijack()
+    reply.raw.end()
+  })
+  const origin = await app.listen({ port: 0, host: '127.0.0.1' })
+  return async (url, node) => {
+    if (node === undefined) return (await fetch(origin + url)).headers.get(ANSWER_HEADER) ?? undefined
+    const { header, proof } = signHop({ node, method: 'GET', url, sessionId: undefined }, CALLER, SECRET, 'hop-1')
+    const { headers } = await fetch(origin + url, { headers: { [FORWARDED_HEADER]: header } })
+    return readAnswer(headers.get(ANSWER_HEADER) ?? undefined, proof)
+  }
+}
+
+t.test('a node refuses what another one has passed on to it', async (t) => {
+  const ask = await scene(t)
+  t.equal(await ask('/', 'node-1'), 'refused')
+  t.equal(await ask('/late', 'node-1'), 'served', 'as long as it has not begun to answer')
+})
+
+t.test('a client is told nothing of that', async (t) => {
+  const ask = await scene(t)
+  t.equal(await ask('/'), undefined)
+})
