@@ -1,6 +1,6 @@
 // The stream of states: what it says and when, and that it is in nobody's way.
 import { mock } from 'node:test'
-import { setTimeout as wait } from 'node:timers/promises'
+import { setImmediate as turn, setTimeout as wait } from 'node:timers/promises'
 import t from 'tap'
 import { hashSessionId } from '../../index.js'
 import { portOf } from '../helpers/apps/app.js'
@@ -43,18 +43,26 @@ t.test('it keeps to what was asked for', async (t) => {
 })
 
 t.test('where nothing happens nothing is said, and of much no more than once a second', async (t) => {
-  const { app } = await buildDashboard(t)
+  mock.timers.enable({ apis: ['Date', 'setInterval'], now: 120_000 })
+  t.teardown(() => mock.timers.reset())
+  const { app } = await buildDashboard(t, { sessions: { cleanupInterval: 3_600_000 } })
   const { sessionManager: sessions } = app
   const id = sessions.create()
   const events = await Events.open(t, app)
-  await wait(2300)
-  t.equal(events.states.length, 1)
-  const began = performance.now()
-  while (performance.now() - began < 2000) {
-    sessions.touch(id)
-    await wait(20)
+  await events.see('the first', () => true)
+  const pass = async (ms: number): Promise<void> => {
+    mock.timers.tick(ms)
+    await turn()
   }
-  t.ok(events.states.length >= 2 && events.states.length <= 4, `${events.states.length} states`)
+  for (let i = 0; i < 3; i++) await pass(1000)
+  for (let i = 0; i < 200; i++) {
+    await pass(10)
+    sessions.touch(id)
+  }
+  sessions.create()
+  mock.timers.tick(1000)
+  await events.see('the last', ({ totals }) => totals.sessions === 2)
+  t.equal(events.states.length, 4)
 })
 
 t.test('all sessions are looked through once a second, however many look, and whether or not there is something to say', async (t) => {
@@ -114,7 +122,9 @@ t.test('a shutdown ends it at once, and is not kept waiting', async (t) => {
 })
 
 t.test('a reader that does not read does not keep the app from closing, nor gets a queue', async (t) => {
-  const { app } = await buildDashboard(t, { sessions: { drainTimeout: 100 }, server: { forceCloseConnections: false } })
+  mock.timers.enable({ apis: ['setInterval'] })
+  t.teardown(() => mock.timers.reset())
+  const { app } = await buildDashboard(t, { sessions: { drainTimeout: 100, cleanupInterval: 3_600_000 }, server: { forceCloseConnections: false } })
   const name = 'x'.repeat(150)
   for (let i = 0; i < 1000; i++) app.sessionManager.create({}, { clientInfo: { name: `${name}${i}`, version: name } })
   const client = await connectRaw(t, portOf(app))
@@ -122,9 +132,10 @@ t.test('a reader that does not read does not keep the app from closing, nor gets
   await client.see('event: state')
   client.socket.pause()
   const memory = process.memoryUsage.rss()
-  for (let i = 0; i < 4; i++) {
+  for (let i = 0; i < 400; i++) {
     app.sessionManager.create()
-    await wait(1050)
+    mock.timers.tick(1000)
+    await turn()
   }
   t.ok(process.memoryUsage.rss() - memory < 100_000_000)
   const began = performance.now()

@@ -9,31 +9,34 @@ const NARROW = { width: 360, height: 740 }
 test('The page, with a server that says what a test wants', needsChromium(), async (t) => {
   const browser = await launchChromium(t)
 
-  for (const colorScheme of ['light', 'dark'] as const) {
-    for (const viewport of [WIDE, NARROW]) {
-      await t.test(`bars nobody from it: ${colorScheme}, ${viewport.width} pixels wide`, async (t) => {
-        const server = await serveScript(t, makeState(12, { ...CLUSTER, history: makeHistory() }))
-        const { page, troubles } = await openPage(t, browser, { colorScheme, viewport })
-        await page.goto(server.url)
-        await page.locator('#connection', { hasText: 'Live' }).waitFor()
-        t.strictSame(await findBarriers(page), [])
-
-        await page.locator('summary').click()
-        await page.locator('th[data-sort=age] button').click()
-        await page.locator('#said', { hasText: 'showing 12 of 12' }).waitFor()
-        await page.getByRole('button', { name: `End session ${hashOf(2)}` }).click()
-        t.strictSame(await findBarriers(page), [])
+  await t.test('bars nobody from it, light and dark, wide and narrow', async (t) => {
+    const server = await serveScript(t, makeState(12, { ...CLUSTER, history: makeHistory() }))
+    const { page, troubles } = await openPage(t, browser)
+    await page.goto(server.url)
+    const look = async (what: string): Promise<void> => {
+      for (const viewport of [WIDE, NARROW]) {
+        await page.setViewportSize(viewport)
+        await page.emulateMedia({ colorScheme: 'light' })
+        t.strictSame(await findBarriers(page), [], `${what}, ${viewport.width} pixels wide`)
         t.ok(await page.evaluate<boolean>('document.documentElement.scrollWidth <= innerWidth'), 'it has to be scrolled in one direction only')
-        await page.keyboard.press('Escape')
-        t.strictSame(troubles, [])
-
-        server.status = 503
-        server.cut()
-        await page.locator('#connection', { hasText: 'Connection lost' }).waitFor()
-        t.strictSame(await findBarriers(page), [])
-      })
+        await page.emulateMedia({ colorScheme: 'dark' })
+        t.strictSame(await findBarriers(page, ['color-contrast']), [], `${what}, ${viewport.width} pixels wide, dark: the colours are all that changes`)
+      }
     }
-  }
+    await page.locator('#connection', { hasText: 'Live' }).waitFor()
+    await look('live')
+    await page.locator('summary').click()
+    await page.locator('th[data-sort=age] button').click()
+    await page.locator('#said', { hasText: 'showing 12 of 12' }).waitFor()
+    await page.getByRole('button', { name: `End session ${hashOf(2)}` }).click()
+    await look('with a question')
+    await page.keyboard.press('Escape')
+    t.strictSame(troubles, [])
+    server.status = 503
+    server.cut()
+    await page.locator('#connection', { hasText: 'Connection lost' }).waitFor()
+    await look('without a server')
+  })
 
   await t.test('draws the last hour, and has it as a table', async (t) => {
     const history = makeHistory()
