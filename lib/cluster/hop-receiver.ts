@@ -70,7 +70,8 @@ export class HopReceiver {
 
   #keep (response: ServerResponse, { id }: VerifiedHop): void {
     this.#open.set(id, new CountedAnswer(response))
-    response.once('close', () => this.#open.delete(id))
+    // It closes once: on() spares every request the wrapper that once() makes.
+    response.on('close', () => this.#open.delete(id))
   }
 
   // In the head, so that it is told whatever the hooks of the app do with the question.

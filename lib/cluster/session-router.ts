@@ -132,10 +132,11 @@ export class SessionRouter {
   // Undefined: not now, but perhaps a little later.
   async #tryOnce (visit: Visit): Promise<Located | undefined> {
     const { id, principal } = visit
-    // What has just ended here may still be in the directory.
+    // What has just ended here may still be in the directory. Meanwhile, what has come with the head of the request is read.
     await this.#ownedSessions.whenLeft(id)
     if (this.#ownedSessions.isOver(id)) return new SessionNotFoundError()
-    const local = await this.#findLocal(id)
+    const session = this.#find(id)
+    const local = session === undefined ? undefined : await this.#whenCurrent(session)
     if (local !== undefined) return local.principal === principal ? local : new SessionNotFoundError()
     const answer = await this.#askRecentOwner(visit)
     if (answer !== undefined) return answer
@@ -160,9 +161,7 @@ export class SessionRouter {
   }
 
   // A copy that is here counts if it is still ours.
-  async #findLocal (id: string): Promise<Session | undefined> {
-    const session = this.#find(id)
-    if (session === undefined) return undefined
+  async #whenCurrent (session: Session): Promise<Session | undefined> {
     if (!this.#ownedSessions.isCurrent(session)) await this.#ownedSessions.settle(session).catch(ignoreLoss)
     return this.#ownedSessions.isCurrent(session) ? session : undefined
   }
@@ -218,7 +217,7 @@ export class SessionRouter {
 
   async #forward (request: FastifyRequest, reply: FastifyReply, to: Peer, body: KeptBody): Promise<HopOutcome> {
     // Before that, it may not know the secret.
-    await this.#nodeLease.whenIncarnated(this.#patience)
+    if (!this.#nodeLease.isValid()) await this.#nodeLease.whenIncarnated(this.#patience)
     // It would never close again.
     if (reply.raw.destroyed) throw new ForwardError('The client has gone away')
     const { signal, end } = this.#peers.watch(to)
