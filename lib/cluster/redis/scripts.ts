@@ -63,7 +63,7 @@ elseif redis.call('EXISTS', KEYS[1]) == 1 then
   return nil
 end
 local epoch = newEpoch(rank(known or ''), ARGV[2])
-redis.call('DEL', KEYS[1], KEYS[2])
+redis.call('UNLINK', KEYS[1], KEYS[2])
 redis.call('HSET', KEYS[1], 'epoch', epoch, unpack(ARGV, 5))
 keep(KEYS[1], KEYS[2], KEYS[3], ARGV[1])
 return epoch
@@ -153,68 +153,106 @@ return 1
 const remove = `${KEEP}${EPOCH}
 if ARGV[1] ~= '' and epochOf(KEYS[1]) ~= ARGV[1] then return {} end
 local record = redis.pcall('HGETALL', KEYS[1])
-redis.call('DEL', KEYS[1], KEYS[2])
+redis.call('UNLINK', KEYS[1], KEYS[2])
 redis.call('ZREM', KEYS[3], member(KEYS[1]))
 if record.err then return { record.err } end
 return record
 `
 
+/*
+ * What is over the bounds goes: first what has reached its client, then what is oldest. A few at a time, for a large event may
+ * take the place of thousands; whoever is told that it is still over goes on with `trim`. `eventBytes` of the record counts.
+ */
+const TRIM = `
+local function trim (length, bytes, delivered)
+  local most, mostBytes = tonumber(ARGV[2]), tonumber(ARGV[3])
+  local dealt, left, leftBytes = 0, 64, 131072
+  local function over ()
+    return length > most or bytes > mostBytes
+  end
+  local function may ()
+    return over() and left > 0 and leftBytes > 0
+  end
+  local function drop (event)
+    if not event then return end
+    local size = #event[2][6]
+    redis.call('XDEL', KEYS[2], event[1])
+    length, bytes, left, leftBytes = length - 1, bytes - size, left - 1, leftBytes - size
+  end
+  while may() and delivered[dealt + 1] do
+    dealt = dealt + 1
+    drop(redis.call('XRANGE', KEYS[2], delivered[dealt], delivered[dealt])[1])
+  end
+  while may() do
+    local oldest = redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', 1)[1]
+    if oldest then drop(oldest) else length, bytes = 0, 0 end
+  end
+  redis.call('HSET', KEYS[1], 'eventBytes', bytes)
+  return dealt, over() and 1 or 0
+end
+`
+
 /**
  * KEYS: of the session. ARGV: epoch, most events, most bytes, stream, pending, data, then ids of events that have reached
- * their client. Reply: the id of the event, and how many of those ids are dealt with; nil: the epoch is another.
+ * their client. Reply: the id of the event, how many of those ids are dealt with, 1 if there is still too much; nil: the epoch is
+ * another.
  *
- * What is over the bounds goes: first what has reached its client, then what is oldest. `eventBytes` of the record counts;
- * it begins again with the events, for Redis may have evicted them.
+ * `eventBytes` begins again with the events, for Redis may have evicted them. `eventLast` is the last id that was given.
  */
-const store = `${EPOCH}
+const store = `${EPOCH}${TRIM}
 if epochOf(KEYS[1]) ~= ARGV[1] then return nil end
 local id = redis.call('XADD', KEYS[2], '*', 'stream', ARGV[4], 'pending', ARGV[5], 'data', ARGV[6])
 local length = redis.call('XLEN', KEYS[2])
 local bytes = #ARGV[6]
 if length > 1 then bytes = bytes + (redis.call('HGET', KEYS[1], 'eventBytes') or 0) end
-local function drop (event)
-  if not event then return false end
-  redis.call('XDEL', KEYS[2], event[1])
-  length = length - 1
-  bytes = bytes - #event[2][6]
-  return true
-end
-local function over ()
-  return length > tonumber(ARGV[2]) or bytes > tonumber(ARGV[3])
-end
-local dealt = 0
-while over() and ARGV[7 + dealt] do
-  local delivered = ARGV[7 + dealt]
-  drop(redis.call('XRANGE', KEYS[2], delivered, delivered)[1])
-  dealt = dealt + 1
-end
-while over() and drop(redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', 1)[1]) do end
-redis.call('HSET', KEYS[1], 'eventBytes', bytes)
+redis.call('HSET', KEYS[1], 'eventLast', id)
+local dealt, over = trim(length, bytes, { unpack(ARGV, 7) })
 local life = redis.call('PTTL', KEYS[1])
 if life > 0 then redis.call('PEXPIRE', KEYS[2], life) end
-return { id, dealt }
+return { id, dealt, over }
+`
+
+/** KEYS: of the session. ARGV: epoch, most events, most bytes. Reply: 1 if there is still too much; 0: not, or the epoch is another. */
+const trim = `${EPOCH}${TRIM}
+if epochOf(KEYS[1]) ~= ARGV[1] then return 0 end
+local _, over = trim(redis.call('XLEN', KEYS[2]), tonumber(redis.call('HGET', KEYS[1], 'eventBytes') or 0), {})
+return over
 `
 
 /**
- * KEYS: of the session. ARGV: stream, where to begin, how many events to look at. Reply: the last id ever given, the
- * oldest kept, the last one looked at, then id, pending, data of those of the stream; an empty list: no events are kept.
+ * KEYS: of the session. ARGV: stream, where to begin, how many events to look at, after how many bytes of them to stop. Reply: the
+ * last id ever given, the oldest kept if there is none where to begin, the last one looked at, then id, pending, data of
+ * those of the stream; an empty list: no events are kept.
+ *
+ * Events are read one by one, for it is not known before how large the next one is, and none is read for its id alone.
  */
 const events = `
 if redis.call('EXISTS', KEYS[2]) == 0 then return {} end
-local last
-local info = redis.call('XINFO', 'STREAM', KEYS[2])
-for i = 1, #info, 2 do
-  if info[i] == 'last-generated-id' then last = info[i + 1] end
+local last = redis.pcall('HGET', KEYS[1], 'eventLast')
+if type(last) ~= 'string' then
+  local info = redis.call('XINFO', 'STREAM', KEYS[2])
+  for i = 1, #info, 2 do
+    if info[i] == 'last-generated-id' then last = info[i + 1] end
+  end
 end
-local oldest = redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', 1)[1]
-local page = redis.call('XRANGE', KEYS[2], ARGV[2], '+', 'COUNT', ARGV[3])
-local reply = { last, oldest and oldest[1] or last, #page > 0 and page[#page][1] or '' }
-for _, event in ipairs(page) do
+local function next (from)
+  return redis.call('XRANGE', KEYS[2], from, '+', 'COUNT', 1)[1]
+end
+local from, bytes = ARGV[2], 0
+local event = next(from)
+local oldest = event
+if string.sub(from, 1, 1) ~= '(' and not (event and event[1] == from) then oldest = next('-') end
+local reply = { last, oldest and oldest[1] or last, '' }
+for looked = 1, tonumber(ARGV[3]) do
+  if not event then break end
+  reply[3], bytes = event[1], bytes + #event[2][6]
   if event[2][2] == ARGV[1] then
     reply[#reply + 1] = event[1]
     reply[#reply + 1] = event[2][4]
     reply[#reply + 1] = event[2][6]
   end
+  if bytes >= tonumber(ARGV[4]) or looked == tonumber(ARGV[3]) then break end
+  event = next('(' .. event[1])
 end
 return reply
 `
@@ -352,6 +390,7 @@ export const scripts = {
   update: defineScript('update', update),
   remove: defineScript('remove', remove),
   store: defineScript('store', store),
+  trim: defineScript('trim', trim),
   events: defineScript('events', events),
   size: defineScript('size', size),
   announce: defineScript('announce', announce),

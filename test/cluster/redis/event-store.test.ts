@@ -204,6 +204,54 @@ async function testStore (t: Test, redis: Redis): Promise<void> {
     t.equal((await readAfter(events, before))?.length, 4)
   })
 
+  t.test('a large event takes the place of many, a few at a time', async (t) => {
+    const { store, directory, keys: [record, key] } = await openScene(redis)
+    const events = store({ maxEvents: 2000, maxBytes: 100_000 })
+    await Promise.all(Array.from({ length: 1000 }, () => events.append(GET, 'x'.repeat(100), [])))
+    const run = directory.commands.run.bind(directory.commands)
+    const scripts: string[] = []
+    directory.commands.run = (script, ...args) => {
+      scripts.push(script)
+      return run(script, ...args)
+    }
+    await events.append(GET, 'y'.repeat(60_000), [])
+    t.equal(await redis.xlen(key), 401)
+    t.equal(Number(await redis.hget(record, 'eventBytes')), 100_000)
+    t.strictSame(scripts, ['store', ...Array<string>(9).fill('trim')])
+    await events.append(GET, 'z'.repeat(100_001), [])
+    t.strictSame([await redis.xlen(key), Number(await redis.hget(record, 'eventBytes'))], [0, 0], 'one that is too large itself')
+  })
+
+  t.test('what was counted and is not there any more is forgotten', async (t) => {
+    const { store, keys: [record, key] } = await openScene(redis)
+    const events = store({ maxBytes: 100 })
+    await events.append(GET, 'x', [])
+    await redis.hset(record, 'eventBytes', 1000)
+    await events.append(GET, 'y', [])
+    t.strictSame([await redis.xlen(key), Number(await redis.hget(record, 'eventBytes'))], [0, 0])
+  })
+
+  t.test('events of an earlier version, which did not note the last id, can be read', async (t) => {
+    const { store, keys: [record] } = await openScene(redis)
+    const events = store()
+    const id = await events.append(GET, '', [])
+    await events.append(GET, 'x', [])
+    await redis.hdel(record, 'eventLast')
+    t.strictSame(await readAfter(events, id), ['x'])
+    t.equal(await events.after(`${Date.now() + 60_000}-0/${GET}`), undefined, 'one that was never given')
+  })
+
+  t.test('a page holds no more bytes than Redis copies in a moment', async (t) => {
+    const { store } = await openScene(redis)
+    const events = store({ maxBytes: 10_000_000 })
+    const id = await events.append(GET, '', [])
+    await fill(events, GET, 'x'.repeat(100_000), 10)
+    const resumption = await events.after(id)
+    const pages: number[] = []
+    for await (const page of resumption?.pages() ?? []) pages.push(page.length)
+    t.strictSame(pages, [2, 2, 2, 2, 2])
+  })
+
   t.test('events that Redis has evicted are not counted', async (t) => {
     const { store, keys: [record, key] } = await openScene(redis)
     const events = store({ maxBytes: 100 })
