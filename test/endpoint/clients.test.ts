@@ -278,7 +278,7 @@ t.test('modern sees a request as it came, and its signal when the client goes', 
   t.strictSame(JSON.parse(answer.text), { body: { any: 'body' }, test: 'here' })
   t.match(requests[0], { method: 'POST', url: client.url.href })
   t.equal(requests[0]?.signal.aborted, false, 'an answer that was given is no abort')
-  const pending = client.get()
+  const pending = client.post({ any: 'other' })
   await until(() => requests.length === 2, 'the request has come')
   client.agent.destroy()
   await t.rejects(pending)
