@@ -83,8 +83,12 @@ test('The page, with a server that says what a test wants', needsChromium(), asy
     await page.goto(server.url)
     const rows = page.locator('#node-rows tr')
     await rows.nth(2).waitFor()
-    t.match(await rows.nth(0).innerText(), /alpha-1\s*this node\s.*10\.0\.3\.17.*\sUp\s.*8\.4s\s*61/s)
-    t.match(await rows.nth(2).innerText(), /gamma-3\s.*Gone\s*over\s*12/s)
+    t.match(await rows.nth(0).innerText(), /alpha-1\s*this node\s*Up\s*8\.4s\s*61\s.*10\.0\.3\.17/s)
+    t.match(await rows.nth(2).innerText(), /gamma-3\s*✕ Gone\s*over\s*12/s)
+    await page.setViewportSize(NARROW)
+    const { width = 0, x = 0 } = await rows.nth(2).getByText('Gone').boundingBox() ?? {}
+    t.ok(x > 0 && x + width < NARROW.width, 'on a phone it need not be looked for')
+    await page.setViewportSize(WIDE)
     t.ok(await page.locator('th[data-sort=node]').isVisible())
 
     server.say(makeState(3))
@@ -271,8 +275,8 @@ test('The page, with a server that says what a test wants', needsChromium(), asy
   })
 
   await t.test('knows of other nodes only what they tell', async (t) => {
-    const rows = [makeRow(0, { node: 'alpha-1', inFlight: 2, streams: 1 }), makeRow(1, { node: 'beta-2', inFlight: null, streams: null }), makeRow(2, { node: 'beta-2', inFlight: 3, streams: 0 })]
-    const server = await serveScript(t, makeState(0, { ...CLUSTER, sessions: { total: 3, matching: 3, rows } }))
+    const rows = [makeRow(0, { node: 'alpha-1', inFlight: 2, streams: 1 }), makeRow(1, { node: 'beta-2', inFlight: null, streams: null }), makeRow(2, { node: 'beta-2', inFlight: 3, streams: 0 }), makeRow(3, { node: 'gamma-3', inFlight: null, streams: null })]
+    const server = await serveScript(t, makeState(0, { ...CLUSTER, sessions: { total: 4, matching: 4, rows } }))
     const { page } = await openPage(t, browser)
     await page.goto(server.url)
     await page.getByRole('heading', { name: 'This node: alpha-1' }).waitFor()
@@ -280,6 +284,8 @@ test('The page, with a server that says what a test wants', needsChromium(), asy
     t.strictSame((await cells(0)).slice(4, 6), ['2', '1'])
     t.strictSame((await cells(1)).slice(4, 6), ['–', '–'])
     t.strictSame((await cells(2)).slice(4, 6), ['3', '0'])
+    t.equal((await cells(1))[7], 'beta-2')
+    t.equal((await cells(3))[7], '✕ gamma-3', 'its node is gone')
     for (const [index, work] of ['2 in flight', 'on another node', '3 in flight'].entries()) {
       await page.getByRole('button', { name: `End session ${hashOf(index)}` }).click()
       await page.getByRole('dialog').getByText(work).waitFor()

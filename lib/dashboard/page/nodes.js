@@ -1,5 +1,5 @@
 import { byId, make, write } from './elements.js'
-import { count, visible } from './text.js'
+import { count, inFull, visible } from './text.js'
 
 /** How much there is on the node that serves the page. */
 export function showTotals ({ totals, node }) {
@@ -25,17 +25,17 @@ export function showNodes ({ nodes }) {
 }
 
 function nodeRow ({ id, url, self, lease, sessions }, all) {
-  const name = make('th', { scope: 'row', class: 'mono' }, make('bdi', { text: visible(id) }))
+  const name = make('th', { scope: 'row', class: 'mono' }, make('bdi', { class: 'clip', title: inFull(id), text: visible(id) }))
   if (self) name.append(' ', make('span', { class: 'mark', text: 'this node' }))
   const share = all === 0 ? 0 : Math.round(100 * sessions / all)
   const bar = make('span')
   bar.style.setProperty('--share', `${share}%`)
   return make('tr', {},
     name,
-    make('td', { class: 'mono' }, make('bdi', { text: visible(url) })),
     make('td', lease > 0 ? { class: 'up', text: 'Up' } : { class: 'gone', text: '✕ Gone' }),
     make('td', { class: 'number', text: lease > 0 ? `${(lease / 1000).toFixed(1)}s` : 'over' }),
     make('td', { class: 'number', text: count.format(sessions) }),
-    make('td', {}, make('span', { class: 'hidden', text: `${share} %` }), make('span', { class: 'load', 'aria-hidden': 'true' }, bar))
+    make('td', {}, make('span', { class: 'hidden', text: `${share} %` }), make('span', { class: 'load', 'aria-hidden': 'true' }, bar)),
+    make('td', { class: 'mono' }, make('bdi', { text: visible(url) }))
   )
 }

@@ -38,7 +38,8 @@ export class SessionRow {
     return make('td', { role: 'cell', 'data-label': label, class: kinds.join(' ') }, this.#cells[name])
   }
 
-  show (session) {
+  /** @param isLost whether its node is gone: the next that is asked for it takes it over */
+  show (session, isLost) {
     this.session = session
     this.#seenAt = performance.now()
     const { client, principal, revision, node, inFlight, streams, parked, endable } = session
@@ -47,10 +48,11 @@ export class SessionRow {
     writeName(principalCell, principal ?? '(anonymous)')
     clientCell.classList.toggle('quiet', client === null)
     principalCell.classList.toggle('quiet', principal === null)
-    writeName(this.#cells.node, node)
+    writeName(this.#cells.node, isLost ? `✕ ${node}` : node, isLost ? `${node} is gone: the next node that is asked for this session takes it over` : node)
+    this.#cells.node.classList.toggle('gone', isLost)
     writeName(this.#cells.revision, revision ?? '–')
-    write(this.#cells.inFlight, inFlight === null ? '–' : count.format(inFlight))
-    write(this.#cells.streams, streams === null ? '–' : count.format(streams))
+    writeCount(this.#cells.inFlight, inFlight)
+    writeCount(this.#cells.streams, streams)
     this.#parked.hidden = !parked
     this.#end.hidden = !endable
     this.#fixed.hidden = endable
@@ -66,8 +68,16 @@ export class SessionRow {
   }
 }
 
-function writeName (element, text) {
+function writeName (element, text, more = text) {
   write(element, visible(text))
-  const title = inFull(text)
+  explain(element, inFull(more))
+}
+
+function writeCount (element, number) {
+  write(element, number === null ? '–' : count.format(number))
+  explain(element, number === null ? 'Not known: its node has not said it' : '')
+}
+
+function explain (element, title) {
   if (element.title !== title) element.title = title
 }

@@ -15,7 +15,8 @@ export class SessionTable {
   show ({ sessions, nodes }) {
     const { total, matching } = sessions
     byId('session-table').classList.toggle('alone', nodes.length === 0)
-    const wanted = sessions.rows.map((session) => this.#rowOf(session))
+    const gone = new Set(nodes.filter(({ lease }) => lease === 0).map(({ id }) => id))
+    const wanted = sessions.rows.map((session) => this.#rowOf(session, gone.has(session.node)))
     this.#place(wanted.map(({ element }) => element))
     const all = matching === total ? '' : ` (${count.format(total)} in all)`
     write(byId('count'), `showing ${count.format(wanted.length)} of ${count.format(matching)}${all}`)
@@ -33,10 +34,10 @@ export class SessionTable {
     button.focus()
   }
 
-  #rowOf (session) {
+  #rowOf (session, isLost) {
     const row = this.#rows.get(session.hash) ?? new SessionRow(session.hash, this.#onEnd)
     this.#rows.set(session.hash, row)
-    row.show(session)
+    row.show(session, isLost)
     return row
   }
 
