@@ -135,6 +135,7 @@ export class ForwardedAnswer implements Dispatcher.DispatchHandler, OpenHop {
   readonly #onLost = (): void => { this.cut(new Error('The lease of the node that owns the session is over')) }
 
   #begin (status: number, headers: IncomingHttpHeaders): void {
+    if (this.#requestBody instanceof WholeBody) this.#requestBody.drop()
     // Such as one that has timed out here.
     if (this.#reply.sent) {
       this.#isIgnored = true
@@ -184,6 +185,7 @@ export class ForwardedAnswer implements Dispatcher.DispatchHandler, OpenHop {
   }
 
   #refuse (error: ForwardError): void {
+    if (this.#requestBody instanceof WholeBody) this.#requestBody.drop()
     if (!this.#isSettled) this.#reject?.(error)
     this.#isSettled = true
   }

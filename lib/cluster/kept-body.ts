@@ -14,6 +14,8 @@ export const MOST_KEPT = 1024 * 1024
 export class KeptBody {
   /** Whether any of it may have been sent to another node. */
   wasRead = false
+  /** Whether the request has none of it any more, or not all. */
+  isTaken = false
   readonly #raw: IncomingMessage
   #kept: Buffer[] = []
   #size = 0
@@ -21,11 +23,6 @@ export class KeptBody {
 
   constructor (raw: IncomingMessage) {
     this.#raw = raw
-  }
-
-  /** Whether the request has none of it any more. */
-  get isTaken (): boolean {
-    return this.wasRead || this.#hasEnded
   }
 
   get isEmpty (): boolean {
@@ -43,8 +40,9 @@ export class KeptBody {
   /** To be sent: all of it, when all has come, for one piece costs less than a stream. Undefined: it has none. */
   begin (): WholeBody | BodyReader | undefined {
     if (this.isEmpty) return undefined
-    const data = this.#takeWhole()
-    return data === undefined ? this.open() : new WholeBody(data, () => { this.wasRead = true })
+    const data = this.#peek()
+    if (data === undefined) return this.open()
+    return new WholeBody(data, { onSend: () => { this.wasRead = true }, onDrop: () => this.#raw.resume() })
   }
 
   /** One reader at a time. */
@@ -60,7 +58,7 @@ export class KeptBody {
     }
     const reader = new BodyReader({
       begin: () => {
-        this.wasRead = true
+        this.wasRead = this.isTaken = true
         for (const chunk of this.#kept) reader.push(chunk)
         if (this.#hasEnded) reader.push(null)
         else raw.on('data', onData).once('end', onEnd)
@@ -71,15 +69,13 @@ export class KeptBody {
     return reader
   }
 
-  #takeWhole (): Buffer | undefined {
+  // The request has it still: who serves it here after all finds all as it was.
+  #peek (): Buffer | undefined {
     const raw = this.#raw
     // A request is complete a little later than its body, and says nothing of its length when that comes in chunks.
     if (raw.readableFlowing !== null || raw.readableLength !== Number(raw.headers['content-length'])) return undefined
     const data: Buffer = raw.read()
-    // For its end.
-    raw.resume()
-    this.#keep(data)
-    this.#hasEnded = true
+    raw.unshift(data)
     return data
   }
 
@@ -96,21 +92,31 @@ interface Source {
   end: () => void
 }
 
+interface WholeBodyListeners {
+  readonly onSend: () => void
+  readonly onDrop: () => void
+}
+
 /** A body that was there as a whole before it was sent. */
 export class WholeBody {
   readonly data: Buffer
   wasRead = false
-  readonly #onRead: () => void
+  readonly #listeners: WholeBodyListeners
 
-  constructor (data: Buffer, onRead: () => void) {
+  constructor (data: Buffer, listeners: WholeBodyListeners) {
     this.data = data
-    this.#onRead = onRead
+    this.#listeners = listeners
   }
 
   /** There is a connection, on which it is sent now. */
   send (): void {
     this.wasRead = true
-    this.#onRead()
+    this.#listeners.onSend()
+  }
+
+  /** Nobody else needs it. */
+  drop (): void {
+    this.#listeners.onDrop()
   }
 }
 
