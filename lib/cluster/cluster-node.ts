@@ -20,6 +20,7 @@ import type { Warnings } from '../http/warnings.js'
 import { NodeLease } from './lease.js'
 import { NodeLoads } from './node-loads.js'
 import { resolveClusterOptions, type ClusterOptions } from './options.js'
+import { MEMORY } from './recent-owners.js'
 import { RedisAnnouncements } from './redis/announcements.js'
 import { RedisMinuteCounts } from './redis/minute-counts.js'
 import type { RedisCommands } from './redis/commands.js'
@@ -33,6 +34,8 @@ import { toUnavailable } from './unavailable.js'
 
 // How long a request waits for Redis, in milliseconds.
 const PATIENCE = 1000
+// How long a request may be on its way from one node to another, in milliseconds.
+const ON_ITS_WAY = 100
 // A session's last use is written at most this part of the ttl too late.
 const WRITES_PER_TTL = 20
 const LONGEST_WRITE_INTERVAL = 60_000
@@ -167,6 +170,11 @@ export class ClusterNode implements SessionCluster, Successor {
   /** From now on no session is to come here. */
   begin (): void {
     this.#loads.leave()
+  }
+
+  /** See `Successor`. A connection that ends while a request is on its way here makes that one fail. */
+  get notice (): number {
+    return Math.max(0, this.#receiver.servedLast + MEMORY - performance.now()) + ON_ITS_WAY
   }
 
   /** Resolves when the directory says of the sessions which have been handed over that they have no owner. Never rejects. */

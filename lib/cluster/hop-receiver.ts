@@ -13,9 +13,15 @@ export class HopReceiver {
   readonly #hops = new WeakMap<IncomingMessage, VerifiedHop>()
   // Those that are not answered yet, by their ids.
   readonly #open = new Map<string, CountedAnswer>()
+  #servedLast = -Infinity
 
   constructor (self: Self) {
     this.#self = self
+  }
+
+  /** When another node was served last, on the clock of `performance.now`: it will come here again without asking for the owner. */
+  get servedLast (): number {
+    return this.#servedLast
   }
 
   /** Signs the answers to what comes from other nodes before anybody else sees it: also those of the app's own hooks. */
@@ -41,7 +47,9 @@ export class HopReceiver {
   /** Tells the node that has passed the request on to look for the session elsewhere. */
   refuse ({ raw }: FastifyRequest, reply: FastifyReply): void {
     const hop = this.#hops.get(raw)
-    if (hop !== undefined && !reply.raw.headersSent) answer(reply.raw, hop, 'refused')
+    if (hop === undefined || reply.raw.headersSent) return
+    this.#open.delete(hop.id)
+    answer(reply.raw, hop, 'refused')
   }
 
   /** Has the request say who is calling as it did on the first node, whatever the app trusts here. */
@@ -71,7 +79,10 @@ export class HopReceiver {
   #keep (response: ServerResponse, { id }: VerifiedHop): void {
     this.#open.set(id, new CountedAnswer(response))
     // It closes once: on() spares every request the wrapper that once() makes.
-    response.on('close', () => this.#open.delete(id))
+    response.on('close', () => {
+      // Not of those that were refused.
+      if (this.#open.delete(id)) this.#servedLast = performance.now()
+    })
   }
 
   // In the head, so that it is told whatever the hooks of the app do with the question.

@@ -7,8 +7,8 @@ interface RecentOwner {
   readonly until: number
 }
 
-// How long an owner is not asked for again, in milliseconds.
-const MEMORY = 1000
+/** How long an owner is not asked for again, in milliseconds. */
+export const MEMORY = 1000
 const MOST_REMEMBERED = 10_000
 
 /**

@@ -15,6 +15,8 @@ export interface SessionFollower {
 export interface Successor extends SessionFollower {
   /** The shutdown has begun: from now on sessions only leave. */
   begin (): void
+  /** Milliseconds for which others may still come here, by what they knew of a session before it was handed over. */
+  readonly notice: number
 }
 
 export interface ShutdownOptions {
@@ -29,8 +31,6 @@ export interface ShutdownOptions {
 
 // How often it is looked after what has become idle, or has come late, in milliseconds.
 const INTERVAL = 50
-// How long other nodes may take to act on what they knew of a session before it was handed over, in milliseconds.
-const NOTICE = 100
 // How long last answers may take to reach their clients, and the app's servers to close, in milliseconds.
 const LAST_WORDS = 1000
 
@@ -116,7 +116,7 @@ export class Shutdown {
     this.#lookAfter()
     await successor.settle()
     // Before the server stops listening: what others had begun to pass on is still on its way here.
-    await wait(NOTICE)
+    await wait(successor.notice)
     await this.#drain()
     this.#lookAfter()
     await successor.settle()

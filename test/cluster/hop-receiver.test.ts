@@ -2,13 +2,17 @@ import Fastify from 'fastify'
 import t, { type Test } from 'tap'
 import { HopReceiver } from '../../lib/cluster/hop-receiver.js'
 import { ANSWER_HEADER, FORWARDED_HEADER, readAnswer, signHop } from '../../lib/cluster/hop-signature.js'
+import { until } from '../helpers/waiting/until.js'
 
 const SECRET = 'the secret of the cluster'
 const CALLER = { ip: '203.0.113.7', protocol: 'https', host: 'api.example.com' }
 
+function createReceiver (): HopReceiver {
+  return new HopReceiver({ secret: SECRET, incarnation: 'node-1', isNew: false })
+}
+
 /** A node that refuses whatever it is asked for, on `/late` when the head of its answer is on its way. What an answer to a request says of itself. */
-async function scene (t: Test): Promise<(url: string, node?: string) => Promise<string | undefined>> {
-  const receiver = new HopReceiver({ secret: SECRET, incarnation: 'node-1', isNew: false })
+async function scene (t: Test, receiver = createReceiver()): Promise<(url: string, node?: string) => Promise<string | undefined>> {
   const app = Fastify()
   t.teardown(() => app.close())
   receiver.listen(app.server)
@@ -36,4 +40,15 @@ t.test('a node refuses what another one has passed on to it', async (t) => {
 t.test('a client is told nothing of that', async (t) => {
   const ask = await scene(t)
   t.equal(await ask('/'), undefined)
+})
+
+t.test('a node that was served comes again, one that was refused does not', async (t) => {
+  const receiver = createReceiver()
+  const ask = await scene(t, receiver)
+  await ask('/', 'node-1')
+  await ask('/')
+  t.equal(receiver.servedLast, -Infinity)
+  const before = performance.now()
+  await ask('/late', 'node-1')
+  await until(() => receiver.servedLast >= before, 'the answer is over')
 })

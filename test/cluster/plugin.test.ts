@@ -358,6 +358,21 @@ t.test('on one Redis', needsRedis(), async (t) => {
     return { status, warned: log.map((line) => JSON.parse(line).code).filter((code) => String(code).startsWith('FST_WARN_')) }
   }
 
+  t.test('a node that closes listens for as long as others come to it without asking who the owner is', async (t) => {
+    const addNode = createCluster(t, redisUrl)
+    const server = { return503OnClosing: false }
+    const [one, two] = [await addNode({ routes: cartRoutes, server }), await addNode({ routes: cartRoutes })]
+    const id = one.app.sessionManager.create({}, { principal: 'ann' })
+    t.equal((await call(two, id)).status, 200)
+    const served = performance.now()
+    let listenedUntil = served
+    const clock = setInterval(() => { if (one.app.server.listening) listenedUntil = performance.now() }, 10)
+    await one.app.close()
+    clearInterval(clock)
+    t.ok(listenedUntil - served > 950, `${listenedUntil - served} ms after it has answered the other one`)
+    t.equal((await call(two, id)).status, 200)
+  })
+
   t.test('a node that refuses requests while it hands its sessions over says so, once', async (t) => {
     t.strictSame(await requestWhileClosing(t, {}, 'stopping'), { status: 503, warned: ['FST_WARN_MCP_SESSION_REFUSED_WHILE_CLOSING'] })
     t.strictSame(await requestWhileClosing(t, { return503OnClosing: false }, 'stopping'), { status: 503, warned: [] }, 'an answer of the app is none')

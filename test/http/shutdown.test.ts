@@ -159,7 +159,7 @@ t.test('cuts off a stream whose end does not reach its client', async (t) => {
 
 t.test('says to who goes on with the sessions that it begins, once', async (t) => {
   let begun = 0
-  const { shutdown } = stage(t, { drainTimeout: 0, successor: { begin () { begun++ }, async settle () {} } })
+  const { shutdown } = stage(t, { drainTimeout: 0, successor: { begin () { begun++ }, notice: 100, async settle () {} } })
   const run = shutdown.run()
   t.equal(begun, 1)
   await Promise.all([run, shutdown.run()])
@@ -168,7 +168,7 @@ t.test('says to who goes on with the sessions that it begins, once', async (t) =
 
 t.test('hands sessions over', async (t) => {
   function stageHandOver (t: Test, drainTimeout = LONG): Stage {
-    const successor: Successor = { begin () {}, async settle () { scene.order.push('settled') } }
+    const successor: Successor = { begin () {}, notice: 100, async settle () { scene.order.push('settled') } }
     const scene = stage(t, { drainTimeout, successor })
     return scene
   }
