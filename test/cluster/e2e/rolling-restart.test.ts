@@ -65,6 +65,7 @@ t.test('a rolling restart loses no session and fails no request', needsRedisServ
   t.notOk(cluster.nodes.some(({ pid }) => pids.includes(pid)), 'of new processes')
   const held = await sizes(cluster)
   t.ok(held.every((sessions) => sessions <= 1.3 * SESSIONS / NODES), `no node holds more than 1.3 of its share: ${held}`)
+  t.ok(held.every((sessions) => sessions <= MAX_SESSIONS), `nor more than it has room for: ${held}`)
 })
 
 function sizes ({ nodes }: TestCluster): Promise<number[]> {
