@@ -1,5 +1,5 @@
 import t from 'tap'
-import { findViolations, type Rules } from './checker.js'
+import { DEPLOY, findViolations, type Rules } from './checker.js'
 import type { Fault, Operation } from './history.js'
 
 const RULES: Rules = { lease: 1000, ttl: 10_000, longestWait: 4000 }
@@ -90,4 +90,17 @@ t.test('a session that has ended and is back', async (t) => {
   t.strictSame(broken([call(0), call(20, { kind: 'delete', count: undefined, instance: undefined }), call(25, { count: 2 })]), [], 'at the same time')
   t.strictSame(broken([call(0), call(11_100, { count: 2 })]), promise, 'after its ttl')
   t.strictSame(broken([call(0), call(10_900, { count: 2 })]), [])
+})
+
+t.test('a deploy that fails a request', async (t) => {
+  const deploy = fault(0, 1000, { name: DEPLOY, nodes: [1] })
+  const failed = call(500, { status: 502, count: undefined })
+  const unheard = call(500, { status: undefined, count: undefined })
+  const promise = 'a restart of one node after the other fails no request'
+  t.strictSame(broken([failed], [deploy]), [promise])
+  t.strictSame(broken([{ ...failed, node: 1 }], [deploy]), [promise], 'nor may the node that stops')
+  t.strictSame(broken([unheard], [deploy]), [promise])
+  t.strictSame(broken([{ ...unheard, node: 1 }], [deploy]), [], 'a node that is away hears nothing')
+  t.strictSame(broken([failed], [deploy, fault(-3000, -2600)]), [], 'something else went wrong shortly before')
+  t.strictSame(broken([failed]), [], 'nothing is restarted')
 })

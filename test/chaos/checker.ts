@@ -24,11 +24,13 @@ const REPLICATION_LAG = 1000
 // Between the end of a session by its ttl and the moment at which it is gone for everybody: what was used is
 // written to the directory every twentieth of the ttl, and kept that much longer there.
 const EXPIRY_SLACK = 0.1
+/** The fault of a node that is told to stop, and started anew. */
+export const DEPLOY = 'deploy'
 const KNOWN_STATUSES: ReadonlySet<number | undefined> = new Set([200, 202, 404, 502, 503, undefined])
 
 /** Everything in the history that a client of the cluster must never see. */
 export function findViolations ({ operations, faults }: { operations: readonly Operation[], faults: readonly Fault[] }, rules: Rules): Violation[] {
-  const violations = [...findLongWaits(operations, faults, rules), ...findUnknownStatuses(operations)]
+  const violations = [...findLongWaits(operations, faults, rules), ...findUnknownStatuses(operations), ...findFailedByDeploy(operations, faults, rules)]
   for (const [session, list] of groupBy(operations, ({ session }) => session)) {
     if (session === '') continue
     const counted = list.filter(isCounted).sort((a, b) => a.count - b.count)
@@ -59,6 +61,20 @@ function findUnknownStatuses (operations: readonly Operation[]): Violation[] {
   return operations
     .filter(({ status }) => !KNOWN_STATUSES.has(status))
     .map((operation) => violation('errors are those of the README', operation, `status ${operation.status}: ${operation.said}`))
+}
+
+/** Whoever restarts nodes one by one, and does nothing else meanwhile or shortly before, fails no request. */
+function findFailedByDeploy (operations: readonly Operation[], faults: readonly Fault[], { lease }: Rules): Violation[] {
+  const deploys = faults.filter(({ name }) => name === DEPLOY)
+  const others = faults.filter(({ name }) => name !== DEPLOY)
+  return operations
+    .filter(({ node, sent, over, status }) => {
+      if (status !== undefined && status < 500) return false
+      // A load balancer may be late: then nobody is there.
+      if (status === undefined && deploys.some(({ nodes, from, to }) => nodes.includes(node) && from < over && sent < to)) return false
+      return deploys.length > 0 && !others.some(({ from, to }) => from < over && sent < to + 3 * lease)
+    })
+    .map((operation) => violation('a restart of one node after the other fails no request', operation, `status ${operation.status ?? 'none'}: ${operation.said}`))
 }
 
 /** No count is given twice. */

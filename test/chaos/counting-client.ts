@@ -121,7 +121,7 @@ export class CountingClient {
 
   #note (operation: Operation): void {
     operation.over = performance.now()
-    operation.said = operation.status === 200 ? undefined : operation.said?.slice(0, 200)
+    operation.said = operation.status === 200 ? undefined : operation.said?.slice(0, 500)
     this.#options.history.operations.push(operation)
   }
 

@@ -1,5 +1,6 @@
 import { setTimeout as wait } from 'node:timers/promises'
 import type { Random } from '../helpers/chance/random.js'
+import { DEPLOY } from './checker.js'
 import type { CountingClient } from './counting-client.js'
 import type { Scene, SceneNode } from './scene.js'
 import { forgetEverything, type StoreKind } from './stores.js'
@@ -241,7 +242,7 @@ async function restart ({ process }: SceneNode, clockShift = 0): Promise<void> {
 }
 
 function deploy (scene: Scene, node: SceneNode): Promise<void> {
-  return outOfAction(scene, 'deploy', [node], async () => {
+  return outOfAction(scene, DEPLOY, [node], async () => {
     await node.process.end('SIGTERM')
     await node.process.start()
   })

@@ -129,13 +129,14 @@ export class Scene {
 
 async function prepareNode (index: number, store: Store, { lease, ttl }: SceneOptions): Promise<SceneNode> {
   const port = await freePort()
-  const inbound = await TcpLink.to(port)
+  const inbound = await TcpLink.to(port, true)
   const { address } = store
   const toRedis = address.kind === 'alone' ? await TcpLink.to(Number(address.ports[0])) : undefined
   const process = new ClusterNode({
     port,
     redis: toRedis === undefined ? address : { kind: 'alone', ports: [toRedis.port] },
     lease,
+    isLinked: true,
     advertise: `http://127.0.0.1:${inbound.port}`,
     plugin: { ttl, cleanupInterval: CLEANUP_INTERVAL, drainTimeout: 3000 },
     keepAliveTimeout: KEEP_ALIVE

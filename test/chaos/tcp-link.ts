@@ -19,12 +19,17 @@ export class TcpLink {
     this.port = port
   }
 
-  static async to (target: number): Promise<TcpLink> {
+  /** @param greets whether it says with a byte of its own that there is a connection to the target */
+  static async to (target: number, greets = false): Promise<TcpLink> {
     const server = createServer({ allowHalfOpen: true }).listen(0, '127.0.0.1')
     await once(server, 'listening')
     const address = server.address()
     const link = new TcpLink(server, typeof address === 'object' && address !== null ? address.port : 0)
-    server.on('connection', (socket) => link.#join(socket, connect({ port: target, host: '127.0.0.1', allowHalfOpen: true })))
+    server.on('connection', (socket) => {
+      const far = connect({ port: target, host: '127.0.0.1', allowHalfOpen: true })
+      if (greets) far.once('connect', () => socket.write('.'))
+      link.#join(socket, far)
+    })
     return link
   }
 

@@ -28,6 +28,8 @@ export interface NodeSettings {
   prefix?: string
   /** Milliseconds. */
   lease: number
+  /** Whether the ways to the other nodes are links that greet. */
+  isLinked?: boolean
   /** Where the other nodes reach it. */
   advertise?: string
   resumable?: boolean
