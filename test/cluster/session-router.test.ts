@@ -30,6 +30,7 @@ class FakeForwarder extends Forwarder {
 
 const NEW_CODES = new Set(['FST_ERR_MCP_SESSION_OWNER_UNREACHABLE', 'FST_ERR_MCP_SESSION_MISDIRECTED'])
 const OWN_URL = 'http://10.0.0.1:3000'
+const EMPTIER: Peer = { node: 'emptier', url: 'http://10.0.0.2:3000' }
 
 interface LocatorScene extends Scene {
   node: SceneNode
@@ -45,6 +46,8 @@ interface LocatorScene extends Scene {
   /** Where a session that nobody serves should go to; undefined: here. */
   place: (peer: Peer | undefined) => void
   avoided: Peer[]
+  /** Whether each request that was served here has had to be given its body anew. */
+  replayed: boolean[]
   /** The client that has asked last goes away. */
   vanish: () => void
 }
@@ -79,6 +82,7 @@ async function scene (t: Test, options: SessionManagerOptions = {}, { isJoined =
     ...node, loads, directory: base.directory, forwarder, receiver, thisNode, troubles, patience: 1000, find: (id) => node.sessions.get(id)
   })
   const clients: FastifyReply[] = []
+  const replayed: boolean[] = []
   const app = Fastify()
   t.teardown(() => app.close())
   app.get<{ Querystring: { id: string, principal?: string } }>('/', (request, reply) => {
@@ -86,6 +90,7 @@ async function scene (t: Test, options: SessionManagerOptions = {}, { isJoined =
     clients.push(reply)
     locator.locate(request, reply, id, principal).then((outcome) => {
       if (outcome === 'answered') return
+      replayed.push(locator.replay(request) !== undefined)
       reply.send(outcome instanceof Error ? outcome : `here: ${outcome.id}`)
     }, (error: unknown) => { reply.code(500).send(String(error)) })
   })
@@ -100,6 +105,7 @@ async function scene (t: Test, options: SessionManagerOptions = {}, { isJoined =
     avoided,
     receive: (value) => { isForwarded = value },
     refused: () => refused,
+    replayed,
     vanish: () => { clients.at(-1)?.raw.destroy() },
     async locate (id, principal) {
       const { statusCode, body } = await app.inject({ url: '/', query: { id, ...(principal !== undefined && { principal }) } })
@@ -440,6 +446,21 @@ t.test('an owner that has fallen silent may be at work on what it has been sent,
   }
 })
 
+t.test('a request that is served here after all is given the body that was taken from it, and no other', async (t) => {
+  for (const isTaken of [true, false]) {
+    const { locate, record, forwarder, place, replayed, pass } = await scene(t)
+    const id = await record()
+    place(EMPTIER)
+    forwarder.answer = async (_reply, { body }) => {
+      body.isTaken = isTaken
+      return { kind: 'refused' }
+    }
+    t.equal(await during(pass, locate(id)), `here: ${id}`)
+    t.strictSame(replayed, [isTaken])
+    mock.timers.reset()
+  }
+})
+
 t.test('a body that cannot be sent again is not', async (t) => {
   const { locate, record, forwarder, directory } = await scene(t)
   const id = await record()
@@ -462,8 +483,6 @@ t.test('a loopback address is no good to other machines', async (t) => {
   t.strictSame(logged, [['warn', {}, `Nodes of this cluster advertise ${OWN_URL} and http://localhost:3000`]])
   t.equal(logged.length, 1)
 })
-
-const EMPTIER: Peer = { node: 'emptier', url: 'http://10.0.0.2:3000' }
 
 t.test('a session that nobody serves is left to a node that has room for it', async (t) => {
   const { locate, record, forwarder, directory, place, pass } = await scene(t)
