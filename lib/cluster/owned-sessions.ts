@@ -110,7 +110,11 @@ export class OwnedSessions {
     }
     if (this.isSettled(session)) return Promise.resolve()
     owned.settling ??= this.#settle(owned)
-    return owned.settling
+    // Whoever has ended here meanwhile may say what it still had to say, as one that had ended before.
+    return owned.settling.catch((error: unknown) => {
+      if (error instanceof SessionLostError && this.#ended.has(session)) return this.#whenOver(session.id)
+      throw error
+    })
   }
 
   /** Settles all sessions that are not, some at a time, until the directory fails. Never rejects. */
