@@ -144,6 +144,11 @@ export const ServerError = define({
   code: 'FST_ERR_MCP_SESSION_SERVER', status: 500, message: 'Option "createServer" must return a new MCP server each time, got %s'
 })
 
+/** With `reuseServers`, `createServer` has asked for something of one session. */
+export const SharedServerError = define({
+  code: 'FST_ERR_MCP_SESSION_SHARED_SERVER', status: 500, message: 'Option "createServer" asks for "%s", but with "reuseServers" a server is for many sessions: take it in the handlers of its tools, or leave "reuseServers" out'
+})
+
 /** `modern: true`, and SDK 2 is not installed. Thrown at boot. */
 export const MissingSdkError = define({
   code: 'FST_ERR_MCP_SESSION_SDK_MISSING', status: 500, message: 'Option "modern" is true, and serves clients of 2026-07-28 with SDK 2, which is not installed: npm install @modelcontextprotocol/server'

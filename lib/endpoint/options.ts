@@ -10,7 +10,7 @@ import { resolveRouteOptions, type EndpointRouteOptions } from './route-options.
 export interface SessionServer {
   /** Each SDK has a type of its own for what goes in here. The transport of the endpoint is both. */
   connect (transport: never): Promise<void>
-  /** Called once, when the session ends or is parked. */
+  /** Called once in a session, when it ends or is parked. */
   close (): Promise<void>
 }
 
@@ -40,6 +40,12 @@ export interface ModernServerContext {
   readonly restored: false
   /** What the app's authentication has put on `request.auth`. */
   readonly authInfo: AuthInfo | undefined
+}
+
+/** What `createServer` is told when servers are reused: nothing of a session, for the server is for many. */
+export interface SharedServerContext {
+  /** Of revisions with sessions, in the word of SDK 2. */
+  readonly era: 'legacy'
 }
 
 /** Makes an MCP server, of either SDK. */
@@ -74,10 +80,10 @@ export interface ResumableOptions {
 }
 
 /** Options of the endpoint. All times are milliseconds, all sizes bytes. */
-export type McpEndpointOptions = SessionEndpointOptions | DualEndpointOptions
+export type McpEndpointOptions = SessionEndpointOptions | DualEndpointOptions | SharedEndpointOptions
 
 /** Those of an endpoint whose `createServer` makes servers for sessions. */
-export interface SessionEndpointOptions extends CommonEndpointOptions {
+export interface SessionEndpointOptions extends CommonEndpointOptions, OwnServers {
   /** Makes the MCP server of a new session. What it throws is the answer to `initialize`, and no session is left. */
   createServer: CreateServer
   /**
@@ -88,7 +94,7 @@ export interface SessionEndpointOptions extends CommonEndpointOptions {
 }
 
 /** Those of an endpoint whose `createServer` makes servers for clients of both eras. */
-export interface DualEndpointOptions extends CommonEndpointOptions {
+export interface DualEndpointOptions extends CommonEndpointOptions, OwnServers {
   /**
    * Makes the MCP server of a new session or, of SDK 2, for one request of revision 2026-07-28. What it throws is the
    * answer to that request.
@@ -99,6 +105,42 @@ export interface DualEndpointOptions extends CommonEndpointOptions {
   createServer: CreateDualServer
   /** Serves clients of revision 2026-07-28, which have no sessions, from `createServer` too. Needs `@modelcontextprotocol/server`. */
   modern: true
+}
+
+/** Those of an endpoint whose servers serve one session after the other. */
+export interface SharedEndpointOptions extends CommonEndpointOptions {
+  /**
+   * Makes an MCP server for many sessions, one after the other, or for one request of revision 2026-07-28, where `modern`
+   * is true. What it throws is the answer to `initialize`, and no session is left.
+   */
+  createServer: CreateServer<SharedServerContext | ModernServerContext>
+  /** As without `reuseServers`. Clients of 2026-07-28 have a server for each request. */
+  modern?: true | ModernHandler | undefined
+  /**
+   * Lets the server of a session that has ended or is parked serve another one. Only for servers that know nothing of
+   * their session and keep nothing of it. `true` is the defaults.
+   */
+  reuseServers: true | ReuseOptions
+}
+
+interface OwnServers {
+  /**
+   * Whether the server of a session that has ended or is parked serves another one. Only for servers that know nothing of
+   * their session and keep nothing of it.
+   *
+   * @default false
+   */
+  reuseServers?: false | undefined
+}
+
+/** How servers are reused. */
+export interface ReuseOptions {
+  /**
+   * How many servers without a session are kept.
+   *
+   * @default 256
+   */
+  max?: number | undefined
 }
 
 interface CommonEndpointOptions extends EndpointRouteOptions {
@@ -199,6 +241,8 @@ export interface ResolvedEndpointOptions {
   readonly recheckOwner: boolean
   /** Milliseconds; 0: never. */
   readonly parkAfter: number
+  /** Undefined: each server serves one session. */
+  readonly reuseServers: { readonly max: number } | undefined
   readonly allowedHosts: readonly HostPattern[] | undefined
   readonly allowedOrigins: readonly OriginPattern[] | undefined
   readonly heartbeatInterval: number
@@ -221,6 +265,7 @@ const ownNames: Record<keyof McpEndpointOptions, true> = {
   maxSetup: true,
   recheckOwner: true,
   parkAfter: true,
+  reuseServers: true,
   allowedHosts: true,
   allowedOrigins: true,
   heartbeatInterval: true,
@@ -252,6 +297,7 @@ export function resolveEndpointOptions (options: McpEndpointOptions): ResolvedEn
     maxSetup: checkCount('maxSetup', maxSetup),
     recheckOwner: checkBoolean('recheckOwner', recheckOwner),
     parkAfter: checkMilliseconds('parkAfter', parkAfter, 'never'),
+    reuseServers: resolveReuse(options.reuseServers),
     allowedHosts: checkHosts(options.allowedHosts),
     allowedOrigins: checkOrigins(options.allowedOrigins),
     heartbeatInterval: checkTimer('heartbeatInterval', heartbeatInterval, 'no heartbeats'),
@@ -270,6 +316,15 @@ function refuseOldName (options: McpEndpointOptions): void {
 function checkResponseMode (value: ResponseMode): ResponseMode {
   if (value === 'auto' || value === 'sse' || value === 'json') return value
   refuse('responseMode', "'auto', 'sse' or 'json'", value)
+}
+
+function resolveReuse (value: boolean | ReuseOptions | undefined): { max: number } | undefined {
+  if (value === undefined || value === false) return undefined
+  const given = value === true ? {} : value
+  if (typeof given !== 'object' || given === null || Array.isArray(given)) refuse('reuseServers', 'true, false or an object { max }', value)
+  checkNames(given, ['max'], 'reuseServers')
+  const { max = 256 } = given
+  return { max: checkCount('reuseServers.max', max) }
 }
 
 function resolveResumable (value: false | ResumableOptions | undefined): ResolvedResumableOptions | undefined {

@@ -1,5 +1,5 @@
 import type { FastifyRequest } from 'fastify'
-import { ServerError } from '../base/errors.js'
+import { ServerError, SharedServerError } from '../base/errors.js'
 import type { Session } from '../session/session.js'
 import { readAuthInfo } from './auth-info.js'
 import type { CreateServer, CreateServerContext, SessionServer } from './options.js'
@@ -29,6 +29,30 @@ export function createServerFactory<Context> (createServer: CreateServer<Context
 /** What `createServer` is told of a session. */
 export function toServerContext (session: Session, request: FastifyRequest, restored: boolean): CreateServerContext {
   return { era: 'legacy', session, request, restored, authInfo: readAuthInfo(request) }
+}
+
+/**
+ * What `createServer` is told when the server is for many sessions: of none. Whoever asks all the same learns why there
+ * is no answer.
+ */
+export class SharedContext implements CreateServerContext {
+  readonly era = 'legacy'
+
+  get session (): never {
+    throw new SharedServerError('session')
+  }
+
+  get request (): never {
+    throw new SharedServerError('request')
+  }
+
+  get restored (): never {
+    throw new SharedServerError('restored')
+  }
+
+  get authInfo (): never {
+    throw new SharedServerError('authInfo')
+  }
 }
 
 function isServer (value: unknown): value is ConnectableServer {

@@ -32,13 +32,16 @@ export class ServerLink implements Transport {
   }
 
   async send (message: JSONRPCMessage, options?: TransportSendOptions): Promise<void> {
-    if (this.#isCut) throw new Error('The session is parked: it goes on with another MCP server. See the option parkAfter')
+    if (this.#isCut) throw new Error('The session has ended, or is parked and goes on with another MCP server. See the option parkAfter')
     await this.#transport.send(message, options)
   }
 
   async close (): Promise<void> {
     if (!this.#isCut) await this.#transport.close()
-    this.onclose?.()
+    // Once: a server that is closed twice may be that of another session by now.
+    const { onclose } = this
+    this.onclose = undefined
+    onclose?.()
   }
 
   /** Keeps the server from being heard, and from hearing anything but that it is closed. */

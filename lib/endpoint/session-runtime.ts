@@ -6,6 +6,8 @@ import type { SessionState } from '../http/session-cluster.js'
 import type { ClientSetup } from './client-setup.js'
 import type { ConnectableServer } from './server-factory.js'
 import { ServerLink } from './server-link.js'
+import type { ServerPool } from './server-pool.js'
+import { SharedLink } from './shared-link.js'
 import type { Answer } from './transport/json-rpc.js'
 import { SessionTransport, type SessionTransportOptions } from './transport/session-transport.js'
 
@@ -20,6 +22,8 @@ export interface SessionRuntimeOptions {
   readonly setup: ClientSetup
   /** Whether the server may be let go of, and another one take its place. */
   readonly canPark: boolean
+  /** Where a server goes that can serve another session. */
+  readonly pool?: ServerPool | undefined
   /** Called when the session ends from within, by its own server. */
   readonly onClosed: () => void
 }
@@ -31,16 +35,18 @@ export class SessionRuntime {
   readonly #path: string
   readonly #setup: ClientSetup
   readonly #canPark: boolean
+  readonly #pool: ServerPool | undefined
   #link: ServerLink | undefined
   #server: ConnectableServer | undefined
   // As the server has declared them.
   #capabilities: unknown
 
-  constructor ({ session, path, transport, setup, canPark, onClosed }: SessionRuntimeOptions) {
+  constructor ({ session, path, transport, setup, canPark, pool, onClosed }: SessionRuntimeOptions) {
     this.session = session
     this.#path = path
     this.#setup = setup
     this.#canPark = canPark
+    this.#pool = pool
     this.transport = new SessionTransport(transport)
     this.transport.onclose = onClosed
   }
@@ -52,7 +58,7 @@ export class SessionRuntime {
 
   async connect (server: ConnectableServer): Promise<void> {
     this.#server = server
-    this.#link = this.#canPark ? new ServerLink(this.transport) : undefined
+    this.#link = this.#createLink()
     await server.connect(this.#link ?? this.transport)
   }
 
@@ -68,11 +74,7 @@ export class SessionRuntime {
 
   /** Lets go of the server. A stream that is open stays open. Rejects when the server cannot be closed; it is gone all the same. */
   async park (): Promise<void> {
-    const server = this.#server
-    this.#link?.cut()
-    this.#link = undefined
-    this.#server = undefined
-    await server?.close()
+    await this.#closeServer()
   }
 
   /**
@@ -114,6 +116,21 @@ export class SessionRuntime {
   /** Answers what the client still waits for, ends all streams and closes the server. */
   async close (): Promise<void> {
     await this.transport.close()
-    await this.#server?.close()
+    await this.#closeServer()
+  }
+
+  #createLink (): ServerLink | undefined {
+    if (this.#pool !== undefined) return new SharedLink(this.transport)
+    return this.#canPark ? new ServerLink(this.transport) : undefined
+  }
+
+  async #closeServer (): Promise<void> {
+    const server = this.#server
+    const link = this.#link
+    this.#link = undefined
+    this.#server = undefined
+    link?.cut()
+    await server?.close()
+    if (server !== undefined && link instanceof SharedLink && link.hasLeftNothing) this.#pool?.keep(server)
   }
 }

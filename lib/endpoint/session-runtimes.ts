@@ -15,7 +15,8 @@ import { ClientSetup } from './client-setup.js'
 import { warnOfHiddenId } from './endpoint-warnings.js'
 import type { InitializeParams } from './initialize.js'
 import type { CreateServerContext, ResolvedEndpointOptions } from './options.js'
-import { createServerFactory, toServerContext, type ServerFactory } from './server-factory.js'
+import { createServerFactory, SharedContext, toServerContext, type ConnectableServer, type ServerFactory } from './server-factory.js'
+import { ServerPool } from './server-pool.js'
 import { ParkedSessions } from './parked-sessions.js'
 import { ParkingSweep } from './parking-sweep.js'
 import { SessionRuntime } from './session-runtime.js'
@@ -28,6 +29,7 @@ export class SessionRuntimes {
   readonly #context: PluginContext
   readonly #options: ResolvedEndpointOptions
   readonly #makeServer: ServerFactory<CreateServerContext>
+  readonly #pool: ServerPool | undefined
   readonly #log: FastifyBaseLogger
   readonly #live = new Map<Session, SessionRuntime>()
   readonly #restoring = new Map<Session, Promise<SessionRuntime>>()
@@ -39,6 +41,7 @@ export class SessionRuntimes {
     this.#context = context
     this.#options = options
     this.#makeServer = createServerFactory(options.createServer)
+    this.#pool = options.reuseServers && new ServerPool(options.reuseServers.max)
     this.#log = log
     this.#parking = options.parkAfter === 0 ? undefined : this.#startParking(options.parkAfter)
     // Whatever ends a session ends its transport and its server.
@@ -116,6 +119,7 @@ export class SessionRuntimes {
   /** Resolves when the servers of all closed sessions have closed too. */
   async settle (): Promise<void> {
     this.#parking?.stop()
+    this.#pool?.close()
     await Promise.all(this.#closing)
   }
 
@@ -206,6 +210,7 @@ export class SessionRuntimes {
       transport: this.#transportOptions(session, setup),
       setup,
       canPark: this.#parking !== undefined,
+      pool: this.#pool,
       onClosed: () => this.#discard(session)
     })
     this.#live.set(session, runtime)
@@ -214,7 +219,7 @@ export class SessionRuntimes {
 
   async #serve (runtime: SessionRuntime, context: CreateServerContext): Promise<SessionRuntime> {
     const { session } = context
-    const server = await this.#makeServer(context)
+    const server = await this.#findServer(context)
     // It may have ended while its server was being made.
     if (this.#live.get(session) !== runtime) {
       runGuarded(() => server.close(), (error) => this.#logCloseFailure(error, session))
@@ -222,6 +227,11 @@ export class SessionRuntimes {
     }
     await runtime.connect(server)
     return runtime
+  }
+
+  async #findServer (context: CreateServerContext): Promise<ConnectableServer> {
+    if (this.#pool === undefined) return this.#makeServer(context)
+    return this.#pool.take() ?? this.#makeServer(new SharedContext())
   }
 
   #startParking (parkAfter: number): ParkingSweep<SessionRuntime> {

@@ -4,9 +4,12 @@ import { runGuarded } from '../base/safe-call.js'
 import type { PluginContext } from '../http/plugin-context.js'
 import { hasResponseEnded } from '../http/response-end.js'
 import { SessionRecord } from '../session/session-record.js'
-import type { ResolvedEndpointOptions, SessionServer } from './options.js'
-import { createServerFactory, toServerContext } from './server-factory.js'
+import { readInitialize } from './initialize.js'
+import type { ResolvedEndpointOptions } from './options.js'
+import { createServerFactory, SharedContext, toServerContext, type ConnectableServer } from './server-factory.js'
+import { ServerPool } from './server-pool.js'
 import type { EndpointHandlers } from './session-handlers.js'
+import { SharedLink } from './shared-link.js'
 import { isRequest, readMessages } from './transport/json-rpc.js'
 import { requireAccepted } from './transport/media-types.js'
 import { SessionTransport, type Incoming } from './transport/session-transport.js'
@@ -17,6 +20,7 @@ import { SessionTransport, type Incoming } from './transport/session-transport.j
  */
 export function createStatelessHandlers ({ identify, shutdown }: PluginContext, options: ResolvedEndpointOptions): EndpointHandlers {
   const makeServer = createServerFactory(options.createServer)
+  const pool = options.reuseServers && new ServerPool(options.reuseServers.max)
   const { responseMode, heartbeatInterval, maxBuffered, cancelOnDisconnect } = options
   const running = new Set<SessionTransport>()
   shutdown.add({ settle: closeRunning })
@@ -30,22 +34,30 @@ export function createStatelessHandlers ({ identify, shutdown }: PluginContext, 
     // Before there is a server to close.
     if (readMessages(body).some(isRequest)) requireAccepted(request.headers.accept)
     const session = new SessionRecord(randomUUID(), Date.now(), undefined, { principal: await identify(request) })
-    const server = await makeServer(toServerContext(session, request, false))
-    record.onOver(() => closeServer(incoming, server))
+    const server = pool?.take() ?? await makeServer(pool === undefined ? toServerContext(session, request, false) : new SharedContext())
+    let link: SharedLink | undefined
+    record.onOver(() => closeServer(incoming, server, link))
     if (record.isResponseOver || hasResponseEnded(request, reply)) throw new InvalidRequestError('the client has gone')
     const transport = new SessionTransport({ responseMode, heartbeatInterval, maxBuffered, cancelOnDisconnect, retryInterval: 0 })
     running.add(transport)
     record.onOver(() => running.delete(transport))
-    await server.connect(transport)
+    // Nobody says `initialize` to the next one, which would find what the client has said of itself.
+    if (pool !== undefined && readInitialize(body) === undefined) link = new SharedLink(transport)
+    await server.connect(link ?? transport)
     transport.post(incoming)
   }
 
   // A tool that never answers must not keep its server open past the app: its request is answered, and so over.
   async function closeRunning (): Promise<void> {
+    pool?.close()
     await Promise.all(Array.from(running, (transport) => transport.close()))
   }
-}
 
-function closeServer ({ request }: Incoming, server: SessionServer): void {
-  runGuarded(() => server.close(), (error) => request.log.error(error, 'Closing the MCP server failed'))
+  function closeServer ({ request }: Incoming, server: ConnectableServer, link: SharedLink | undefined): void {
+    runGuarded(async () => {
+      await server.close()
+      link?.cut()
+      if (link?.hasLeftNothing === true) pool?.keep(server)
+    }, (error) => request.log.error(error, 'Closing the MCP server failed'))
+  }
 }

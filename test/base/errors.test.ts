@@ -23,6 +23,7 @@ const table = [
   [new surface.RouteConfigError('GET', '/cart', "'x'"), 'ROUTE_CONFIG', 500, -32000, undefined],
   [new surface.PrincipalError('number'), 'PRINCIPAL', 500, -32000, undefined],
   [new surface.ServerError('null'), 'SERVER', 500, -32000, undefined],
+  [new surface.SharedServerError('session'), 'SHARED_SERVER', 500, -32000, undefined],
   [new surface.MissingPluginError(), 'PLUGIN_MISSING', 500, -32000, undefined],
   [new surface.MissingSdkError(), 'SDK_MISSING', 500, -32000, undefined]
 ] as const

@@ -245,7 +245,7 @@ t.test('what the old server says late does not reach the client', async (t) => {
   const transport = old?.mcp.server.transport
   if (transport === undefined) throw new Error('It is not connected')
   await lot.park()
-  await t.rejects(transport.send({ jsonrpc: '2.0', method: 'notifications/message', params: { level: 'info', data: 'late' } }), /The session is parked/)
+  await t.rejects(transport.send({ jsonrpc: '2.0', method: 'notifications/message', params: { level: 'info', data: 'late' } }), /The session has ended, or is parked/)
   await transport.close()
   t.match(await echo(client, 'two'), 'two')
   await lot.server().say('alive')

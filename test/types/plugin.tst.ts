@@ -7,12 +7,15 @@ import mcpSessions, {
   mcpEndpoint,
   mcpSessions as named,
   type AuthInfo,
+  type CreateServerContext,
   type McpSessionsOptions,
   type ModernHandler,
+  type ModernServerContext,
   type Session,
   type SessionError,
   type SessionManager,
   type SessionMode,
+  type SharedServerContext,
   type WithSession
 } from '../../index.js'
 import type { SessionTransport } from '../../lib/endpoint/transport/session-transport.js'
@@ -194,6 +197,29 @@ describe('createServer', () => {
         return ofSdk2()
       }
     })
+  })
+
+  test('knows nothing of a session when servers are reused', () => {
+    app.register(mcpEndpoint, {
+      reuseServers: true,
+      createServer (context) {
+        expect(context).type.toBe<SharedServerContext | ModernServerContext>()
+        if (context.era === 'legacy') expect(context).type.not.toHaveProperty('session')
+        return ofSdk1()
+      }
+    })
+    app.register(mcpEndpoint, {
+      reuseServers: { max: 10 },
+      modern: true,
+      createServer (context: SharedServerContext | ModernServerContext) {
+        if (context.era === 'modern') expect(context.request).type.toBe<FastifyRequest>()
+        else expect(context).type.not.toHaveProperty('request')
+        return ofSdk2()
+      }
+    })
+    const ofSession = ({ session }: CreateServerContext): McpServer1 => new McpServer1({ name: session.id, version: '1' })
+    expect(app.register).type.not.toBeCallableWith(mcpEndpoint, { createServer: ofSession, reuseServers: true })
+    app.register(mcpEndpoint, { createServer: ofSession, reuseServers: false })
   })
 
   test('modern is true or a whole handler', () => {

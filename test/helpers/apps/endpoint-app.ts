@@ -2,13 +2,15 @@ import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastif
 import type { McpServer } from '@modelcontextprotocol/sdk/server/mcp.js'
 import type { Test } from 'tap'
 import mcpSessions, { mcpEndpoint, type McpSessionsOptions } from '../../../index.js'
-import type { DualEndpointOptions, SessionEndpointOptions } from '../../../lib/endpoint/options.js'
+import type { DualEndpointOptions, SessionEndpointOptions, SharedEndpointOptions } from '../../../lib/endpoint/options.js'
 import { listen } from './app.js'
 import { ToolServer } from '../mcp-servers/tool-server.js'
 
 export interface EndpointSetup {
   sessions?: McpSessionsOptions
   endpoint?: Partial<SessionEndpointOptions> | DualEndpointOptions
+  /** In the place of `endpoint`: its servers are reused. */
+  shared?: Omit<SharedEndpointOptions, 'createServer' | 'reuseServers'> & Partial<SharedEndpointOptions>
   server?: FastifyServerOptions
   /** Registers what stands in front of the endpoint. */
   before?: (app: FastifyInstance) => void | Promise<void>
@@ -31,7 +33,8 @@ export async function buildEndpoint (t: Test, setup: EndpointSetup = {}): Promis
   t.teardown(() => app.close())
   await app.register(mcpSessions, { drainTimeout: 100, ...setup.sessions })
   await setup.before?.(app)
-  await app.register(mcpEndpoint, { createServer, ...setup.endpoint })
+  if (setup.shared === undefined) await app.register(mcpEndpoint, { createServer, ...setup.endpoint })
+  else await app.register(mcpEndpoint, { createServer, reuseServers: true, ...setup.shared })
   return {
     app,
     servers,
