@@ -12,6 +12,9 @@ import { SilenceError, type OpenHop } from './open-hops.js'
 
 type Controller = Dispatcher.DispatchController
 
+// Idempotent by https://www.rfc-editor.org/rfc/rfc9110#section-9.2.2.
+const REPEATABLE: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE'])
+
 export interface ForwardedAnswerOptions {
   /** By which both nodes know it. */
   readonly id: string
@@ -174,9 +177,15 @@ export class ForwardedAnswer implements Dispatcher.DispatchHandler, OpenHop {
     this.#trace?.end({ error: cause })
     if (this.#reply.raw.destroyed) this.#refuse(new ForwardError('The client has gone away', cause))
     else if (cause instanceof SilenceError) this.#settle({ kind: 'silent', cause })
-    else if (this.#requestBody?.wasRead === true) this.#refuse(new ForwardError('The node that owns the session failed', cause))
+    else if (this.#mayHaveBegun()) this.#refuse(new ForwardError('The node that owns the session failed', cause))
     else this.#settle(this.#signal?.aborted === true ? { kind: 'lost' } : { kind: 'unreachable', cause })
     this.#end()
+  }
+
+  // Without a body, what is written says all; only some methods may be carried out twice.
+  #mayHaveBegun (): boolean {
+    if (this.#requestBody !== undefined) return this.#requestBody.wasRead
+    return this.#controller !== undefined && !REPEATABLE.has(this.#reply.request.method)
   }
 
   #settle (outcome: HopOutcome): void {

@@ -311,12 +311,13 @@ t.test('an owner that takes no connection is unreachable after connectTimeout', 
   t.ok(Date.now() - started < 3000)
 })
 
-t.test('a request without a body may be repeated until there is an answer', async t => {
+t.test('a request without a body may be repeated until there is an answer, if it does the same twice', async t => {
   const { url, outcomes } = await node(t, await owner(t, (_req, res) => { res.destroy() }))
   const res = await answerTo(send(url).end())
   t.equal(res.statusCode, 200)
   t.strictSame(JSON.parse(String(await read(res))), { servedHere: hash(undefined) })
   t.strictSame(outcomes, ['unreachable'])
+  t.equal((await answerTo(send(url, { method: 'POST' }).end())).statusCode, 502)
 })
 
 t.test('an owner that is given up ends what waits for it', async t => {
