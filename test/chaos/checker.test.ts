@@ -92,6 +92,12 @@ t.test('a session that has ended and is back', async (t) => {
   t.strictSame(broken([call(0), call(10_900, { count: 2 })]), [])
 })
 
+t.test('an end that is sent again', async (t) => {
+  const end = call(20, { kind: 'delete', status: 404, count: undefined, instance: undefined })
+  t.strictSame(broken([call(0), end]), ['no session that lives is called unknown'])
+  t.strictSame(broken([call(0), end], [fault(25, 40)]), [], 'it may have ended the session the first time')
+})
+
 t.test('a deploy that fails a request', async (t) => {
   const deploy = fault(0, 1000, { name: DEPLOY, nodes: [1] })
   const failed = call(500, { status: 502, count: undefined })
@@ -101,6 +107,6 @@ t.test('a deploy that fails a request', async (t) => {
   t.strictSame(broken([{ ...failed, node: 1 }], [deploy]), [promise], 'nor may the node that stops')
   t.strictSame(broken([unheard], [deploy]), [promise])
   t.strictSame(broken([{ ...unheard, node: 1 }], [deploy]), [], 'a node that is away hears nothing')
-  t.strictSame(broken([failed], [deploy, fault(-3000, -2600)]), [], 'something else went wrong shortly before')
+  t.strictSame(broken([failed], [deploy, fault(-3000, -2000)]), [], 'something else went wrong shortly before')
   t.strictSame(broken([failed]), [], 'nothing is restarted')
 })

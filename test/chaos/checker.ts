@@ -135,7 +135,9 @@ function findRivals (counted: readonly Counted[]): Violation[] {
 function findFalseEnds (list: readonly Operation[], faults: readonly Fault[], { lease, ttl }: Rules): Violation[] {
   const lost = list.find((operation) => {
     if (operation.status !== 404 || operation.kind === 'open') return false
-    const wasEnded = list.some((other) => other !== operation && other.kind === 'delete' && other.sent < operation.over)
+    // One that is sent again, for the connection between two nodes broke, can find what it has done itself.
+    const mayBeRepeated = operation.kind === 'delete' && faults.some(({ from, to }) => from < operation.over && operation.sent < to)
+    const wasEnded = mayBeRepeated || list.some((other) => other !== operation && other.kind === 'delete' && other.sent < operation.over)
     const used = Math.max(...list.filter(({ status, sent }) => status === 200 && sent < operation.over).map(({ sent }) => sent))
     return !wasEnded && operation.over - used < ttl && !mayBeGone(list, operation, faults, lease)
   })
