@@ -363,6 +363,7 @@ t.test('on one Redis', needsRedis(), async (t) => {
     const server = { return503OnClosing: false }
     const [one, two] = [await addNode({ routes: cartRoutes, server }), await addNode({ routes: cartRoutes })]
     const id = one.app.sessionManager.create({}, { principal: 'ann' })
+    await eventually(t, async () => await two.app.sessionDirectory.count() === 1, 'recorded')
     t.equal((await call(two, id)).status, 200)
     const served = performance.now()
     let listenedUntil = served
