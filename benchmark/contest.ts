@@ -34,12 +34,14 @@ const entrants = {
 
 /** What serves the public workload: the arguments of measure/shop-server.ts. */
 const shops = {
+  'mcpEndpoint, SDK 1, reused': ['endpoint', '1', 'reused'],
   'mcpEndpoint, SDK 1, made once': ['endpoint', '1', 'once'],
   'mcpEndpoint, SDK 1': ['endpoint', '1', 'each'],
   'by hand, SDK 1, made once': ['by-hand', '1', 'once'],
   'by hand, SDK 1': ['by-hand', '1', 'each'],
   'server per request, SDK 1, made once': ['per-request', '1', 'once'],
   'server per request, SDK 1': ['per-request', '1', 'each'],
+  'mcpEndpoint, SDK 2, reused': ['endpoint', '2', 'reused'],
   'mcpEndpoint, SDK 2, made once': ['endpoint', '2', 'once'],
   'mcpEndpoint, SDK 2': ['endpoint', '2', 'each'],
   'by hand, SDK 2, made once': ['by-hand', '2', 'once'],

@@ -20,6 +20,8 @@ function print (contest: Contest): void {
   for (const name of shopNames) contest.print(name)
   console.log('of each other, in the same round')
   for (const sdk of ['SDK 1', 'SDK 2'] as const) {
+    contest.compare(`mcpEndpoint, ${sdk}, reused`, `server per request, ${sdk}`, 0.35)
+    contest.compare(`mcpEndpoint, ${sdk}, reused`, `by hand, ${sdk}, made once`, 0.5)
     contest.compare(`mcpEndpoint, ${sdk}, made once`, `server per request, ${sdk}`, 0.35)
     contest.compare(`mcpEndpoint, ${sdk}`, `server per request, ${sdk}`)
     contest.compare(`mcpEndpoint, ${sdk}, made once`, `server per request, ${sdk}, made once`)

@@ -12,8 +12,8 @@ import { setUpTelemetry } from './telemetry.js'
 
 const [, , redisUrl = '', apiUrl = '', how, sdk, style, variant] = process.argv
 const shop = new Shop(redisUrl, apiUrl)
-const create1 = createServers1(shop, style === 'once')
-const create2 = createServers2(shop, style === 'once')
+const create1 = createServers1(shop, style !== 'each')
+const create2 = createServers2(shop, style !== 'each')
 const app = createApp()
 await mount(app)
 await serve([app], '/mcp')
@@ -23,7 +23,8 @@ async function mount (app: FastifyInstance): Promise<void> {
     case 'endpoint 1':
     case 'endpoint 2':
       await app.register(built.mcpSessions, { maxSessions: 100_000, telemetry: variant === undefined ? false : setUpTelemetry(variant, app.server).telemetry })
-      await app.register(built.mcpEndpoint, { createServer: sdk === '1' ? create1 : create2 })
+      if (style === 'reused') await app.register(built.mcpEndpoint, { createServer: sdk === '1' ? create1 : create2, reuseServers: true })
+      else await app.register(built.mcpEndpoint, { createServer: sdk === '1' ? create1 : create2 })
       return
     case 'by-hand 1': return mountByHand(app, 'json', create1)
     case 'by-hand 2': return mountByHand2(app, create2)
