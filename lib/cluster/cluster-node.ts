@@ -36,6 +36,8 @@ import { toUnavailable } from './unavailable.js'
 const PATIENCE = 1000
 // How long a request may be on its way from one node to another, in milliseconds.
 const ON_ITS_WAY = 100
+// How much later a node that is busy may act on what it remembers, in milliseconds.
+const LATENESS = 400
 // A session's last use is written at most this part of the ttl too late.
 const WRITES_PER_TTL = 20
 const LONGEST_WRITE_INTERVAL = 60_000
@@ -174,7 +176,8 @@ export class ClusterNode implements SessionCluster, Successor {
 
   /** See `Successor`. A connection that ends while a request is on its way here makes that one fail. */
   get notice (): number {
-    return Math.max(0, this.#receiver.servedLast + MEMORY - performance.now()) + ON_ITS_WAY
+    const forgotten = this.#loads.hasOthers ? this.#receiver.servedLast + MEMORY + LATENESS : 0
+    return Math.max(0, forgotten - performance.now()) + ON_ITS_WAY
   }
 
   /** Resolves when the directory says of the sessions which have been handed over that they have no owner. Never rejects. */

@@ -28,7 +28,7 @@ export class NodeLoads {
   #others: NodeLoad[] = []
   #knownUntil = -Infinity
   readonly #avoided = new Map<string, number>()
-  #isLeaving = false
+  #leaving: Promise<void> | undefined
   #reporting: Promise<void> | undefined
 
   constructor (options: NodeLoadsOptions) {
@@ -38,23 +38,32 @@ export class NodeLoads {
 
   /** Tells the others, and hears from them. Never rejects. */
   report (): Promise<void> {
-    this.#reporting ??= this.#report(this.#options.nodeLease.lease).finally(() => { this.#reporting = undefined })
+    // The lease of a node that leaves is renewed meanwhile.
+    this.#reporting ??= this.#report(this.isLeaving ? 0 : this.#options.nodeLease.lease).finally(() => { this.#reporting = undefined })
     return this.#reporting
   }
 
+  /** Whether there are others, as far as this one has heard. */
+  get hasOthers (): boolean {
+    return this.#living().length > 0
+  }
+
+  /** Whether nothing is to come here any more. */
+  get isLeaving (): boolean {
+    return this.#leaving !== undefined
+  }
+
   /** From now on nothing is to come here. Never rejects. */
-  async leave (): Promise<void> {
-    if (this.#isLeaving) return
-    this.#isLeaving = true
-    await this.#reporting
-    await this.#report(0)
+  leave (): Promise<void> {
+    this.#leaving ??= this.#leave()
+    return this.#leaving
   }
 
   /** How many sessions this node should let go of now, so that all come to hold the same, little by little. */
   get surplus (): number {
     const { held } = this.#options.load()
     const share = this.#share(held)
-    if (!this.#options.balances || this.#isLeaving || held <= share * TOLERANCE + FEW) return 0
+    if (!this.#options.balances || this.isLeaving || held <= share * TOLERANCE + FEW) return 0
     return Math.ceil((held - share) / PART)
   }
 
@@ -65,9 +74,9 @@ export class NodeLoads {
     const free = emptiest(others.filter((other) => other.room > 0))
     if (free !== undefined) {
       const hasTooMany = this.#options.balances && held > this.#share(held) * TOLERANCE + FEW && free.held < held
-      return this.#isLeaving || room === 0 || hasTooMany ? send(free) : undefined
+      return this.isLeaving || room === 0 || hasTooMany ? send(free) : undefined
     }
-    if (!this.#isLeaving && (room > 0 || spare)) return undefined
+    if (!this.isLeaving && (room > 0 || spare)) return undefined
     const next = emptiest(others.filter((other) => other.spare))
     return next && send(next)
   }
@@ -75,6 +84,11 @@ export class NodeLoads {
   /** It could not be reached, or would not take the session. */
   avoid ({ node }: Peer): void {
     this.#avoided.set(node, this.#now() + this.#options.nodeLease.lease)
+  }
+
+  async #leave (): Promise<void> {
+    await this.#reporting
+    await this.#report(0)
   }
 
   async #report (lease: number): Promise<void> {

@@ -31,7 +31,7 @@ export interface SessionRouterOptions {
   receiver: Pick<HopReceiver, 'isForwarded' | 'refuse'>
   thisNode: ThisNode
   troubles: PeerTroubles
-  loads: Pick<NodeLoads, 'findPlace' | 'avoid'>
+  loads: Pick<NodeLoads, 'findPlace' | 'avoid' | 'isLeaving'>
   /** Milliseconds to wait for this node's lease. */
   patience: number
   /** The session of that id in this process. */
@@ -183,11 +183,8 @@ export class SessionRouter {
 
   async #passOn (visit: Visit, owner: Peer): Promise<Located | undefined> {
     const { id, principal, request, reply } = visit
-    // What was passed on once is never passed on again: the node that it came from has to look anew.
-    if (this.#receiver.isForwarded(request)) {
-      this.#receiver.refuse(request, reply)
-      return new ClusterUnavailableError()
-    }
+    // What was passed on once is never passed on again.
+    if (this.#receiver.isForwarded(request)) return this.#refuse(visit)
     const body = this.#bodies.get(request.raw) ?? new KeptBody(request.raw)
     this.#bodies.set(request.raw, body)
     const outcome = await this.#forward(request, reply, owner, body)
@@ -215,6 +212,12 @@ export class SessionRouter {
     }
   }
 
+  // The node that it came from has to look anew.
+  #refuse ({ request, reply }: Visit): SessionError {
+    this.#receiver.refuse(request, reply)
+    return new ClusterUnavailableError()
+  }
+
   async #forward (request: FastifyRequest, reply: FastifyReply, to: Peer, body: KeptBody): Promise<HopOutcome> {
     // Before that, it may not know the secret.
     if (!this.#nodeLease.isValid()) await this.#nodeLease.whenIncarnated(this.#patience)
@@ -238,6 +241,8 @@ export class SessionRouter {
   async #takeOver (visit: Visit, record: StoredSession): Promise<Located | undefined> {
     // It may have come here while the directory was asked: it must not be claimed from ourselves.
     if (!this.#takeovers.has(record.id) && this.#find(record.id) !== undefined) return this.#tryOnce(visit)
+    // Those that stay go on with it.
+    if (this.#loads.isLeaving && this.#receiver.isForwarded(visit.request)) return this.#refuse(visit)
     const elsewhere = this.#findPlace(visit)
     if (elsewhere !== undefined) return this.#leaveTo(visit, elsewhere)
     const taken = await this.#claimOnce(record)

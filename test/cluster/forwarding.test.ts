@@ -9,6 +9,7 @@ import { Agent } from 'undici'
 import { certificate, key } from '../fixtures/test-certificate.js'
 import { createCluster, type ClusterApp } from '../helpers/cluster/cluster-apps.js'
 import { freePort, needsRedis, startRedis } from '../helpers/redis/redis-server.js'
+import { until } from '../helpers/waiting/until.js'
 
 t.setTimeout(120_000)
 
@@ -194,6 +195,32 @@ t.test('on one Redis', needsRedis(), async (t) => {
     apps.push(owner.app)
     const other = await addNode({ routes })
     t.match(await get(other.url, await open(owner)), { status: 200, body: { host: new URL(other.url).host } })
+  })
+
+  t.test('a node that closes leaves no request unanswered that others go on passing on to it', async (t) => {
+    const addNode = createCluster(t, redisUrl)
+    const routes = async (app: FastifyInstance): Promise<void> => {
+      app.post('/count', { config: { mcpSession: 'required' } }, async () => '')
+    }
+    const owner = await addNode({ routes, server: { return503OnClosing: false } })
+    const other = await addNode({ routes })
+    const ids = Array.from({ length: 60 }, () => owner.app.sessionManager.create())
+    await until(async () => await other.app.sessionDirectory.count() === ids.length, 'all are in the directory')
+    const post = async (id: string): Promise<number> => {
+      const headers = { 'mcp-session-id': id, 'content-type': 'application/json' }
+      return (await fetch(`${other.url}/count`, { method: 'POST', body: '{}', headers })).status
+    }
+    // From now on it remembers for a second whose they are, and a node is slow to hear that another leaves.
+    t.strictSame(new Set(await Promise.all(ids.map(post))), new Set([200]))
+    const closed = new AbortController()
+    const closing = owner.app.close().then(() => closed.abort())
+    const statuses: Array<Promise<number>> = []
+    for (let n = 0; !closed.signal.aborted; n++) {
+      statuses.push(post(String(ids[n % ids.length])))
+      await sleep(5)
+    }
+    await closing
+    t.strictSame(new Set(await Promise.all(statuses)), new Set([200]), `of ${statuses.length}`)
   })
 
   t.test('a forwarded answer that the app has hijacked or refused is the owner\'s', async (t) => {

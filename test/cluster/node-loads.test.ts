@@ -101,8 +101,13 @@ t.test('a node that closes takes no session, and is no place for any', async (t)
   const { loads, own, others, directory } = await scene(t)
   await others({ held: 3 })
   own.held = 100
+  t.notOk(loads.isLeaving)
+  t.ok(loads.hasOthers)
   await loads.leave()
   await loads.leave()
+  t.ok(loads.isLeaving)
+  // Its lease is renewed until its requests are over.
+  await loads.report()
   t.equal(loads.surplus, 0, 'the shutdown sees to what it holds')
   t.equal(loads.findPlace()?.node, 'n0')
   t.notOk((await directory.report({ node: 'n0', url: '', held: 0, room: 0, spare: false }, 1000)).some(({ url }) => url === 'http://own:1'))
@@ -118,6 +123,7 @@ t.test('what is known of others grows old', async (t) => {
   t.ok(loads.findPlace())
   pass(100)
   t.equal(loads.findPlace(), undefined)
+  t.notOk(loads.hasOthers)
 })
 
 t.test('a node without a lease tells nothing', async (t) => {

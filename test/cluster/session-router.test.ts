@@ -48,6 +48,8 @@ interface LocatorScene extends Scene {
   avoided: Peer[]
   /** Whether each request that was served here has had to be given its body anew. */
   replayed: boolean[]
+  /** From now on this node is closing. */
+  leave: () => void
   /** The client that has asked last goes away. */
   vanish: () => void
 }
@@ -72,6 +74,7 @@ async function scene (t: Test, options: SessionManagerOptions = {}, { isJoined =
   let place: Peer | undefined
   const avoided: Peer[] = []
   const loads = {
+    isLeaving: false,
     findPlace: () => place,
     avoid (peer: Peer) {
       avoided.push(peer)
@@ -103,6 +106,7 @@ async function scene (t: Test, options: SessionManagerOptions = {}, { isJoined =
     logged,
     place: (peer) => { place = peer },
     avoided,
+    leave: () => { loads.isLeaving = true },
     receive: (value) => { isForwarded = value },
     refused: () => refused,
     replayed,
@@ -352,6 +356,17 @@ t.test('what another node has passed on is never passed on again', async (t) => 
   t.equal(forwarder.hops.length, 0)
   receive(false)
   t.equal(await locate(id), 'from the owner')
+})
+
+t.test('a node that closes takes over nothing that another has passed on to it: who stays does', async (t) => {
+  const { locate, record, receive, refused, leave } = await scene(t)
+  const id = await record()
+  leave()
+  receive(true)
+  t.equal(await locate(id), '503')
+  t.equal(refused(), 1)
+  receive(false)
+  t.equal(await locate(id), `here: ${id}`, 'but what has come to it from its client, where there is nobody else')
 })
 
 t.test('a session that has gone from its owner meanwhile is looked for again', async (t) => {
