@@ -17,20 +17,25 @@ interface RedisClientBase {
   defineCommand (name: string, definition: { lua: string }): void
   ping (): Promise<string>
   pipeline (): RedisPipeline
-  duplicate (): OwnRedisClient
   once (event: 'ready', listener: () => void): unknown
 }
 
 /** An ioredis `Cluster`, as far as it is used here. */
 export interface RedisClusterClient extends RedisClientBase {
   nodes (role: 'master'): ScanningNode[]
+  duplicate (): OwnRedisClient
+}
+
+/** An ioredis `Redis`, as far as it is used here. */
+export interface SingleRedisClient extends RedisClientBase, ScanningNode {
+  duplicate (override: { autoResubscribe: boolean }): OwnRedisClient
 }
 
 /**
  * What is used of an ioredis `Redis` or `Cluster`. The client stays its maker's: it is never closed, and
  * its options are never changed.
  */
-export type RedisClient = RedisClusterClient | (RedisClientBase & ScanningNode)
+export type RedisClient = RedisClusterClient | SingleRedisClient
 
 /** One that was made here. */
 export type OwnRedisClient = RedisClient & {
@@ -73,7 +78,8 @@ export class RedisConnection {
 
 /** A client like the injected one. That one has the same errors to tell, and tells them to its maker. */
 export function duplicate (redis: RedisClient): OwnRedisClient {
-  const client = redis.duplicate()
+  // ioredis handles no failure of a channel that it subscribes to again by itself: that would end the process.
+  const client = 'nodes' in redis ? redis.duplicate() : redis.duplicate({ autoResubscribe: false })
   client.on('error', () => {})
   return client
 }
