@@ -66,7 +66,7 @@ export class HopReceiver {
     const header = raw.headers[FORWARDED_HEADER]
     if (header === undefined) return undefined
     const { secret } = this.#self
-    const hop = verifyHop(header, { method: raw.method ?? '', url, sessionId: raw.headers['mcp-session-id'] }, secret)
+    const hop = verifyHop(header, { method: raw.method, url, sessionId: raw.headers['mcp-session-id'] }, secret)
     if (hop === undefined) return undefined
     this.#hops.set(raw, hop)
     answer(response, hop, this.#isMine(hop) ? 'served' : 'misdirected')

@@ -20,7 +20,7 @@ export interface Caller {
 export interface SignedRequest {
   /** The incarnation that the request is for. */
   readonly node: string
-  readonly method: string
+  readonly method: string | undefined
   readonly url: string
   readonly sessionId: string | string[] | undefined
 }

@@ -6,6 +6,7 @@ import { createServer, type Server } from 'node:net'
 import { Readable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import fastify, { type FastifyInstance } from 'fastify'
+import { gzipSync } from 'node:zlib'
 import t, { type Test } from 'tap'
 import { Agent } from 'undici'
 import { Forwarder, type Hop } from '../../lib/cluster/forwarder.js'
@@ -409,6 +410,35 @@ t.test('answers without a body have none', async t => {
   }
 })
 
+t.test('early hints of the owner are for nobody here, and what it has packed arrives as it is', async t => {
+  const packed = gzipSync('hello')
+  const { url } = await node(t, await owner(t, (_req, res) => {
+    res.writeEarlyHints({ link: '</a>; rel=preload' })
+    res.setHeader('content-encoding', 'gzip')
+    res.end(packed)
+  }))
+  const res = await answerTo(send(url).end())
+  t.equal(res.statusCode, 200)
+  t.strictSame(await read(res), packed)
+})
+
+t.test('an answer that a hook puts another in place of is not waited for', async t => {
+  let isGone = false
+  const { url } = await node(t, await owner(t, (_req, res) => {
+    res.write('the first part')
+    res.on('close', () => { isGone = true })
+  }), {
+    prepare (app) {
+      app.addHook('onSend', async (_request, _reply, payload) => {
+        if (payload instanceof Readable) payload.destroy()
+        return 'another'
+      })
+    }
+  })
+  t.equal((await read(await answerTo(send(url).end()))).toString(), 'another')
+  await eventually(t, () => isGone, 'the owner need not go on')
+})
+
 t.test('an early refusal by the owner reaches a client that is still sending', async t => {
   const { url } = await node(t, await owner(t, (_req, res) => { res.writeHead(413).end('too large') }))
   const req = send(url, { method: 'POST' })
@@ -654,6 +684,23 @@ t.test('a body that comes in chunks, or later, is sent as it comes', async t => 
   slow.end('ow')
   await read(await answerTo(slow))
   t.strictSame(bodies, ['in chunks', 'slow'])
+})
+
+t.test('a body that has ended is read again to its end', async t => {
+  const app = fastify()
+  t.teardown(() => app.close())
+  const seen: string[] = []
+  app.addHook('onRequest', async ({ raw }) => {
+    const body = new KeptBody(raw)
+    for (let i = 0; i < 2; i++) seen.push((await read(body.open())).toString())
+  })
+  app.addHook('preParsing', async () => Readable.from(['{}']))
+  app.post('/', async () => 'here')
+  await app.listen({ port: 0, host: '127.0.0.1' })
+  const request = send(`http://127.0.0.1:${portOf(app.server)}/`, { method: 'POST', headers: { 'content-type': 'application/json' } })
+  request.write('in ')
+  t.equal((await read(await answerTo(request.end('chunks')))).toString(), 'here')
+  t.strictSame(seen, ['in chunks', 'in chunks'])
 })
 
 t.test('a body that is too long to be kept cannot be read again', async t => {

@@ -52,3 +52,13 @@ t.test('a node that was served comes again, one that was refused does not', asyn
   await ask('/late', 'node-1')
   await until(() => receiver.servedLast >= before, 'the answer is over')
 })
+
+t.test('a request that no node has passed on says who is calling as ever', async (t) => {
+  const app = Fastify()
+  t.teardown(() => app.close())
+  app.get('/', async (request) => {
+    createReceiver().presentCaller(request)
+    return request.ip
+  })
+  t.equal((await app.inject({ url: '/', remoteAddress: '192.0.2.1' })).body, '192.0.2.1')
+})

@@ -8,6 +8,7 @@ import { buildEndpoint } from '../helpers/apps/endpoint-app.js'
 import { HttpClient, initialize } from '../helpers/clients/http-client.js'
 import { connectSdkClient, type SdkClient, type SdkKind } from '../helpers/clients/sdk-clients.js'
 import { NOTE_URI } from '../helpers/mcp-servers/tool-server.js'
+import { captureLog } from '../helpers/observe/log-lines.js'
 import { until } from '../helpers/waiting/until.js'
 
 async function connectListening (t: Test, kind: SdkKind, url: URL, streams: () => number): Promise<SdkClient> {
@@ -37,6 +38,19 @@ for (const kind of ['SDK 1', 'SDK 2, legacy'] as const) {
     t.strictSame(two.heard, ['tools changed', 'tools changed'])
   })
 }
+
+t.test('who fails to hear is logged, and the others hear all the same', async (t) => {
+  const { lines, stream } = captureLog()
+  const app = Fastify({ logger: { level: 'error', stream } })
+  t.teardown(() => app.close())
+  await app.register(mcpSessions)
+  const heard: string[] = []
+  app.mcp.bus.subscribe(() => { throw new Error('deaf') })
+  app.mcp.bus.subscribe(({ kind }) => { heard.push(kind) })
+  app.mcp.notify.toolsListChanged()
+  t.strictSame(heard, ['tools_list_changed'])
+  t.match(lines.map((line) => JSON.parse(line)), [{ msg: 'Somebody who listens to announcements has failed', err: { message: 'deaf' } }])
+})
 
 t.test('only the sessions of a principal', async (t) => {
   const { app, listen } = await buildEndpoint(t, { sessions: { identify: ({ headers }) => headers.authorization } })
