@@ -13,5 +13,5 @@ if (skip !== false) console.log(`The tests of the cluster are skipped, and cover
 run('build')
 // Thousands of lines that say ok hide the one that does not.
 const reporter = process.env['CI'] === 'true' ? ['--reporter=terse'] : []
-// Most of the slow tests wait for something: one core less, as tap has it, would leave a small machine idle.
-process.exitCode = run(`--jobs=${Math.max(2, availableParallelism())}`, ...reporter, ...(skip === false ? [] : ['--allow-incomplete-coverage']), ...process.argv.slice(2))
+// Most of the slow tests wait for something: one core less, as tap has it, would leave a small machine idle, and so would one file for each.
+process.exitCode = run(`--jobs=${Math.max(2, availableParallelism()) + 1}`, ...reporter, ...(skip === false ? [] : ['--allow-incomplete-coverage']), ...process.argv.slice(2))
