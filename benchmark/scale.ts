@@ -24,8 +24,10 @@ const WOKEN = 200
 const WARM_UP = 500
 // MB. Without a bound V8 lets a heap grow to some times what is alive in it before it looks.
 const HEAP = setting('HEAP', 160, 160)
+// How many servers of sessions that are parked are kept for the next ones; 0: none.
+const REUSE = setting('REUSE', 0, 0)
 
-const server = fork(fileURLToPath(new URL('measure/scale-server.ts', import.meta.url)), [`${COUNT + 10_000}`, `${PARK_AFTER}`], { execArgv: ['--import', 'tsx', '--expose-gc', `--max-old-space-size=${HEAP}`] })
+const server = fork(fileURLToPath(new URL('measure/scale-server.ts', import.meta.url)), [`${COUNT + 10_000}`, `${PARK_AFTER}`, `${REUSE}`], { execArgv: ['--import', 'tsx', '--expose-gc', `--max-old-space-size=${HEAP}`] })
 process.on('exit', () => server.kill('SIGKILL'))
 const [{ url }] = await once(server, 'message')
 const load = await McpLoad.open(url)
@@ -34,7 +36,7 @@ const warm = await load.openMany(WARM_UP)
 await load.callMany(warm, WARM_UP)
 await waitUntilParked(WARM_UP)
 const before = await ask('memory')
-console.log(`opening ${COUNT} sessions, each idle for ${PARK_AFTER} ms before it is parked`)
+console.log(`opening ${COUNT} sessions, each idle for ${PARK_AFTER} ms before it is parked${REUSE > 0 ? `, with up to ${REUSE} servers kept for others` : ''}`)
 const startedAt = performance.now()
 const ids = await load.openMany(COUNT)
 const seconds = (performance.now() - startedAt) / 1000

@@ -4,10 +4,11 @@ import { built } from '../built.js'
 import { createApp } from './serve.js'
 import { createLeanServer } from './tools.js'
 
-const [, , maxSessions, parkAfter] = process.argv
+const [, , maxSessions, parkAfter, reuse] = process.argv
 const app = createApp()
 await app.register(built.mcpSessions, { maxSessions: Number(maxSessions), ttl: 0 })
-await app.register(built.mcpEndpoint, { createServer: createLeanServer, parkAfter: Number(parkAfter) })
+const reused = Number(reuse) > 0 && { reuseServers: { max: Number(reuse) } }
+await app.register(built.mcpEndpoint, { createServer: () => createLeanServer(), parkAfter: Number(parkAfter), ...reused })
 let parked = 0
 let woken = 0
 built.channels['session.parked'].subscribe(() => { parked++ })
