@@ -20,6 +20,7 @@ export interface ListedNode {
   readonly sessions: number
 }
 
+/** What becomes of sessions that cannot be listed. */
 export interface ListOptions {
   /** Called for each session whose record cannot be read; it is left out. The log says which and why. */
   readonly onUnreadable?: (() => void) | undefined
