@@ -128,12 +128,11 @@ export class NodeLease extends EventEmitter<NodeLeaseEvents> {
   }
 
   /**
-   * Asks whether the directory may have lost data since the last renewal. If so, there is another lease when it resolves
-   * to true. Rejects with a `DirectoryUnavailableError`.
+   * Asks whether the directory may have lost data since it had that history: by default that of the last renewal, which may
+   * come meanwhile. If so, there is another lease when it resolves to true. Rejects with a `DirectoryUnavailableError`.
    */
-  async hasForgotten (): Promise<boolean> {
+  async hasForgotten (known = this.#history): Promise<boolean> {
     const { id } = await this.#directory.history()
-    const known = this.#history
     if (id === known) return false
     await this.#renew()
     if (this.#history === known) throw new DirectoryUnavailableError('The directory has lost its data, and does not answer')

@@ -134,14 +134,16 @@ export class OwnedSessions {
   async takeOver (record: StoredSession): Promise<Session | undefined> {
     const incarnation = await this.#nodeLease.whenIncarnated(this.#patience)
     if (!this.#nodeLease.isTrustworthy()) return undefined
+    // What a renewal learns meanwhile is not what has been trusted.
+    const known = this.#nodeLease.history
     // Before it is claimed: another node may have room.
     this.#makeRoom(record.principal)
     const [claimed, history] = await Promise.all([this.#directory.claim(record, incarnation, Date.now()), this.#directory.history()])
     if (claimed === undefined) return undefined
-    if (history.id === this.#nodeLease.history) return this.adopt(claimed)
+    if (history.id === known) return this.adopt(claimed)
     // What was claimed may be older than what its owner has.
     await this.#outbox.release({ ...claimed, from: record.epoch })
-    await this.#nodeLease.hasForgotten()
+    await this.#nodeLease.hasForgotten(known)
     return undefined
   }
 
@@ -368,7 +370,7 @@ export class OwnedSessions {
     }
     const claimed = await this.#directory.claim(owned.toClaimable(), incarnation, owned.lastUse)
     if (claimed !== undefined) owned.held({ epoch: claimed.epoch, owner: incarnation, history })
-    else if (!await this.#nodeLease.hasForgotten()) throw new SessionLostError('The session has moved to another node, or is gone')
+    else if (!await this.#nodeLease.hasForgotten(history)) throw new SessionLostError('The session has moved to another node, or is gone')
   }
 
   // The directory may have lost the session, or what it was told of it last.

@@ -236,6 +236,44 @@ t.test('a directory that has lost its data gets its sessions back from their own
   t.strictSame(node.closed, [])
 })
 
+/** Has the node learn of a loss of data while a claim of its is on its way. */
+function loseDuringClaim ({ directory }: Scene, node: SceneNode, lose: () => void): void {
+  const claim = directory.claim.bind(directory)
+  directory.claim = async (...args) => {
+    directory.claim = claim
+    const claimed = claim(...args)
+    lose()
+    await node.nodeLease.hasForgotten()
+    return claimed
+  }
+}
+
+t.test('a session that was lost before it was claimed again is brought back, when that is known by then, too', async (t) => {
+  const scene = buildScene(t)
+  const node = await scene.addNode()
+  const session = open(node)
+  await scene.settle()
+  scene.directory.wipe()
+  loseDuringClaim(scene, node, () => {})
+  node.ownedSessions.doubt(session)
+  await node.ownedSessions.settle(session)
+  t.match(await scene.directory.get(session.id), { owner: { node: node.nodeLease.incarnation } })
+  t.strictSame(node.closed, [])
+})
+
+t.test('a takeover in which data are lost is undone, when that is known by then, too', async (t) => {
+  const scene = buildScene(t)
+  const [node, other] = [await scene.addNode(), await scene.addNode()]
+  const { id } = open(node)
+  await scene.settle()
+  node.sessions.cleanup(id, 'shutdown')
+  await scene.settle()
+  const { record } = await scene.directory.get(id) ?? never()
+  loseDuringClaim(scene, other, () => scene.directory.replicate()())
+  t.equal(await other.ownedSessions.takeOver(record), undefined)
+  t.match(await scene.directory.get(id), { owner: undefined, record: { owner: undefined } })
+})
+
 interface StaleCopy {
   scene: Scene
   /** Cut off from the directory. */
