@@ -112,6 +112,8 @@ export interface Changes {
 export interface Directory {
   /** Idle milliseconds after which a record is gone; `0`: never. */
   readonly ttl: number
+  /** Whether sessions can be lost while leases are not, and the other way round. */
+  readonly isInParts: boolean
 
   /**
    * Records a new session and returns its epoch, or `undefined` if the id is taken. Its owner may record it again, as long

@@ -152,11 +152,12 @@ export class SessionRouter {
     return new MisdirectedError()
   }
 
-  // A directory that has lost its data has lost the lease of this node too. Until the owners have written their
-  // sessions again, one that is not in there need not be gone.
+  // A directory that has lost its data has lost the lease of this node too, unless that was in another part. Until the owners
+  // have written their sessions again, one that is not in there need not be gone.
   async #isRebuilding (): Promise<boolean> {
     const { incarnation } = this.#nodeLease
     if (incarnation === undefined) return false
+    if (this.#directory.isInParts) await this.#nodeLease.hasForgotten()
     return this.#nodeLease.isRebuilding() || await this.#directory.peer(incarnation) === undefined
   }
 

@@ -1,6 +1,7 @@
 // What must hold when nothing goes wrong any more: every session is served again, in one place, and when the
 // sessions have ended, nothing is left of them.
 import { setTimeout as wait } from 'node:timers/promises'
+import { ALL_SHARDS } from '../../lib/cluster/redis/shards.js'
 import type { Violation } from './checker.js'
 import type { Scene } from './scene.js'
 import { endlessKeys } from './stores.js'
@@ -9,7 +10,7 @@ import { endlessKeys } from './stores.js'
 const TIME_TO_REST = 8000
 const POLL = 100
 // Made once, and for all sessions.
-const KEPT_KEYS: ReadonlySet<string> = new Set(['mcp:history'])
+const KEPT_KEYS: ReadonlySet<string> = new Set(['mcp:history', ...ALL_SHARDS.map((shard) => `mcp:history:{${shard}}`)])
 // What may be there or not at any moment: the next renewal of a lease, and the like.
 const FLUCTUATION = 2
 

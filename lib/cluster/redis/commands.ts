@@ -102,6 +102,11 @@ export class RedisCommands {
     return `${this.#prefix}history`
   }
 
+  /** On Redis Cluster, where each machine can lose its data alone: the key with the secret, and one in each shard. */
+  historyKeys (): string[] {
+    return [this.historyKey(), ...ALL_SHARDS.map((shard) => `${this.#prefix}history:{${shard}}`)]
+  }
+
   /**
    * Runs a script. `late` is called with a reply that came after the caller had been told that there is
    * none: ioredis cannot take a command back, so what it did may have to be undone.

@@ -6,7 +6,9 @@ import {
 } from '../directory.js'
 import { asError } from '../../base/safe-call.js'
 import { RedisCommands, type RedisCommandsOptions } from './commands.js'
+import { joinHistories } from './joined-history.js'
 import { parseObject, stringify, toFields, toRecord } from './record.js'
+import { SharedRounds } from './shared-rounds.js'
 
 const MAILBOX_SIZE = 1024
 const TOUCH_BATCH = 128
@@ -29,8 +31,11 @@ interface ReadOptions {
 /** The directory on Redis 7 or Valkey, alone or as Redis Cluster. */
 export class RedisDirectory implements Directory {
   readonly ttl: number
+  readonly isInParts: boolean
   /** For what else is kept per session, such as its events. */
   readonly commands: RedisCommands
+  // Thousands may ask at once, and each round goes through all shards.
+  readonly #allHistories: SharedRounds<History> | undefined
   readonly #onUnreadable: NonNullable<RedisDirectoryOptions['onUnreadable']>
   // The keys of those that have been told of.
   readonly #unreadable = new Set<string>()
@@ -40,6 +45,8 @@ export class RedisDirectory implements Directory {
     this.ttl = options.ttl
     this.#onUnreadable = options.onUnreadable ?? (() => {})
     this.commands = new RedisCommands(options)
+    this.isInParts = this.commands.isCluster
+    if (this.isInParts) this.#allHistories = new SharedRounds(() => this.#askAll())
   }
 
   async create (session: NewSession): Promise<string | undefined> {
@@ -158,10 +165,18 @@ export class RedisDirectory implements Directory {
     return [reply].flat().map(parseObject).map(toKnownLoad).filter((known) => known !== undefined)
   }
 
-  async history (): Promise<History> {
-    const reply = await this.commands.run('history', [this.commands.historyKey()], [random(32), random()])
+  history (): Promise<History> {
+    return this.#allHistories === undefined ? this.#historyAt(this.commands.historyKey()) : this.#allHistories.ask()
+  }
+
+  async #historyAt (key: string): Promise<History> {
+    const reply = await this.commands.run('history', [key], [random(32), random()])
     const [secret, id, age, fresh] = [reply].flat().map(String)
     return { secret: String(secret), id: String(id), age: Number(age), isFresh: fresh === '1' }
+  }
+
+  async #askAll (): Promise<History> {
+    return joinHistories(await Promise.all(this.commands.historyKeys().map((key) => this.#historyAt(key))))
   }
 
   #read (id: string, reply: unknown): StoredSession | undefined {

@@ -90,6 +90,25 @@ t.test('on Redis Cluster', needsRedisServer(), async t => {
     t.strictSame(used.filter((shard) => !ALL_SHARDS.includes(shard)), [])
   })
 
+  t.test('has another history when any of its machines has lost its data', async t => {
+    const directory = new RedisDirectory({ redis: plain, ttl: 60_000, prefix: 'parts:' })
+    const first = await directory.history()
+    t.equal((await directory.history()).id, first.id)
+    const ids = new Set([first.id])
+    for (const node of plain.nodes('master')) {
+      const isSecretThere = (await node.keys('*')).includes(directory.commands.historyKey())
+      await sleep(20)
+      const { secret } = await directory.history()
+      await node.flushall()
+      const history = await directory.history()
+      ids.add(history.id)
+      t.equal(history.secret === secret, !isSecretThere)
+      t.ok(history.age < 20, 'it is as old as its youngest part')
+      t.notOk(history.isFresh, 'other parts have kept what they had')
+    }
+    t.equal(ids.size, 4)
+  })
+
   for (const redis of clients) {
     t.test(`with keyPrefix ${redis.options.keyPrefix}`, async t => {
       testDirectory(t, async (_, ttl) => {

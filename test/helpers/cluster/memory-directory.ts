@@ -10,6 +10,7 @@ interface Lease { peer: Peer, until: number, mail: JsonObject[] }
 /** The directory in one process: give the same one to several "nodes". Time is whatever `now` says. */
 export class MemoryDirectory implements Directory {
   readonly ttl: number
+  readonly isInParts = false
   /** While true, nothing is answered: every method rejects. */
   away = false
   /** How many calls were made, by method. */
