@@ -198,11 +198,14 @@ t.test('a connection that breaks before the replicas have it takes the WAIT with
   const { directory } = create(t, redis)
   await directory.create(session('one'))
   replica.freeze()
-  const written = directory.create(session('two'))
-  await until(async () => String(await redis.client('LIST')).includes('cmd=wait'), 'it waits')
-  const waiting = /id=(\d+) [^\n]*cmd=wait/.exec(String(await redis.client('LIST')))?.[1]
+  const written = t.rejects(directory.create(session('two')), { name: 'NotAcknowledgedError' }, 'it is not asked on another connection, which has written nothing')
+  let waiting: string | undefined
+  await until(async () => {
+    waiting = /id=(\d+) [^\n]*cmd=wait/.exec(String(await redis.client('LIST')))?.[1]
+    return waiting !== undefined
+  }, 'it waits')
   await redis.client('KILL', 'ID', Number(waiting))
-  await t.rejects(written, { name: 'NotAcknowledgedError' }, 'it is not asked on another connection, which has written nothing')
+  await written
   replica.thaw()
   await until(async () => await directory.get('two') === undefined, 'and it is undone')
 })
