@@ -8,7 +8,7 @@ import type { SessionCluster, SessionState } from '../http/session-cluster.js'
 import type { SessionManager } from '../session/session-manager.js'
 import type { Session } from '../session/session.js'
 import type { Successor } from '../http/shutdown.js'
-import { SessionLostError, type NotAcknowledgedError, type JsonObject, type NodeLoad } from './directory.js'
+import { SessionLostError, NotAcknowledgedError, type JsonObject, type NodeLoad } from './directory.js'
 import { Outage } from './outage.js'
 import { Outbox } from './outbox.js'
 import { Forwarder } from './forwarder.js'
@@ -117,7 +117,10 @@ export class ClusterNode implements SessionCluster, Successor {
   readonly #liveness: NodeJS.Timeout | undefined
 
   constructor ({ sessions, directory, nodeLease, loads, thisNode, forwarder, interval, log, warnOfLoopback }: ClusterParts) {
-    const onError = (message: string, error: unknown): void => log.warn(error, message)
+    const onError = (message: string, error: unknown): void => {
+      // That too few replicas have it is told once for all, by `logShortage`.
+      if (!(error instanceof NotAcknowledgedError)) log.warn(error, message)
+    }
     const find = (id: string): Session | undefined => sessions.get(id)
     this.#nodeLease = nodeLease
     this.#loads = loads

@@ -88,7 +88,7 @@ export class Outbox {
       this.#isFailing = false
     } catch (error) {
       // Once for each time that Redis is away: this is tried again with every renewal of the lease.
-      if (!this.#isFailing && !(error instanceof NotAcknowledgedError)) this.#onError('Sessions that have ended are still in the directory; this is tried again', error)
+      if (!this.#isFailing) this.#onError('Sessions that have ended are still in the directory; this is tried again', error)
       this.#isFailing = true
     } finally {
       this.#flushing = undefined

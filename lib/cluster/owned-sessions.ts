@@ -4,7 +4,7 @@ import type { SessionManager } from '../session/session-manager.js'
 import { SessionLimitError } from '../base/errors.js'
 import type { Session } from '../session/session.js'
 import {
-  SessionLostError, SessionRecoveringError, DirectoryUnavailableError, NotAcknowledgedError, type Changes, type Directory, type NewSession, type StoredSession
+  SessionLostError, SessionRecoveringError, DirectoryUnavailableError, type Changes, type Directory, type NewSession, type StoredSession
 } from './directory.js'
 import type { NodeLease } from './lease.js'
 import type { Outbox } from './outbox.js'
@@ -311,7 +311,7 @@ export class OwnedSessions {
       if (owned.claim === undefined) await this.#record(owned, incarnation)
       else await this.#write(owned, owned.claim)
     } catch (error) {
-      if (!(error instanceof NotAcknowledgedError)) this.#onError('A session is handed over without its latest changes', error)
+      this.#onError('A session is handed over without its latest changes', error)
     }
   }
 
@@ -357,8 +357,7 @@ export class OwnedSessions {
     } catch (error) {
       // Of one that is being recovered, nothing is known before its time.
       if (error instanceof SessionLostError || error instanceof SessionRecoveringError) return true
-      // That too few replicas have it is told once for all sessions.
-      if (!(error instanceof NotAcknowledgedError)) this.#onError('A session could not be written to the directory; this is tried again', error)
+      this.#onError('A session could not be written to the directory; this is tried again', error)
       return false
     }
   }
