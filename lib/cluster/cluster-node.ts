@@ -20,7 +20,7 @@ import type { Warnings } from '../http/warnings.js'
 import { NodeLease } from './lease.js'
 import { NodeLoads } from './node-loads.js'
 import { resolveClusterOptions, type ClusterOptions } from './options.js'
-import { MEMORY } from './recent-owners.js'
+import { OWNER_MEMORY } from './recent-owners.js'
 import { RedisAnnouncements } from './redis/announcements.js'
 import { RedisMinuteCounts } from './redis/minute-counts.js'
 import type { RedisCommands } from './redis/commands.js'
@@ -179,7 +179,7 @@ export class ClusterNode implements SessionCluster, Successor {
 
   /** See `Successor`. A connection that ends while a request is on its way here makes that one fail. */
   get notice (): number {
-    const forgotten = this.#loads.hasOthers ? this.#receiver.servedLast + MEMORY + LATENESS : 0
+    const forgotten = this.#loads.hasOthers ? this.#receiver.servedLast + OWNER_MEMORY + LATENESS : 0
     return Math.max(0, forgotten - performance.now()) + ON_ITS_WAY
   }
 

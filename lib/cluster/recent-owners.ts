@@ -8,7 +8,7 @@ interface RecentOwner {
 }
 
 /** How long an owner is not asked for again, in milliseconds. */
-export const MEMORY = 1000
+export const OWNER_MEMORY = 1000
 const MOST_REMEMBERED = 10_000
 
 /**
@@ -22,7 +22,7 @@ export class RecentOwners {
   note (id: string, principal: string | undefined, owner: Peer): void {
     const now = performance.now()
     this.#owners.delete(id)
-    this.#owners.set(id, { owner, principal, until: now + MEMORY })
+    this.#owners.set(id, { owner, principal, until: now + OWNER_MEMORY })
     for (const [oldest, { until }] of this.#owners) {
       if (until > now && this.#owners.size <= MOST_REMEMBERED) break
       this.#owners.delete(oldest)
