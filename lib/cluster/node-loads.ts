@@ -38,8 +38,7 @@ export class NodeLoads {
 
   /** Tells the others, and hears from them. Never rejects. */
   report (): Promise<void> {
-    // The lease of a node that leaves is renewed meanwhile.
-    this.#reporting ??= this.#report(this.isLeaving ? 0 : this.#options.nodeLease.lease).finally(() => { this.#reporting = undefined })
+    this.#reporting ??= this.#report().finally(() => { this.#reporting = undefined })
     return this.#reporting
   }
 
@@ -88,15 +87,15 @@ export class NodeLoads {
 
   async #leave (): Promise<void> {
     await this.#reporting
-    await this.#report(0)
+    await this.report()
   }
 
-  async #report (lease: number): Promise<void> {
-    const { directory, nodeLease: { incarnation }, load, url } = this.#options
+  async #report (): Promise<void> {
+    const { directory, nodeLease: { incarnation, lease }, load, url } = this.#options
     if (incarnation === undefined) return
     const asked = this.#now()
     try {
-      const all = await directory.report({ node: incarnation, url: url(), ...load() }, lease)
+      const all = await directory.report({ node: incarnation, url: url(), ...load() }, this.isLeaving ? 0 : lease)
       this.#others = all.filter(({ node }) => node !== incarnation)
       this.#knownUntil = asked + this.#options.nodeLease.lease
       for (const [node, until] of this.#avoided) if (until <= asked) this.#avoided.delete(node)
