@@ -1,24 +1,29 @@
-import type { ConnectableServer } from './server-factory.js'
+import type { CreateServerContext } from './options.js'
+import { SharedContext, type ConnectableServer, type ServerFactory } from './server-factory.js'
+import type { SharedLink } from './shared-link.js'
 
 /** Servers whose sessions have ended or are parked, for sessions to come. They are closed, and so connected to nothing. */
 export class ServerPool {
   readonly #max: number
+  readonly #make: () => Promise<ConnectableServer>
   readonly #idle: ConnectableServer[] = []
   #isClosed = false
 
   /** @param max how many are kept */
-  constructor (max: number) {
+  constructor (max: number, makeServer: ServerFactory<CreateServerContext>) {
     this.#max = max
+    this.#make = () => makeServer(new SharedContext())
   }
 
-  take (): ConnectableServer | undefined {
+  /** One that is kept, or a new one. Rejects as `createServer` does. */
+  async take (): Promise<ConnectableServer> {
     // The last one, which is still in the caches of the processor.
-    return this.#idle.pop()
+    return this.#idle.pop() ?? this.#make()
   }
 
-  /** Keeps a server, if there is room. */
-  keep (server: ConnectableServer): void {
-    if (!this.#isClosed && this.#idle.length < this.#max) this.#idle.push(server)
+  /** Keeps a server, if its session has left nothing in it and there is room. */
+  keep (server: ConnectableServer, { hasLeftNothing }: SharedLink): void {
+    if (hasLeftNothing && !this.#isClosed && this.#idle.length < this.#max) this.#idle.push(server)
   }
 
   /** Lets go of all, and keeps no more. */

@@ -131,6 +131,6 @@ export class SessionRuntime {
     this.#server = undefined
     link?.cut()
     await server?.close()
-    if (server !== undefined && link instanceof SharedLink && link.hasLeftNothing) this.#pool?.keep(server)
+    if (server !== undefined && link instanceof SharedLink) this.#pool?.keep(server, link)
   }
 }

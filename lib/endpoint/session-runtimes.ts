@@ -15,7 +15,7 @@ import { ClientSetup } from './client-setup.js'
 import { warnOfHiddenId } from './endpoint-warnings.js'
 import type { InitializeParams } from './initialize.js'
 import type { CreateServerContext, ResolvedEndpointOptions } from './options.js'
-import { createServerFactory, SharedContext, toServerContext, type ConnectableServer, type ServerFactory } from './server-factory.js'
+import { createServerFactory, toServerContext, type ServerFactory } from './server-factory.js'
 import { ServerPool } from './server-pool.js'
 import { ParkedSessions } from './parked-sessions.js'
 import { ParkingSweep } from './parking-sweep.js'
@@ -41,7 +41,7 @@ export class SessionRuntimes {
     this.#context = context
     this.#options = options
     this.#makeServer = createServerFactory(options.createServer)
-    this.#pool = options.reuseServers && new ServerPool(options.reuseServers.max)
+    this.#pool = options.reuseServers && new ServerPool(options.reuseServers.max, this.#makeServer)
     this.#log = log
     this.#parking = options.parkAfter === 0 ? undefined : this.#startParking(options.parkAfter)
     // Whatever ends a session ends its transport and its server.
@@ -219,7 +219,7 @@ export class SessionRuntimes {
 
   async #serve (runtime: SessionRuntime, context: CreateServerContext): Promise<SessionRuntime> {
     const { session } = context
-    const server = await this.#findServer(context)
+    const server = await (this.#pool?.take() ?? this.#makeServer(context))
     // It may have ended while its server was being made.
     if (this.#live.get(session) !== runtime) {
       runGuarded(() => server.close(), (error) => this.#logCloseFailure(error, session))
@@ -227,11 +227,6 @@ export class SessionRuntimes {
     }
     await runtime.connect(server)
     return runtime
-  }
-
-  async #findServer (context: CreateServerContext): Promise<ConnectableServer> {
-    if (this.#pool === undefined) return this.#makeServer(context)
-    return this.#pool.take() ?? this.#makeServer(new SharedContext())
   }
 
   #startParking (parkAfter: number): ParkingSweep<SessionRuntime> {

@@ -6,7 +6,7 @@ import { hasResponseEnded } from '../http/response-end.js'
 import { SessionRecord } from '../session/session-record.js'
 import { readInitialize } from './initialize.js'
 import type { ResolvedEndpointOptions } from './options.js'
-import { createServerFactory, SharedContext, toServerContext, type ConnectableServer } from './server-factory.js'
+import { createServerFactory, toServerContext, type ConnectableServer } from './server-factory.js'
 import { ServerPool } from './server-pool.js'
 import type { EndpointHandlers } from './session-handlers.js'
 import { SharedLink } from './shared-link.js'
@@ -20,7 +20,7 @@ import { SessionTransport, type Incoming } from './transport/session-transport.j
  */
 export function createStatelessHandlers ({ identify, shutdown }: PluginContext, options: ResolvedEndpointOptions): EndpointHandlers {
   const makeServer = createServerFactory(options.createServer)
-  const pool = options.reuseServers && new ServerPool(options.reuseServers.max)
+  const pool = options.reuseServers && new ServerPool(options.reuseServers.max, makeServer)
   const { responseMode, heartbeatInterval, maxBuffered, cancelOnDisconnect } = options
   const running = new Set<SessionTransport>()
   shutdown.add({ settle: closeRunning })
@@ -34,7 +34,7 @@ export function createStatelessHandlers ({ identify, shutdown }: PluginContext, 
     // Before there is a server to close.
     if (readMessages(body).some(isRequest)) requireAccepted(request.headers.accept)
     const session = new SessionRecord(randomUUID(), Date.now(), undefined, { principal: await identify(request) })
-    const server = pool?.take() ?? await makeServer(pool === undefined ? toServerContext(session, request, false) : new SharedContext())
+    const server = await (pool?.take() ?? makeServer(toServerContext(session, request, false)))
     let link: SharedLink | undefined
     record.onOver(() => closeServer(incoming, server, link))
     if (record.isResponseOver || hasResponseEnded(request, reply)) throw new InvalidRequestError('the client has gone')
@@ -57,7 +57,7 @@ export function createStatelessHandlers ({ identify, shutdown }: PluginContext, 
     runGuarded(async () => {
       await server.close()
       link?.cut()
-      if (link?.hasLeftNothing === true) pool?.keep(server)
+      if (link !== undefined) pool?.keep(server, link)
     }, (error) => request.log.error(error, 'Closing the MCP server failed'))
   }
 }
