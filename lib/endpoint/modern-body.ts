@@ -1,4 +1,5 @@
 import type { RequestId } from '../http/event-log.js'
+import { isObject } from './transport/json-rpc.js'
 
 // From revision 2026-07-28 of MCP.
 const REVISION_CLAIM = 'io.modelcontextprotocol/protocolVersion'
@@ -23,5 +24,5 @@ export function readClaim (body: unknown): unknown {
 }
 
 function readKey (value: unknown, key: string): unknown {
-  return typeof value === 'object' && value !== null ? Reflect.get(value, key) : undefined
+  return isObject(value) ? value[key] : undefined
 }

@@ -14,7 +14,7 @@ import type { ResolvedEndpointOptions } from './options.js'
 import { logCut } from './transport/log-cut.js'
 import type { Incoming } from './transport/session-transport.js'
 import { toWebRequest } from './web-request.js'
-import { sendWebResponse } from './web-response.js'
+import { sendWebResponse, type WebAnswerOptions } from './web-response.js'
 
 // From revision 2026-07-28 of MCP.
 const LISTEN = 'subscriptions/listen'
@@ -78,9 +78,8 @@ export class ModernRequests implements SessionFollower {
     const abort = abortWith(reply, record, () => isAnswered)
     const answer = this.#fetch(leg, request, toWebRequest(request, abort.signal)).finally(() => { isAnswered = true })
     const { responseMode } = leg
-    const { heartbeatInterval, maxBuffered } = this.#options
     const id = readId(request.body)
-    const options = { heartbeatInterval, maxBuffered, heard, onCut: (waiting: number) => logCut(request, waiting) }
+    const options = this.#streamOptions(request, heard)
     await (responseMode === undefined || responseMode === 'json' || id === null
       ? sendWebResponse(reply, await answer, options)
       : sendCallAnswer(reply, answer, { ...options, responseMode, id }))
@@ -96,7 +95,6 @@ export class ModernRequests implements SessionFollower {
   // Held to what sessions are held to: how many there may be, and to whom they belong.
   async #listen (leg: ModernLeg, { request, reply, record }: Incoming, heard: HeardAnswer | undefined): Promise<void> {
     const { bus, identify, shutdown } = this.#context
-    const { heartbeatInterval, maxBuffered, recheckOwner } = this.#options
     if (shutdown.hasStarted) throw new ShuttingDownError()
     const principal = await identify(request)
     const place = this.#listening.admit(principal)
@@ -111,12 +109,14 @@ export class ModernRequests implements SessionFollower {
       if (await identify(request) !== principal) abort.abort()
     }
     await sendWebResponse(reply, response, {
-      heartbeatInterval,
-      maxBuffered,
-      heard,
-      onCut: (waiting) => logCut(request, waiting),
-      onHeartbeat: recheckOwner ? () => { recheck().catch(() => abort.abort()) } : undefined
+      ...this.#streamOptions(request, heard),
+      onHeartbeat: this.#options.recheckOwner ? () => { recheck().catch(() => abort.abort()) } : undefined
     })
+  }
+
+  #streamOptions (request: FastifyRequest, heard: HeardAnswer | undefined): WebAnswerOptions {
+    const { heartbeatInterval, maxBuffered } = this.#options
+    return { heartbeatInterval, maxBuffered, heard, onCut: (waiting) => logCut(request, waiting) }
   }
 
   async #close (): Promise<void> {
