@@ -6,7 +6,8 @@ import { activeRequests } from '../helpers/apps/app.js'
 import { buildEndpoint } from '../helpers/apps/endpoint-app.js'
 import { connectSdkClient, type SdkClient, type SdkKind } from '../helpers/clients/sdk-clients.js'
 import { ToolServer2 } from '../helpers/mcp-servers/tool-server-2.js'
-import { NOTE_URI, ToolServer } from '../helpers/mcp-servers/tool-server.js'
+import { ToolServer } from '../helpers/mcp-servers/tool-server.js'
+import { NOTE_URI } from '../helpers/mcp-servers/waiting-server.js'
 import { until } from '../helpers/waiting/until.js'
 
 t.setTimeout(120_000)

@@ -7,7 +7,7 @@ import mcpSessions, { mcpEndpoint } from '../../index.js'
 import { buildEndpoint } from '../helpers/apps/endpoint-app.js'
 import { HttpClient, initialize } from '../helpers/clients/http-client.js'
 import { connectSdkClient, type SdkClient, type SdkKind } from '../helpers/clients/sdk-clients.js'
-import { NOTE_URI } from '../helpers/mcp-servers/tool-server.js'
+import { NOTE_URI } from '../helpers/mcp-servers/waiting-server.js'
 import { captureLog } from '../helpers/observe/log-lines.js'
 import { until } from '../helpers/waiting/until.js'
 

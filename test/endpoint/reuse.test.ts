@@ -4,7 +4,8 @@ import { setImmediate as turn } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { buildEndpoint, type EndpointApp, type EndpointSetup } from '../helpers/apps/endpoint-app.js'
 import { call, HttpClient, initialize, openSession } from '../helpers/clients/http-client.js'
-import { NOTE_URI, ToolServer } from '../helpers/mcp-servers/tool-server.js'
+import { ToolServer } from '../helpers/mcp-servers/tool-server.js'
+import { NOTE_URI } from '../helpers/mcp-servers/waiting-server.js'
 import { ToolServer2 } from '../helpers/mcp-servers/tool-server-2.js'
 import { until } from '../helpers/waiting/until.js'
 
@@ -29,7 +30,7 @@ t.test('the next session has the server of the last one, and nothing of it', asy
   t.match(await ask(first, 'echo', { text: 'one' }), 'one')
   t.strictSame(lot.server().mcp.server.getClientCapabilities()?.sampling, {})
   await end(first, lot)
-  t.equal(lot.server().closed, 1, 'it has been closed as any other')
+  t.equal(lot.server().closed, 1, 'it has been closed like the others')
   const second = await openSession(t, url)
   t.match(await ask(second, 'echo', { text: 'two' }), 'two')
   t.equal(lot.servers.length, 1)

@@ -1,39 +1,25 @@
 import { McpServer, type CallToolResult } from '@modelcontextprotocol/server'
 import { z } from 'zod'
-import { createDeferred, type Deferred } from '../waiting/deferred.js'
-import { NOTE_URI } from './tool-server.js'
+import { createDeferred } from '../waiting/deferred.js'
+import { NOTE_URI, WaitingServer } from './waiting-server.js'
 
 /** The tools of `ToolServer` that a client of either SDK is tested with, in a server of SDK 2. */
-export class ToolServer2 {
+export class ToolServer2 extends WaitingServer {
   readonly mcp = new McpServer({ name: 'tools', version: '2.0.0' }, {
     capabilities: { logging: {}, resources: { subscribe: true, listChanged: true } }
   })
 
-  readonly waiting: Deferred<string>[] = []
   aborted = 0
   closed = 0
 
   constructor () {
+    super()
     this.#addTools()
     this.#addClientTools()
     this.mcp.registerResource('note', NOTE_URI, {}, async () => ({ contents: [{ uri: NOTE_URI, text: 'A note' }] }))
     this.mcp.server.setRequestHandler('resources/subscribe', async () => ({}))
     this.mcp.server.setRequestHandler('resources/unsubscribe', async () => ({}))
     this.mcp.server.onclose = () => { this.closed++ }
-  }
-
-  answer (text: string): void {
-    const next = this.waiting.shift()
-    if (next === undefined) throw new Error('No call is waiting')
-    next.resolve(text)
-  }
-
-  async noteHasChanged (): Promise<void> {
-    await this.mcp.server.sendResourceUpdated({ uri: NOTE_URI })
-  }
-
-  async say (data: string): Promise<void> {
-    await this.mcp.server.sendLoggingMessage({ level: 'info', data })
   }
 
   async sample (): Promise<string> {

@@ -1,18 +1,15 @@
 import { McpServer } from '@modelcontextprotocol/sdk/server/mcp.js'
 import { SubscribeRequestSchema, UnsubscribeRequestSchema, type CallToolResult } from '@modelcontextprotocol/sdk/types.js'
 import { z } from 'zod'
-import { createDeferred, type Deferred } from '../waiting/deferred.js'
-
-export const NOTE_URI = 'note://1'
+import { createDeferred } from '../waiting/deferred.js'
+import { NOTE_URI, WaitingServer } from './waiting-server.js'
 
 /** An MCP server whose tools do what a test asks for, when it asks for it. */
-export class ToolServer {
+export class ToolServer extends WaitingServer {
   readonly mcp = new McpServer({ name: 'tools', version: '1.0.0' }, {
     capabilities: { logging: {}, resources: { subscribe: true, listChanged: true } }
   })
 
-  /** Calls of `wait` and `poll` that have come, in their order. Resolve one, and it is answered. */
-  readonly waiting: Deferred<string>[] = []
   /** Calls of `wait` that were cancelled, or whose session ended. */
   aborted = 0
   /** The URIs of what was subscribed to, in their order. */
@@ -20,26 +17,12 @@ export class ToolServer {
   closed = 0
 
   constructor () {
+    super()
     this.#addQuickTools()
     this.#addWaitingTools()
     this.#addClientTools()
     this.#addResource()
     this.mcp.server.onclose = () => { this.closed++ }
-  }
-
-  answer (text: string): void {
-    const next = this.waiting.shift()
-    if (next === undefined) throw new Error('No call is waiting')
-    next.resolve(text)
-  }
-
-  async noteHasChanged (): Promise<void> {
-    await this.mcp.server.sendResourceUpdated({ uri: NOTE_URI })
-  }
-
-  /** Says something that is not part of a call. */
-  async say (data: string): Promise<void> {
-    await this.mcp.server.sendLoggingMessage({ level: 'info', data })
   }
 
   /** Asks the client for a sample, outside of any call. */
