@@ -536,6 +536,16 @@ t.test('a question is answered by its last head', async t => {
   await t.resolves(forwarder.probe({ node: 'owner-1', url }, { secret: SECRET, patience: 5000 }))
 })
 
+t.test('closing ends a question that waits for its answer', async t => {
+  const asked = createDeferred()
+  const url = await owner(t, () => { asked.resolve() })
+  const forwarder = new Forwarder()
+  const answer = t.rejects(forwarder.probe({ node: 'owner-1', url }, { secret: SECRET, patience: 60_000 }), { message: 'This node is closing' })
+  await asked.promise
+  await forwarder.close()
+  await answer
+})
+
 t.test('closing ends open streams', async t => {
   const url = await owner(t, (_req, res) => { res.writeHead(200).flushHeaders() })
   const app = fastify({ forceCloseConnections: true })
