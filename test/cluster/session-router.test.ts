@@ -346,6 +346,21 @@ t.test('nothing is passed on for a client that has gone', async (t) => {
   t.equal(forwarder.hops.length, 0)
 })
 
+t.test('a node passes nothing on before it has a lease, and with it the secret', async (t) => {
+  const { locate, record, forwarder, directory, node, pass } = await scene(t, {}, { isJoined: false })
+  const id = await record()
+  await directory.announce({ node: 'other', url: 'http://10.0.0.2:3000' }, LEASE)
+  t.equal(node.nodeLease.isValid(), false)
+  let hasPassedOnWithoutLease = false
+  forwarder.answer = async (reply) => {
+    hasPassedOnWithoutLease = !node.nodeLease.isValid()
+    reply.send('from the owner')
+    return { kind: 'answered' }
+  }
+  t.equal(await during(pass, locate(id)), 'from the owner')
+  t.equal(hasPassedOnWithoutLease, false)
+})
+
 t.test('what another node has passed on is never passed on again', async (t) => {
   const { locate, record, forwarder, directory, receive, refused } = await scene(t)
   const id = await record()
