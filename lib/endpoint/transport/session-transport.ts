@@ -1,6 +1,6 @@
 import type { Transport, TransportSendOptions } from '@modelcontextprotocol/sdk/shared/transport.js'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { randomBytes } from 'node:crypto'
+import { randomUUID } from 'node:crypto'
 import { InvalidRequestError, NotAcceptableError, SessionNotFoundError } from '../../base/errors.js'
 import type { EventLog, Resumption } from '../../http/event-log.js'
 import { DEFAULT_REVISION, requireRevision, SESSION_REVISIONS } from '../../http/protocol-revision.js'
@@ -87,8 +87,8 @@ export class SessionTransport implements Transport {
   readonly #calls = new Map<RequestId, OwnCall | Question>()
   // Those whose streams can be resumed, by the name of the stream.
   readonly #exchanges = new Map<string, Exchange>()
-  // No other copy of the session, on whatever node, names its streams alike.
-  readonly #mark = randomBytes(6).toString('base64url')
+  // No other copy of the session, on whatever node, names its streams alike. Node.js draws random bytes for many UUIDs at once.
+  readonly #mark = randomUUID().slice(24)
   #count = 0
   #revisions: readonly string[] = SESSION_REVISIONS
   #resolveScopes: ScopeChallengeResolver | undefined
