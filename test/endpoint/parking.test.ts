@@ -293,11 +293,29 @@ t.test('a failure in the sweep is logged', async (t) => {
   Object.defineProperty(session, 'openStreams', { value: 0, writable: true })
 })
 
-t.test('many are parked in slices', async (t) => {
+t.test('while servers that take long to close are parked, the event loop goes on', async (t) => {
   const lot = await buildLot(t)
   const url = await lot.listen()
-  for (let count = 0; count < 140; count++) await openSession(t, url)
-  await lot.park()
+  let turns = 0
+  const closedIn: number[] = []
+  for (let count = 0; count < 4; count++) {
+    await openSession(t, url)
+    const { mcp } = lot.server()
+    const close = mcp.close.bind(mcp)
+    mcp.close = () => {
+      closedIn.push(turns)
+      const end = performance.now() + 3
+      while (performance.now() < end);
+      return close()
+    }
+  }
+  // Twice: one sweep is not begun before the last one is over.
+  mock.timers.tick(PARK_AFTER * 1.5)
+  while (closedIn.length < 4) {
+    await turn()
+    turns++
+  }
+  t.strictSame(closedIn, [0, 0, 1, 2], 'the first at once, then one in each turn')
   await until(() => lot.servers.every(({ closed }) => closed === 1), 'all are parked')
 })
 
