@@ -180,5 +180,5 @@ async function stop (servers: readonly ServerProcess[], targets: ReadonlyArray<P
 
 /** Microseconds of CPU time of a call, in all servers that have part in it. */
 async function measureCpu (servers: readonly ServerProcess[], { load, ids }: Target): Promise<number> {
-  return await useCpu(servers, () => load.callMany(ids, CALLS)) / CALLS
+  return (await useCpu(servers, () => load.callMany(ids, CALLS))).cpu / CALLS
 }

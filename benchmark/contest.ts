@@ -27,6 +27,7 @@ const entrants = {
   'mcpEndpoint auto, stub': ['stub', 'auto'],
   'bare Fastify, server': ['bare-server', 'json'],
   'mcpEndpoint auto, shared validator': ['endpoint', 'auto', 'shared'],
+  'mcpEndpoint auto, reused': ['endpoint', 'auto', 'reused'],
   'by hand sse, shared validator': ['by-hand', 'sse', 'shared'],
   'bare Fastify, server, shared validator': ['bare-server', 'json', 'shared'],
   'bare Fastify': ['bare']
@@ -34,6 +35,7 @@ const entrants = {
 
 /** What serves the public workload: the arguments of measure/shop-server.ts. */
 const shops = {
+  'bare Fastify with the shop': ['bare', '1', 'once'],
   'mcpEndpoint, SDK 1, reused': ['endpoint', '1', 'reused'],
   'mcpEndpoint, SDK 1, made once': ['endpoint', '1', 'once'],
   'mcpEndpoint, SDK 1': ['endpoint', '1', 'each'],
@@ -82,16 +84,20 @@ export interface Entrant {
   readonly load: McpLoad
 }
 
-export interface Work {
+export interface Work<Result = unknown> {
   /** How often it is done before anything is measured, and in each round. */
   readonly warmUp: number
   readonly count: number
+  /** Default `ROUNDS`. */
+  readonly rounds?: number
   /** Connections of each server's clients. */
   readonly connections?: number
   /** Of the servers: what they are told beside who they are. */
   readonly args?: readonly string[]
   /** Called once for each server; does the work so many times whenever it is asked. */
-  prepare (entrant: Entrant): Promise<(count: number) => Promise<unknown>>
+  prepare (entrant: Entrant): Promise<(count: number) => Promise<Result>>
+  /** Makes what was done undone, which is not measured. */
+  undo? (entrant: Entrant, result: Result): Promise<unknown>
 }
 
 export const FLEETS = setting('FLEETS', 3, 1)
@@ -102,7 +108,7 @@ export class Contest {
   readonly #times = new Map<Name, number[]>()
 
   /** Lets all that are installed do the work in turn, round by round. */
-  static async hold (names: readonly Name[], work: Work): Promise<Contest> {
+  static async hold<Result> (names: readonly Name[], work: Work<Result>): Promise<Contest> {
     const contest = new Contest()
     const present = names.filter((name) => isInstalled(packageOf(name)))
     for (let fleet = 0; fleet < FLEETS; fleet++) {
@@ -111,10 +117,14 @@ export class Contest {
       const measurements: Array<() => Promise<number>> = []
       for (const entrant of entrants) {
         const perform = await work.prepare(entrant)
-        await perform(work.warmUp)
-        measurements.push(async () => await useCpu([entrant.server], () => perform(work.count)) / work.count)
+        await work.undo?.(entrant, await perform(work.warmUp))
+        measurements.push(async () => {
+          const { cpu, result } = await useCpu([entrant.server], () => perform(work.count))
+          await work.undo?.(entrant, result)
+          return cpu / work.count
+        })
       }
-      for (const row of await alternate(ROUNDS, measurements)) contest.#add(present, row)
+      for (const row of await alternate(work.rounds ?? ROUNDS, measurements)) contest.#add(present, row)
       await Promise.all(entrants.map(stop))
     }
     return contest

@@ -23,7 +23,7 @@ async function measure (used: number, opened: number): Promise<void> {
   console.log(`${SESSIONS} sessions, of which ${used} are used and ${opened} come and go each second, CPU time of the server`)
   const looks = [undefined, ...Object.values(queries)]
   for (const query of looks) await look(server, query)
-  const rows = await alternate(ROUNDS, looks.map((query) => async () => await useCpu([server], () => look(server, query)) / (SECONDS * 10_000)))
+  const rows = await alternate(ROUNDS, looks.map((query) => async () => (await useCpu([server], () => look(server, query))).cpu / (SECONDS * 10_000)))
   console.log(`  closed            ${describe(rows.map(([closed = NaN]) => closed), 2, ' % of a core')}`)
   for (const [index, name] of Object.keys(queries).entries()) {
     const added = rows.map(([closed = NaN, ...open]) => (open[index] ?? NaN) - closed)

@@ -83,10 +83,13 @@ export class McpLoad {
       const initialized = await connection.send(this.#post(id, '{"jsonrpc":"2.0","method":"notifications/initialized"}'))
       expect(initialized, 202)
       await this.#call(connection, id, toolOf?.(index))
-      if (id === undefined) return
-      const deleted = await connection.send(`DELETE ${this.#path}${this.#headers}${sessionHeaders(id)}\r\n`)
-      if (deleted.status !== 204) expect(deleted, 200)
+      if (id !== undefined) await this.#delete(connection, id)
     })
+  }
+
+  /** Ends sessions. */
+  closeMany (ids: readonly string[]): Promise<void> {
+    return this.#load.run(ids.length, (connection, index) => this.#delete(connection, pick(ids, index)))
   }
 
   /** So many sessions are opened, or not. Returns how often the server has answered with which status. */
@@ -118,6 +121,11 @@ export class McpLoad {
     const answer = await connection.send(this.#post(session, `{"jsonrpc":"2.0","id":${id},"method":"tools/call","params":{"name":"${name}","arguments":${args}}}`))
     expect(answer, 200, `"id":${id}`, ...expected)
     return readType(answer)
+  }
+
+  async #delete (connection: Connection, session: string): Promise<void> {
+    const deleted = await connection.send(`DELETE ${this.#path}${this.#headers}${sessionHeaders(session)}\r\n`)
+    if (deleted.status !== 204) expect(deleted, 200)
   }
 
   async #sendModern (connection: Connection, method: string, params: string, expected: readonly string[], headers = ''): Promise<string> {

@@ -1,44 +1,55 @@
-import { FLEETS, start, stop, type Entrant } from './contest.js'
+import { Contest, FLEETS, start, stop, type Entrant, type Name } from './contest.js'
 import { setting } from './settings.js'
 import { describe } from './statistics.js'
 
 const OPENED = setting('OPENED', 2000, 500)
 const WARM_UP = 500
 
-interface Cost {
-  readonly cpu: number
-  readonly heap: number
-  readonly rate: number
+/** Sessions that stay open: what opening one costs, and what each keeps. */
+export async function measureOpening (): Promise<void> {
+  await measureCpu()
+  await measureHeap()
 }
 
-/** Sessions that stay open: how fast they come, and what each keeps. */
-export async function measureOpening (): Promise<void> {
-  const ours: Cost[] = []
-  const byHand: Cost[] = []
+async function measureCpu (): Promise<void> {
+  const names: Name[] = [
+    'mcpEndpoint auto', 'mcpEndpoint auto, shared validator', 'mcpEndpoint auto, reused', 'by hand sse', 'by hand sse, shared validator', 'bare Fastify'
+  ]
+  const contest = await Contest.hold(names, {
+    warmUp: 3000,
+    count: 500,
+    prepare: async ({ load }) => (count) => load.openMany(count),
+    undo: ({ name, load }, ids) => name === 'bare Fastify' ? Promise.resolve() : load.closeMany(ids)
+  })
+  console.log('\nopening a session, CPU time of the server')
+  for (const name of names) contest.print(name)
+  console.log('of each other, in the same round')
+  contest.compare('mcpEndpoint auto, reused', 'by hand sse', 0.5)
+  contest.compare('mcpEndpoint auto, shared validator', 'by hand sse', 0.5)
+  contest.compare('mcpEndpoint auto', 'by hand sse')
+  contest.compare('mcpEndpoint auto, shared validator', 'by hand sse, shared validator')
+  contest.compare('bare Fastify', 'by hand sse')
+}
+
+async function measureHeap (): Promise<void> {
+  const ours: number[] = []
+  const byHand: number[] = []
   for (let fleet = 0; fleet < FLEETS; fleet++) {
-    const pair = [{ costs: ours, entrant: await start('mcpEndpoint sse') }, { costs: byHand, entrant: await start('by hand sse') }]
-    for (const { entrant } of pair) await entrant.load.openMany(WARM_UP)
-    if (fleet % 2 === 1) pair.reverse()
-    for (const { costs, entrant } of pair) costs.push(await measureOne(entrant))
-    await Promise.all(pair.map(({ entrant }) => stop(entrant)))
+    for (const [name, heaps] of [['mcpEndpoint sse', ours], ['by hand sse', byHand]] as const) {
+      const entrant = await start(name)
+      heaps.push(await keep(entrant))
+      await stop(entrant)
+    }
   }
   console.log(`\n${OPENED} sessions that stay open`)
-  console.log(`  opened per second             ${describe(ours.map(({ rate }) => rate), 0)}`)
-  console.log(`  CPU time of one, of that by hand  ${describe(quotients(ours, byHand, 'cpu'))}`)
-  console.log(`  heap of one with its server       ${describe(ours.map(({ heap }) => heap / 1024), 1, ' KiB')}`)
-  console.log(`    of that of one by hand          ${describe(quotients(ours, byHand, 'heap'))}`)
+  console.log(`  heap of one with its server       ${describe(ours.map((heap) => heap / 1024), 1, ' KiB')}`)
+  console.log(`    of that of one by hand          ${describe(ours.map((heap, index) => heap / (byHand[index] ?? NaN)))}`)
 }
 
-async function measureOne ({ server, load }: Entrant): Promise<Cost> {
+async function keep ({ server, load }: Entrant): Promise<number> {
+  await load.openMany(WARM_UP)
   const before = await server.ask('heap')
-  const startedAt = performance.now()
   await load.openMany(OPENED)
-  const seconds = (performance.now() - startedAt) / 1000
-  const { cpu } = await server.ask('cpu')
   const after = await server.ask('heap')
-  return { cpu: cpu - before.cpu, heap: (after.heap - before.heap) / OPENED, rate: OPENED / seconds }
-}
-
-function quotients (ours: readonly Cost[], theirs: readonly Cost[], figure: keyof Cost): number[] {
-  return ours.map((cost, index) => cost[figure] / (theirs[index]?.[figure] ?? NaN))
+  return (after.heap - before.heap) / OPENED
 }

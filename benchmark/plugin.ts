@@ -46,7 +46,7 @@ async function measureProcess (path: string, order: readonly string[]): Promise<
   const loads = await Promise.all(server.urls.map((url) => Load.open(url)))
   const bursts = await Promise.all(loads.map((load) => prepare(load, path)))
   for (const burst of bursts) await burst(WARM_UP)
-  const rows = await alternate(ROUNDS, bursts.map((burst) => async () => await useCpu([server], () => burst(REQUESTS)) / REQUESTS))
+  const rows = await alternate(ROUNDS, bursts.map((burst) => async () => (await useCpu([server], () => burst(REQUESTS))).cpu / REQUESTS))
   for (const load of loads) load.close()
   await server.stop()
   const column = (kind: string): number[] => rows.map((row) => row[order.indexOf(kind)] ?? NaN)

@@ -19,15 +19,17 @@ interface State {
 }
 
 const COUNT = setting('SESSIONS', 100_000, 5000)
-const PARK_AFTER = 1000
+const PARK_AFTER = setting('PARK_AFTER', 200, 200)
 const WOKEN = 200
 const WARM_UP = 500
-// MB. Without a bound V8 lets a heap grow to some times what is alive in it before it looks.
-const HEAP = setting('HEAP', 160, 160)
+// MB. Without bounds V8 lets a heap grow to some times what is alive in it before it looks, and looks for longer.
+const HEAP = setting('HEAP', 220, 220)
+const YOUNG = setting('YOUNG', 2, 2)
+const bounds = [`--max-old-space-size=${HEAP}`, `--max-semi-space-size=${YOUNG}`].slice(0, HEAP === 0 ? 0 : 2)
 // How many servers of sessions that are parked are kept for the next ones; 0: none.
-const REUSE = setting('REUSE', 0, 0)
+const REUSE = setting('REUSE', 1000, 1000)
 
-const server = fork(fileURLToPath(new URL('measure/scale-server.ts', import.meta.url)), [`${COUNT + 10_000}`, `${PARK_AFTER}`, `${REUSE}`], { execArgv: ['--import', 'tsx', '--expose-gc', `--max-old-space-size=${HEAP}`] })
+const server = fork(fileURLToPath(new URL('measure/scale-server.ts', import.meta.url)), [`${COUNT + 10_000}`, `${PARK_AFTER}`, `${REUSE}`], { execArgv: ['--import', 'tsx', '--expose-gc', ...bounds] })
 process.on('exit', () => server.kill('SIGKILL'))
 const [{ url }] = await once(server, 'message')
 const load = await McpLoad.open(url)
@@ -46,7 +48,7 @@ const parked = await ask('state')
 const after = await ask('memory')
 console.log(`  opened per second:                 ${(COUNT / seconds).toFixed(0)}`)
 console.log(`  heap of one that is parked:        ${((after.heap - before.heap) / COUNT).toFixed(0)} bytes, wanted <= 2048`)
-console.log(`  memory of the process:             ${(after.rss / 1e6).toFixed(0)} MB with --max-old-space-size=${HEAP}, wanted < 250; heap ${(after.heap / 1e6).toFixed(0)} MB`)
+console.log(`  memory of the process:             ${(after.rss / 1e6).toFixed(0)} MB with ${bounds.join(' ') || 'the bounds of Node.js'}, wanted < 250; heap ${(after.heap / 1e6).toFixed(0)} MB`)
 console.log(`  the event loop stood still for:    ${Math.max(opened.longest, parked.longest).toFixed(1)} ms at most, wanted <= 20; in CPU time ${Math.max(opened.longestCpu, parked.longestCpu).toFixed(1)} ms`)
 
 const [oldest = ''] = ids

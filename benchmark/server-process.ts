@@ -61,11 +61,11 @@ export class ServerProcess {
   }
 }
 
-/** Microseconds of CPU time that the servers need for some work, all together. */
-export async function useCpu (servers: readonly ServerProcess[], work: () => Promise<unknown>): Promise<number> {
+/** Does some work: what comes of it, and the microseconds of CPU time that the servers need for it, all together. */
+export async function useCpu<Result> (servers: readonly ServerProcess[], work: () => Promise<Result>): Promise<{ cpu: number, result: Result }> {
   const before = await sumCpu(servers)
-  await work()
-  return await sumCpu(servers) - before
+  const result = await work()
+  return { cpu: await sumCpu(servers) - before, result }
 }
 
 async function sumCpu (servers: readonly ServerProcess[]): Promise<number> {

@@ -26,11 +26,33 @@ async function mount (app: FastifyInstance): Promise<void> {
       if (style === 'reused') await app.register(built.mcpEndpoint, { createServer: sdk === '1' ? create1 : create2, reuseServers: true })
       else await app.register(built.mcpEndpoint, { createServer: sdk === '1' ? create1 : create2 })
       return
+    case 'bare 1': return mountBare(app)
     case 'by-hand 1': return mountByHand(app, 'json', create1)
     case 'by-hand 2': return mountByHand2(app, create2)
     case 'per-request 1': return mountPerRequest1(app, create1)
     case 'per-request 2': return mountPerRequest2(app, create2)
     default: throw new Error(`There is no ${how} of SDK ${sdk}`)
+  }
+}
+
+/** The same requests and the same tools, without MCP: what is left when sessions and servers cost nothing. */
+function mountBare (app: FastifyInstance): void {
+  app.delete('/mcp', async (_request, reply) => reply.code(200).send())
+  app.post<{ Body: { id: number, method: string, params: { name: string, arguments: never } } }>('/mcp', async ({ body: { id, method, params } }, reply) => {
+    if (method === 'initialize') {
+      reply.header('mcp-session-id', randomUUID())
+      return { jsonrpc: '2.0', id, result: { protocolVersion: '2025-11-25', capabilities: {}, serverInfo: { name: 'shop', version: '1.0.0' } } }
+    }
+    if (method !== 'tools/call') return reply.code(202).send()
+    return { jsonrpc: '2.0', id, result: await callShop(params.name, params.arguments) }
+  })
+}
+
+function callShop (name: string, args: never): Promise<object> {
+  switch (name) {
+    case 'search_products': return shop.search(args)
+    case 'get_user_cart': return shop.cart(args)
+    default: return shop.checkout(args)
   }
 }
 
