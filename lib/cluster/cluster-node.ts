@@ -5,6 +5,8 @@ import type { Readable } from 'node:stream'
 import { ClusterUnavailableError, MisdirectedError, OwnerFailedError, type SessionError } from '../base/errors.js'
 import type { EventLog, EventLogBounds } from '../http/event-log.js'
 import type { SessionCluster, SessionState } from '../http/session-cluster.js'
+import type { Stop } from '../observe/listen.js'
+import { ParkedSet } from '../observe/parked-set.js'
 import type { SessionManager } from '../session/session-manager.js'
 import type { Session } from '../session/session.js'
 import type { Successor } from '../http/shutdown.js'
@@ -115,6 +117,7 @@ export class ClusterNode implements SessionCluster, Successor {
   readonly #onError: (message: string, error: unknown) => void
   readonly #outage: Outage
   readonly #liveness: NodeJS.Timeout | undefined
+  readonly #stopListening: Stop
 
   constructor ({ sessions, directory, nodeLease, loads, thisNode, forwarder, interval, log, warnOfLoopback }: ClusterParts) {
     const onError = (message: string, error: unknown): void => {
@@ -147,7 +150,9 @@ export class ClusterNode implements SessionCluster, Successor {
     this.announcements = new RedisAnnouncements({ commands: directory.commands, onError })
     this.directory = new ClusterDirectory(directory, this.#outbox, thisNode, (id) => sessions.cleanup(id).success)
 
-    this.uses = new NodeUses({ directory, nodeLease, sessions })
+    const parked = new ParkedSet()
+    this.#stopListening = parked.listen(sessions)
+    this.uses = new NodeUses({ directory, nodeLease, sessions, parked })
     nodeLease.on('renewed', () => this.#catchUp())
     nodeLease.on('mail', (messages) => {
       closeTerminated(sessions, messages)
@@ -192,6 +197,7 @@ export class ClusterNode implements SessionCluster, Successor {
   /** Lets go of what is left, so that the others need not wait for the lease to end. Never rejects. */
   async leave (): Promise<void> {
     clearInterval(this.#liveness)
+    this.#stopListening()
     await this.#loads.leave()
     await this.#ownedSessions.whenAllLeft()
     // What has failed a moment ago would only fail again.

@@ -1,5 +1,6 @@
 import { channels } from '../observe/channels.js'
 import { listen, type Stop } from '../observe/listen.js'
+import { ParkedSet } from '../observe/parked-set.js'
 import type { SessionManager } from '../session/session-manager.js'
 import type { Session } from '../session/session.js'
 import { OwnSession, type Place } from './shown-session.js'
@@ -29,7 +30,7 @@ export interface LiveSessionsOptions {
 export class LiveSessions implements Place {
   readonly #sessions: SessionManager
   readonly #node: () => string
-  readonly #parked = new Set<object>()
+  readonly #parked = new ParkedSet()
   // Once somebody has looked: each session as it is shown, in the order in which they came.
   #shown: Map<object, OwnSession> | undefined
   #events = 0
@@ -43,27 +44,21 @@ export class LiveSessions implements Place {
   /** Hears what happens from now on. */
   listen (): Stop {
     const sessions = this.#sessions
-    // One whose server cannot be made stays parked, and is parked again.
-    const wake = ({ session }: { session: object }): void => {
-      this.#parked.delete(session)
-      this.#events++
-    }
+    const count = (): void => { this.#events++ }
     const stops = [
+      this.#parked.listen(sessions),
       listen(channels['session.created'], sessions, ({ session: { id } }) => {
         const session = sessions.get(id)
         if (session !== undefined) this.#shown?.set(session, new OwnSession(session, this))
-        this.#events++
+        count()
       }),
-      listen(channels['session.closed'], sessions, (message) => {
-        this.#shown?.delete(message.session)
-        wake(message)
+      listen(channels['session.closed'], sessions, ({ session }) => {
+        this.#shown?.delete(session)
+        count()
       }),
-      listen(channels['session.restored'], sessions, wake),
-      listen(channels['session.parked'], sessions, ({ session }) => {
-        this.#parked.add(session)
-        this.#events++
-      }),
-      listen(channels['request.rejected'], sessions, () => { this.#events++ })
+      listen(channels['session.restored'], sessions, count),
+      listen(channels['session.parked'], sessions, count),
+      listen(channels['request.rejected'], sessions, count)
     ]
     return () => { for (const stop of stops) stop() }
   }

@@ -22,7 +22,8 @@ export interface SessionRow {
   readonly principal: string | null
   /** Empty without a cluster, and where no node serves it now. */
   readonly node: string
-  readonly parked: boolean
+  /** Whether it has no MCP server until its next request. Null: it lives on another node, which has not said it. */
+  readonly parked: boolean | null
   readonly endable: boolean
 }
 

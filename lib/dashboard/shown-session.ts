@@ -16,7 +16,8 @@ export interface ShownSession {
   readonly inFlight: number | null
   /** Streams that have no end of their own. Null: it is not known. */
   readonly streams: number | null
-  readonly parked: boolean
+  /** Null: it is not known. */
+  readonly parked: boolean | null
   /** What a search looks through, in lower case. */
   readonly text: string
 }
@@ -92,16 +93,15 @@ export interface Place {
   isParked (session: Session): boolean
 }
 
-/** A session of another node, or of none, as the directory has it. What it has under way is what its node says. */
+/** A session of another node, or of none, as the directory has it. What it has under way, and whether it is parked, is what its node says. */
 export class DistantSession extends Facts implements ShownSession {
   readonly id: string
   readonly createdAt: number
   readonly lastAccessedAt: number
   readonly node: string
-  readonly parked = false
-  readonly #uses: Pick<SessionUses, 'useOf'>
+  readonly #uses: Pick<SessionUses, 'useOf' | 'isParked'>
 
-  constructor (session: ListedSession, uses: Pick<SessionUses, 'useOf'>) {
+  constructor (session: ListedSession, uses: Pick<SessionUses, 'useOf' | 'isParked'>) {
     const { id, createdAt, lastAccessedAt, node = '', principal, clientInfo, protocolVersion } = session
     // Not the whole of it: its metadata can be large.
     super(id, { principal, clientInfo, protocolVersion })
@@ -114,6 +114,8 @@ export class DistantSession extends Facts implements ShownSession {
 
   get inFlight (): number | null { return this.#use?.inFlight ?? null }
   get streams (): number | null { return this.#use?.streams ?? null }
+  // Only a node that serves a session can park it.
+  get parked (): boolean | null { return this.node === '' ? false : this.#uses.isParked(this.node, this.id) ?? null }
 
   get #use (): SessionUse | undefined {
     return this.node === '' ? UNUSED : this.#uses.useOf(this.node, this.id)

@@ -67,7 +67,7 @@ export interface SessionUse {
   readonly streams: number
 }
 
-/** What sessions of other nodes have under way, which those alone know. */
+/** What sessions of other nodes have under way, and whether they are parked, which those alone know. */
 export interface SessionUses {
   /** Another one after each answer that says something new. */
   readonly version: number
@@ -75,6 +75,8 @@ export interface SessionUses {
   ask (nodes: readonly string[]): Promise<void>
   /** As its node has last said. Undefined: it is not known. */
   useOf (node: string, id: string): SessionUse | undefined
+  /** Whether it has no MCP server until its next request, as its node has last said. Undefined: it is not known. */
+  isParked (node: string, id: string): boolean | undefined
   /** Nobody wants to know any more. */
   forget (): void
 }

@@ -4,16 +4,20 @@ import { SessionManager } from '../../index.js'
 import type { JsonObject } from '../../lib/cluster/directory.js'
 import { DirectoryUnavailableError } from '../../lib/cluster/directory.js'
 import { NodeUses } from '../../lib/cluster/session-uses.js'
+import { channels } from '../../lib/observe/channels.js'
+import { createCluster } from '../helpers/cluster/cluster-apps.js'
+import { needsRedis, startRedis } from '../helpers/redis/redis-server.js'
 
 const LEASE = 5000
 
 /** Two nodes that read what they are sent when they are told to. */
-function stage (): { nodes: Record<'one' | 'two', { uses: NodeUses, sessions: SessionManager, read: () => JsonObject[], lease: { incarnation: string | undefined, lease: number } }>, time: { now: number }, redis: { away: boolean } } {
+function stage (): { nodes: Record<'one' | 'two', { uses: NodeUses, sessions: SessionManager, parked: Set<string>, read: () => JsonObject[], lease: { incarnation: string | undefined, lease: number } }>, time: { now: number }, redis: { away: boolean } } {
   const time = { now: 1000 }
   const redis = { away: false }
   const mail = new Map<string, JsonObject[]>()
   const build = (node: string) => {
     const sessions = new SessionManager({ maxSessions: 10_000 })
+    const parked = new Set<string>()
     const lease = { incarnation: node, lease: LEASE }
     const directory = {
       async send (to: string, message: JsonObject): Promise<boolean> {
@@ -22,14 +26,20 @@ function stage (): { nodes: Record<'one' | 'two', { uses: NodeUses, sessions: Se
         return true
       }
     }
-    const uses = new NodeUses({ directory, sessions, nodeLease: lease, now: () => time.now })
+    const uses = new NodeUses({
+      directory,
+      sessions,
+      parked: { get size () { return parked.size }, lastIds: (most) => [...parked].slice(-most) },
+      nodeLease: lease,
+      now: () => time.now
+    })
     const read = (): JsonObject[] => {
       const messages = mail.get(node) ?? []
       mail.delete(node)
       uses.hear(messages)
       return messages
     }
-    return { uses, sessions, read, lease }
+    return { uses, sessions, parked, read, lease }
   }
   return { nodes: { one: build('one'), two: build('two') }, time, redis }
 }
@@ -47,6 +57,38 @@ t.test('a node is told what it has asked for, and that the rest is idle', async 
   one.read()
   t.strictSame([one.uses.useOf('two', busy), one.uses.useOf('two', idle)], [{ inFlight: 1, streams: 1 }, { inFlight: 0, streams: 0 }])
   t.equal(one.uses.useOf('three', busy), undefined)
+})
+
+t.test('a node is told which are parked, whatever else they have', async (t) => {
+  const { nodes: { one, two }, time } = stage()
+  const [parked, busy, neither] = [two.sessions.create(), two.sessions.create(), two.sessions.create()]
+  two.sessions.acquire(busy)
+  two.parked.add(parked).add(busy)
+  const tell = async (): Promise<Array<boolean | undefined>> => {
+    await one.uses.ask(['two'])
+    two.read()
+    one.read()
+    return [parked, busy, neither].map((id) => one.uses.isParked('two', id))
+  }
+  t.equal(one.uses.isParked('two', parked), undefined)
+  t.strictSame(await tell(), [true, true, false])
+  t.strictSame(one.uses.useOf('two', busy), { inFlight: 1, streams: 0 })
+  two.parked.delete(parked)
+  t.strictSame(await tell(), [false, true, false])
+  t.equal(one.uses.version, 2)
+  time.now += 3 * LEASE + 10_000
+  t.equal(one.uses.isParked('two', busy), undefined, 'an old answer')
+})
+
+t.test('of very many that are parked it says the last', async (t) => {
+  const { nodes: { one, two } } = stage()
+  const ids = Array.from({ length: 600 }, () => two.sessions.create())
+  for (const id of ids) two.parked.add(id)
+  await one.uses.ask(['two'])
+  two.read()
+  one.read()
+  t.strictSame(ids.map((id) => one.uses.isParked('two', id)), ids.map((_, index) => index < 100 ? undefined : true))
+  t.strictSame(one.uses.useOf('two', ids[0] ?? ''), { inFlight: 0, streams: 0 }, 'that they are idle is known')
 })
 
 t.test('another answer is another version, and the same one is not', async (t) => {
@@ -132,4 +174,16 @@ t.test('what is no answer is not taken for one', async (t) => {
   t.equal(one.uses.useOf('two', 'a'), undefined)
   one.uses.hear([{ type: 'in-use', node: 'two', uses: [['a', 1, 0], ['b', '1', 0], ['c', 1], [3, 1, 1], 'd', null] }])
   t.strictSame(['a', 'b', 'c', 'd'].map((id) => one.uses.useOf('two', id)), [{ inFlight: 1, streams: 0 }, undefined, undefined, undefined])
+  t.equal(one.uses.isParked('two', 'a'), undefined, 'an older version says nothing of it')
+  one.uses.hear([{ type: 'in-use', node: 'two', isWhole: true, uses: [], hasAllParked: true, parked: [1, 'a', null] }])
+  t.strictSame(['a', 'b'].map((id) => one.uses.isParked('two', id)), [true, false])
+})
+
+t.test('a node that has closed listens no more to which sessions are parked', needsRedis(), async (t) => {
+  const { url, stop } = await startRedis()
+  t.teardown(stop)
+  const { app } = await createCluster(t, url)()
+  t.ok(channels['session.parked'].hasSubscribers)
+  await app.close()
+  t.notOk(channels['session.parked'].hasSubscribers)
 })

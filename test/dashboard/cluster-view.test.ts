@@ -10,9 +10,11 @@ class FakeUses implements SessionUses {
   version = 0
   asked: Array<readonly string[]> = []
   known = new Map<string, SessionUse>()
+  parked = new Map<string, boolean>()
 
   async ask (nodes: readonly string[]): Promise<void> { this.asked.push(nodes) }
   useOf (node: string, id: string): SessionUse | undefined { return this.known.get(`${node} ${id}`) }
+  isParked (node: string, id: string): boolean | undefined { return this.parked.get(`${node} ${id}`) }
   forget (): void { this.known.clear() }
 }
 
@@ -74,7 +76,7 @@ t.test('sessions of other nodes, and of none, are known; those of this one are h
   const { view } = buildView(t)
   await view.refresh()
   t.strictSame(view.sessions.map(({ id, node, principal, inFlight, streams, parked }) => [id, node, principal, inFlight, streams, parked]), [
-    ['theirs', 'other', 'ann', null, null, false], ['nobody', '', null, 0, 0, false]
+    ['theirs', 'other', 'ann', null, null, null], ['nobody', '', null, 0, 0, false]
   ])
   t.strictSame(view.nodes.rows('self', 0, 1000).map(({ id }) => id), ['other'])
   const { version } = view
@@ -126,8 +128,9 @@ t.test('what sessions have under way is asked of the other nodes while somebody 
   const { version } = view
   uses.version++
   uses.known.set('other theirs', { inFlight: 1, streams: 2 })
+  uses.parked.set('other theirs', true)
   t.not(view.version, version)
-  t.strictSame(view.sessions.map(({ inFlight, streams }) => [inFlight, streams]), [[1, 2], [0, 0]])
+  t.strictSame(view.sessions.map(({ inFlight, streams, parked }) => [inFlight, streams, parked]), [[1, 2, true], [0, 0, false]])
   view.unwatch()
   t.equal(uses.known.size, 0)
   await pass(6000)

@@ -1,11 +1,13 @@
 // Two nodes of a cluster, each with a dashboard.
 import t, { type Test } from 'tap'
-import { hashSessionId } from '../../index.js'
+import { hashSessionId, mcpEndpoint, type McpEndpointOptions } from '../../index.js'
 import sessionsDashboard from '../../lib/dashboard/index.js'
 import { portOf } from '../helpers/apps/app.js'
+import { call, openSession } from '../helpers/clients/http-client.js'
 import { createCluster, type ClusterApp } from '../helpers/cluster/cluster-apps.js'
 import { eventually } from '../helpers/cluster/cluster.js'
 import { ask, Events, readState } from '../helpers/apps/dashboard-app.js'
+import { ToolServer } from '../helpers/mcp-servers/tool-server.js'
 import { needsRedis, startRedis } from '../helpers/redis/redis-server.js'
 
 t.setTimeout(60_000)
@@ -14,9 +16,12 @@ t.setTimeout(60_000)
 const LEASE = 5000
 const POST = { method: 'POST', headers: { 'x-mcp-sessions-dashboard': 'end' } }
 
-async function startNodes (t: Test, redisUrl: string, lease = LEASE): Promise<[ClusterApp, ClusterApp]> {
+async function startNodes (t: Test, redisUrl: string, lease = LEASE, endpoint?: McpEndpointOptions): Promise<[ClusterApp, ClusterApp]> {
   const addNode = createCluster(t, redisUrl)
-  const routes = async (app: ClusterApp['app']): Promise<void> => { await app.register(sessionsDashboard, { prefix: '/sessions', authorize: 'loopback' }) }
+  const routes = async (app: ClusterApp['app']): Promise<void> => {
+    await app.register(sessionsDashboard, { prefix: '/sessions', authorize: 'loopback' })
+    if (endpoint !== undefined) await app.register(mcpEndpoint, endpoint)
+  }
   const nodes: [ClusterApp, ClusterApp] = [await addNode({ routes, cluster: { lease } }), await addNode({ routes, cluster: { lease } })]
   await eventually('both have joined', async () => nodes.every(({ app }) => app.sessionDirectory.node !== undefined))
   return nodes
@@ -85,6 +90,18 @@ t.test('on one Redis', needsRedis(), async (t) => {
     t.match(rows, [{ hash: hashSessionId(busy), inFlight: 1, streams: 1, idle: 0 }, { hash: hashSessionId(idle), inFlight: 0, streams: 0 }])
     sessions.release(working)
     await events.see('that it is over', ({ sessions: { rows } }) => rows.every(({ inFlight }) => inFlight === 0))
+  })
+
+  t.test('a session that is parked on another node is shown as parked while a page is open', async (t) => {
+    const [one, two] = await startNodes(t, redisUrl, 1000, { createServer: () => new ToolServer().mcp, parkAfter: 200 })
+    const session = await openSession(t, new URL('/mcp', two.url))
+    await eventually('it is in the directory', async () => await one.app.sessionDirectory.count() === 1)
+    t.match(readState(await ask(portOf(one.app), '/sessions/state')).sessions.rows, [{ parked: null }])
+    const events = await Events.open(t, one.app)
+    await events.see('that it is parked', ({ sessions: { rows } }) => rows[0]?.parked === true)
+    // A call without an end keeps its session from being parked again.
+    session.post(call(2, 'wait')).catch(() => {})
+    await events.see('that it is not any more', ({ sessions: { rows } }) => rows[0]?.parked === false && rows[0].inFlight === 1)
   })
 
   t.test('a node that goes is not shown any more, and its sessions are', async (t) => {
