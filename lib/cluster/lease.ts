@@ -33,7 +33,7 @@ export interface NodeLeaseEvents {
 
 // How much later than this one other nodes may find the directory back, in milliseconds: by default ioredis 6
 // waits for up to 5.2 seconds between two attempts to connect.
-const RECONNECT_TIME = 6000
+export const RECONNECT_TIME = 6000
 
 /**
  * This node's lease: what lets it serve sessions, and the others leave them alone.

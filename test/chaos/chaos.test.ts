@@ -23,7 +23,7 @@ t.test(`a cluster under faults, SEED=${SEED}`, needsRedisServer(), async (t) => 
     nemeses: nemeses.map(({ name }) => name).filter((name) => !LONG.has(name)),
     say: (line) => t.comment(line)
   })
-  t.comment('faults', faults, 'statuses', statuses, `${sessions} sessions, longest wait ${longest} ms`)
+  t.comment('faults', faults, 'statuses', statuses, `${sessions} sessions; the longest wait: ${longest}`)
   for (const { session } of violations.slice(0, 3)) t.comment(traceOf(session).join('\n'))
   t.strictSame(violations, [], 'every promise is kept')
   t.ok((statuses['200'] ?? 0) > 500, 'most of the time there were answers')

@@ -10,7 +10,7 @@ function call (sent: number, rest: Partial<Operation> = {}): Operation {
 }
 
 function fault (from: number, to: number, rest: Partial<Fault> = {}): Fault {
-  return { name: 'fault', from, to, nodes: [], isSilent: false, loses: 'nothing', ...rest }
+  return { name: 'fault', from, to, nodes: [], isSilent: false, loses: 'nothing', isDoubted: false, isBetweenNodes: false, ...rest }
 }
 
 function broken (operations: Operation[], faults: Fault[] = []): string[] {
@@ -94,8 +94,13 @@ t.test('a session that has ended and is back', async (t) => {
 
 t.test('an end that is sent again', async (t) => {
   const end = call(20, { kind: 'delete', status: 404, count: undefined, instance: undefined })
-  t.strictSame(broken([call(0), end]), ['no session that lives is called unknown'])
-  t.strictSame(broken([call(0), end], [fault(25, 40)]), [], 'it may have ended the session the first time')
+  const promise = ['no session that lives is called unknown']
+  t.strictSame(broken([call(0), end]), promise)
+  t.strictSame(broken([call(0), end], [fault(25, 40, { isBetweenNodes: true })]), [], 'it may have ended the session the first time')
+  t.strictSame(broken([call(0), end], [fault(25, 40, { nodes: [1] })]), [], 'so it may have on a node that died then')
+  t.strictSame(broken([call(0), end], [fault(35, 40, { nodes: [1] })]), promise, 'but not before one that died later')
+  t.strictSame(broken([call(0), end], [fault(25, 40)]), promise, 'Redis that is away breaks no connection between nodes')
+  t.strictSame(broken([call(0), end], [fault(25, 40, { name: DEPLOY, nodes: [1] })]), promise, 'a node that is told to stop answers first')
 })
 
 t.test('a deploy that fails a request', async (t) => {
@@ -109,4 +114,12 @@ t.test('a deploy that fails a request', async (t) => {
   t.strictSame(broken([{ ...unheard, node: 1 }], [deploy]), [], 'a node that is away hears nothing')
   t.strictSame(broken([failed], [deploy, fault(-3000, -2000)]), [], 'something else went wrong shortly before')
   t.strictSame(broken([failed]), [], 'nothing is restarted')
+  const ended = call(490, { kind: 'delete', count: undefined, instance: undefined })
+  const sought = call(500, { status: 503, count: undefined, instance: undefined })
+  const began = fault(-7500, -7400, { isDoubted: true })
+  t.strictSame(broken([ended, sought], [deploy, began]), [], 'Redis began anew so lately that what is not in there need not be gone')
+  t.strictSame(broken([sought], [deploy, began]), [promise], 'but the session is there')
+  t.strictSame(broken([ended, sought], [deploy, { ...began, isDoubted: false }]), [promise])
+  t.strictSame(broken([ended, sought], [deploy, { ...began, to: -7500 }]), [promise], 'it is known to be gone by now')
+  t.strictSame(broken([ended, { ...sought, status: 502 }], [deploy, began]), [promise])
 })

@@ -1,5 +1,6 @@
 // The promises of a cluster, each as a function that finds in a history where it was not kept. Knows of no
 // process and of no clock: what it is given is all there is.
+import { RECONNECT_TIME } from '../../lib/cluster/lease.js'
 import type { Fault, Operation } from './history.js'
 
 export interface Rules {
@@ -64,17 +65,27 @@ function findUnknownStatuses (operations: readonly Operation[]): Violation[] {
 }
 
 /** Whoever restarts nodes one by one, and does nothing else meanwhile or shortly before, fails no request. */
-function findFailedByDeploy (operations: readonly Operation[], faults: readonly Fault[], { lease }: Rules): Violation[] {
+function findFailedByDeploy (operations: readonly Operation[], faults: readonly Fault[], rules: Rules): Violation[] {
+  const { lease } = rules
   const deploys = faults.filter(({ name }) => name === DEPLOY)
   const others = faults.filter(({ name }) => name !== DEPLOY)
   return operations
-    .filter(({ node, sent, over, status }) => {
+    .filter((operation) => {
+      const { node, sent, over, status } = operation
       if (status !== undefined && status < 500) return false
       // A load balancer may be late: then nobody is there.
       if (status === undefined && deploys.some(({ nodes, from, to }) => nodes.includes(node) && from < over && sent < to)) return false
-      return deploys.length > 0 && !others.some(({ from, to }) => from < over && sent < to + 3 * lease)
+      if (deploys.length === 0 || others.some(({ from, to }) => from < over && sent < to + 3 * lease)) return false
+      return !mayBeLookedFor(operation, operations, others, rules)
     })
     .map((operation) => violation('a restart of one node after the other fails no request', operation, `status ${operation.status ?? 'none'}: ${operation.said}`))
+}
+
+/** A session that has ended may be looked for in vain, for as long as the nodes do not take it from Redis that it is gone. */
+function mayBeLookedFor ({ session, sent, over, status }: Operation, operations: readonly Operation[], faults: readonly Fault[], { lease }: Rules): boolean {
+  // Within a lease they know that Redis began anew; from then on it is one more, and the time to connect to it again.
+  if (status !== 503 || !faults.some(({ isDoubted, from, to }) => isDoubted && from < over && sent < to + 2 * lease + RECONNECT_TIME)) return false
+  return operations.some((other) => other.session === session && other.kind === 'delete' && other.sent < over)
 }
 
 /** No count is given twice. */
@@ -135,13 +146,18 @@ function findRivals (counted: readonly Counted[]): Violation[] {
 function findFalseEnds (list: readonly Operation[], faults: readonly Fault[], { lease, ttl }: Rules): Violation[] {
   const lost = list.find((operation) => {
     if (operation.status !== 404 || operation.kind === 'open') return false
-    // One that is sent again, for the connection between two nodes broke, can find what it has done itself.
-    const mayBeRepeated = operation.kind === 'delete' && faults.some(({ from, to }) => from < operation.over && operation.sent < to)
-    const wasEnded = mayBeRepeated || list.some((other) => other !== operation && other.kind === 'delete' && other.sent < operation.over)
+    const wasEnded = mayBeRepeated(operation, faults) || list.some((other) => other !== operation && other.kind === 'delete' && other.sent < operation.over)
     const used = Math.max(...list.filter(({ status, sent }) => status === 200 && sent < operation.over).map(({ sent }) => sent))
     return !wasEnded && operation.over - used < ttl && !mayBeGone(list, operation, faults, lease)
   })
   return lost === undefined ? [] : [violation('no session that lives is called unknown', lost, `${lost.kind} at node ${lost.node}`)]
+}
+
+/** An end that a node sends once more, for the first answer did not come, can find what it has done itself. Nodes that are told to stop give theirs. */
+function mayBeRepeated ({ kind, sent, over }: Operation, faults: readonly Fault[]): boolean {
+  return kind === 'delete' && faults.some(({ name, nodes, isBetweenNodes, from, to }) => {
+    return (isBetweenNodes || (nodes.length > 0 && name !== DEPLOY)) && from < over && sent < to
+  })
 }
 
 /** What only Redis knew is gone with its data: sessions of nodes that were down as it forgot, and new ones after a failover. */

@@ -30,15 +30,22 @@ export interface Fault {
   isSilent: boolean
   /** What Redis forgot: nothing, what it had acknowledged last, or everything. */
   loses: 'nothing' | 'latest' | 'everything'
+  /** Whether Redis may have lost something, as far as the nodes know: they do not take its word for what is gone, for a while. */
+  isDoubted: boolean
+  /** Whether connections between nodes broke, or said nothing, while those were well. */
+  isBetweenNodes: boolean
 }
+
+export type FaultTraits = Partial<Omit<Fault, 'name' | 'from' | 'to'>>
 
 export class History {
   readonly operations: Operation[] = []
   readonly faults: Fault[] = []
 
   /** Writes down the beginning of a fault; call what it returns at its end. */
-  begin (name: string, { nodes = [], isSilent = false, loses = 'nothing' }: Partial<Pick<Fault, 'nodes' | 'isSilent' | 'loses'>> = {}): () => void {
-    const fault: Fault = { name, from: performance.now(), to: Infinity, nodes, isSilent, loses }
+  begin (name: string, traits: FaultTraits = {}): () => void {
+    const from = performance.now()
+    const fault: Fault = { name, from, to: Infinity, nodes: [], isSilent: false, loses: 'nothing', isDoubted: false, isBetweenNodes: false, ...traits }
     this.faults.push(fault)
     return () => { fault.to = performance.now() }
   }

@@ -2,6 +2,7 @@ import { setTimeout as wait } from 'node:timers/promises'
 import type { Random } from '../helpers/chance/random.js'
 import { DEPLOY } from './checker.js'
 import type { CountingClient } from './counting-client.js'
+import type { FaultTraits } from './history.js'
 import type { Scene, SceneNode } from './scene.js'
 import { forgetEverything, type StoreKind } from './stores.js'
 
@@ -94,7 +95,8 @@ export const nemeses: readonly Nemesis[] = [
       for (const server of scene.store.servers) server.freeze()
       await wait(random.below(2.5 * scene.options.lease))
       for (const server of scene.store.servers) server.thaw()
-    })
+      // Meanwhile one of several may have come to stand for another.
+    }, { isDoubted: scene.store.servers.length > 1 })
   },
   {
     name: 'redis-cut',
@@ -115,7 +117,7 @@ export const nemeses: readonly Nemesis[] = [
     isOfStore: true,
     stores: ['alone', 'persistent'],
     async strike (scene, _nodes, random) {
-      const end = scene.history.begin('redis-killed', { loses: scene.store.kind === 'alone' ? 'everything' : 'nothing' })
+      const end = scene.history.begin('redis-killed', { loses: scene.store.kind === 'alone' ? 'everything' : 'nothing', isDoubted: true })
       await Promise.all(scene.store.servers.map((server) => server.kill()))
       await wait(random.below(2 * scene.options.lease))
       await Promise.all(scene.store.servers.map((server) => server.start()))
@@ -127,7 +129,7 @@ export const nemeses: readonly Nemesis[] = [
     nodes: 0,
     isOfStore: true,
     async strike (scene) {
-      const end = scene.history.begin('flushall', { loses: 'everything' })
+      const end = scene.history.begin('flushall', { loses: 'everything', isDoubted: true })
       await forgetEverything(scene.store)
       end()
       // Nodes find it out within a third of a lease; what they have written again by then is safe.
@@ -140,7 +142,7 @@ export const nemeses: readonly Nemesis[] = [
     isOfStore: true,
     stores: ['sentinel'],
     async strike (scene) {
-      const end = scene.history.begin('failover', { loses: 'latest' })
+      const end = scene.history.begin('failover', { loses: 'latest', isDoubted: true })
       await scene.store.failOver?.()
       end()
     }
@@ -152,7 +154,7 @@ export const nemeses: readonly Nemesis[] = [
       for (const { inbound } of nodes) inbound.cut()
       await wait(random.below(3 * scene.options.lease))
       for (const { inbound } of nodes) inbound.open()
-    })
+    }, { isBetweenNodes: true })
   },
   {
     name: 'peer-silent',
@@ -162,7 +164,7 @@ export const nemeses: readonly Nemesis[] = [
       // Long enough for a request to wait longer than it may.
       await wait(scene.longestWait + random.below(2 * scene.options.lease))
       for (const { inbound } of nodes) inbound.open()
-    })
+    }, { isBetweenNodes: true })
   },
   {
     name: 'peer-slow',
@@ -205,8 +207,8 @@ export const nemeses: readonly Nemesis[] = [
   }
 ]
 
-async function happens (scene: Scene, name: string, action: () => Promise<unknown>): Promise<void> {
-  const end = scene.history.begin(name)
+async function happens (scene: Scene, name: string, action: () => Promise<unknown>, traits: FaultTraits = {}): Promise<void> {
+  const end = scene.history.begin(name, traits)
   await action()
   end()
 }

@@ -23,9 +23,14 @@ export interface Verdict {
   faults: Record<string, number>
   /** What happened to one of the sessions of which something was not kept, and the faults around it. */
   traceOf: (session: string) => string[]
-  /** The longest that a request has waited for a node that was not standing still, in milliseconds. */
-  longest: number
+  /** The answer that took longest. */
+  longest: string
 }
+
+// Of a session of which something was not kept, this many of its last requests are told, and what went wrong up to so many
+// milliseconds before them.
+const TRACED = 25
+const AFTERMATH = 15_000
 
 /** Lets things go wrong for a while, then lets the cluster come to rest, and says what it has promised and not kept. */
 export async function playRound (options: RoundOptions): Promise<Verdict> {
@@ -89,21 +94,29 @@ function judge ({ history }: Scene, violations: Violation[]): Verdict {
     sessions: new Set(operations.map(({ session }) => session)).size,
     faults: countBy(faults.map(({ name }) => name)),
     traceOf: (session) => trace(history, session),
-    longest: Math.round(Math.max(0, ...answered.map(({ sent, over }) => over - sent)))
+    longest: answered.length === 0 ? 'none' : describe(answered.reduce((a, b) => b.over - b.sent > a.over - a.sent ? b : a))
   }
 }
 
 function trace ({ operations, faults }: History, session: string): string[] {
   const own = operations.filter((operation) => operation.session === session)
-  const at = (time: number): string => (time / 1000).toFixed(2)
+    .sort((a, b) => a.sent - b.sent)
+    .slice(-TRACED)
+  const since = (own[0]?.sent ?? 0) - AFTERMATH
   const lines: Array<[number, string]> = [
-    ...own.map((operation): [number, string] => {
-      const { kind, node, sent, over, count = '', instance = '' } = operation
-      return [sent, `${at(sent)} to ${at(over)}: ${kind} at node ${node}: ${nameOutcome(operation)} ${count} ${instance.slice(0, 4)}`]
-    }),
-    ...faults.map(({ name, nodes, from, to }): [number, string] => [from, `${at(from)} to ${at(to)}: ${[name, ...nodes].join(' ')}`])
+    ...own.map((operation): [number, string] => [operation.sent, describe(operation)]),
+    ...faults.filter(({ to }) => to > since).map(({ name, nodes, from, to }): [number, string] => [from, `${at(from)} to ${at(to)}: ${[name, ...nodes].join(' ')}`])
   ]
   return lines.sort(([a], [b]) => a - b).map(([, line]) => line)
+}
+
+function describe (operation: Operation): string {
+  const { kind, node, sent, over, count = '', instance = '' } = operation
+  return `${at(sent)} to ${at(over)}: ${kind} at node ${node}: ${nameOutcome(operation)} ${count} ${instance.slice(0, 4)}`.trimEnd()
+}
+
+function at (time: number): string {
+  return (time / 1000).toFixed(2)
 }
 
 // The code of an error is in its body.

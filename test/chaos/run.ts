@@ -42,11 +42,11 @@ do {
     say: console.log
   })
   console.log('faults', faults)
-  console.log('statuses', statuses, `${sessions} sessions, longest wait ${longest} ms`)
+  console.log('statuses', statuses, `${sessions} sessions; the longest wait: ${longest}`)
   operations += Object.values(statuses).reduce((sum, count) => sum + count, 0)
   for (const { promise, session, detail } of violations.slice(0, 20)) console.log(`NOT KEPT: ${promise}: ${detail} ${session}`)
   const traced = new Set(violations.map(({ session }) => session).filter((session) => session !== ''))
-  for (const session of [...traced].slice(0, 2)) console.log(`session ${session}:\n  ${traceOf(session).slice(-25).join('\n  ')}`)
+  for (const session of [...traced].slice(0, 2)) console.log(`session ${session}:\n  ${traceOf(session).join('\n  ')}`)
   if (violations.length > 0) {
     bad++
     console.log(`${violations.length} times a promise was not kept: again with --seed ${seed} --redis ${store}`)
