@@ -20,6 +20,8 @@ export interface Hop {
   body: KeptBody
   /** Gives the owner up: for example, when its lease has lapsed. */
   signal?: AbortSignal | undefined
+  /** Milliseconds in which the owner must have said that it has the request. Left out: `probe` and `giveUp` alone tell when it is lost. */
+  patience?: number | undefined
 }
 
 export interface ForwarderOptions {
@@ -59,7 +61,7 @@ export class Forwarder {
    * Passes a request on, and sends the answer as the reply: a stream both ways. Rejects with a `ForwardError` when the
    * owner may have begun to act on the request before it failed, or when the client has gone away.
    */
-  async forward (request: FastifyRequest, reply: FastifyReply, { to, secret, body, signal }: Hop): Promise<HopOutcome> {
+  async forward (request: FastifyRequest, reply: FastifyReply, { to, secret, body, signal, patience }: Hop): Promise<HopOutcome> {
     if (signal?.aborted === true) return { kind: 'lost' }
     const { method, originalUrl: url, ip, protocol, host } = request
     const id = `${this.#name}${(this.#count++).toString(36)}`
@@ -68,7 +70,7 @@ export class Forwarder {
     const trace = traceForward(() => ({ sessions: request.server.sessionManager, sessionId: String(headers['mcp-session-id']), url: to.url, method, headers }))
     const sent = body.begin()
     const answer = new ForwardedAnswer({ id, reply, proof, signal, trace, body: sent })
-    answer.onOver = this.#hops.add(to.node, answer)
+    answer.onOver = this.#hops.add(to.node, answer, patience)
     // A tool may run for long, and a stream may be quiet: no timeouts here. `signal` and `probe` end what is dead.
     const send = (): boolean => this.#dispatcher.dispatch({
       origin: to.url, path: url, method, headers, body: sent instanceof WholeBody ? sent.data : sent ?? null, headersTimeout: 0, bodyTimeout: 0
@@ -118,7 +120,9 @@ export class Forwarder {
       this.#pings.add(ping)
       const headers = { [FORWARDED_HEADER]: header, [HOPS_HEADER]: ids.join() }
       const isReady = this.#dispatcher.dispatch({ origin: to.url, path, method: 'GET', headers, headersTimeout: 0, bodyTimeout: 0 }, ping)
-      if (!isReady) ping.queue()
+      if (isReady) return
+      ping.queue()
+      this.#hops.wait(to.node)
     })
   }
 }

@@ -1,3 +1,4 @@
+import { startPatience } from '../base/patience.js'
 import type { HopReport } from './hop-report.js'
 
 /** A request that is on its way to another node, or its answer on the way back. */
@@ -16,6 +17,8 @@ interface Entry {
   readonly hop: OpenHop
   /** When the other node was asked about it first of those times in a row in which it did not have it, or had written more than has come. */
   missedSince: number | undefined
+  /** Whether it is given up before the others, unless the other node says that it has it. */
+  isUrgent: boolean
 }
 
 /** What a node has said about hops that it was asked about. */
@@ -45,24 +48,30 @@ export class SilenceError extends Error {
 export class OpenHops {
   readonly #byNode = new Map<string, Set<Entry>>()
 
-  /** @returns what ends it */
-  add (node: string, hop: OpenHop): () => void {
+  /**
+   * @param patience milliseconds in which something must have been heard of it; left out: as long as `judge` and `cutQuiet` leave it
+   * @returns what ends it
+   */
+  add (node: string, hop: OpenHop, patience?: number): () => void {
     const entries = this.#byNode.get(node) ?? new Set()
-    const entry = { hop, missedSince: undefined }
+    const entry: Entry = { hop, missedSince: undefined, isUrgent: patience !== undefined }
     this.#byNode.set(node, entries.add(entry))
+    const began = hop.quietSince
+    const endPatience = patience === undefined ? undefined : startPatience(patience, () => cutUnheard(entry, began))
     return () => {
+      endPatience?.()
       entries.delete(entry)
       if (entries.size === 0) this.#byNode.delete(node)
     }
   }
 
-  /** Those to ask the node about: of which nothing was heard since then. Of many, those that have waited longest. */
+  /** Those to ask the node about: of which nothing was heard since then, or which are urgent. Of many, those that have waited longest. */
   pick (node: string, since: number): OpenHop[] {
     const entries = this.#byNode.get(node) ?? new Set()
     const picked: Entry[] = []
     for (const entry of entries) {
       if (picked.length === MOST_ASKED) break
-      if (entry.hop.quietSince <= since) picked.push(entry)
+      if (entry.hop.quietSince <= since || entry.isUrgent) picked.push(entry)
     }
     // To the end of the queue.
     for (const entry of picked) {
@@ -83,12 +92,18 @@ export class OpenHops {
       if (!judged.has(hop)) continue
       if (!isMissed(hop, report)) {
         entry.missedSince = undefined
+        entry.isUrgent = false
         continue
       }
       const since = Math.max(entry.missedSince ?? asked, Math.min(hop.quietSince, asked))
       entry.missedSince = since
       if (asked - since >= patience) hop.cut(new SilenceError('A connection is dead: the node has not got what was sent on it, or its answer is lost'))
     }
+  }
+
+  /** The node cannot be asked for now: that it has said nothing of them means nothing. */
+  wait (node: string): void {
+    for (const entry of this.#byNode.get(node) ?? []) entry.isUrgent = false
   }
 
   /** Ends those of which nothing was heard since then. */
@@ -99,6 +114,10 @@ export class OpenHops {
   cutAll (reason: Error): void {
     for (const entries of this.#byNode.values()) for (const { hop } of entries) hop.cut(reason)
   }
+}
+
+function cutUnheard ({ hop, isUrgent }: Entry, began: number): void {
+  if (isUrgent && hop.quietSince === began) hop.cut(new SilenceError('The node has not said in time that it has what was sent to it'))
 }
 
 function isMissed ({ id, received }: OpenHop, { missing, written }: HopReport): boolean {

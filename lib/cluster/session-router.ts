@@ -22,6 +22,8 @@ import { toUnavailable } from './unavailable.js'
 // may wait for one owner.
 const SHORTEST_PAUSE = 100
 const PAUSES_PER_LEASE = 4
+// However late a request is passed on, its owner has this long to say that it has it, in milliseconds: a few questions.
+const SHORTEST_PATIENCE = 1000
 
 export interface SessionRouterOptions {
   directory: Directory
@@ -44,6 +46,8 @@ interface Visit {
   readonly reply: FastifyReply
   readonly id: string
   readonly principal: string | undefined
+  /** When it is not tried again, on the clock of `performance.now`. */
+  readonly deadline: number
   /** Why it has failed so far. */
   error: SessionError
   /** The owner that could not be reached last. */
@@ -98,7 +102,7 @@ export class SessionRouter {
   async locate (request: FastifyRequest, reply: FastifyReply, id: string, principal: string | undefined): Promise<Located> {
     // An owner that has died without a word keeps its lease for a while; then its sessions can be taken over.
     const deadline = performance.now() + this.#nodeLease.lease + 1000
-    const visit: Visit = { request, reply, id, principal, error: new ClusterUnavailableError(), unreachable: undefined }
+    const visit: Visit = { request, reply, id, principal, deadline, error: new ClusterUnavailableError(), unreachable: undefined }
     let pause = SHORTEST_PAUSE
     try {
       do {
@@ -183,12 +187,12 @@ export class SessionRouter {
   }
 
   async #passOn (visit: Visit, owner: Peer): Promise<Located | undefined> {
-    const { id, principal, request, reply } = visit
+    const { id, principal, request } = visit
     // What was passed on once is never passed on again.
     if (this.#receiver.isForwarded(request)) return this.#refuse(visit)
     const body = this.#bodies.get(request.raw) ?? new KeptBody(request.raw)
     this.#bodies.set(request.raw, body)
-    const outcome = await this.#forward(request, reply, owner, body)
+    const outcome = await this.#forward(visit, owner, body)
     switch (outcome.kind) {
       case 'answered':
         this.#troubles.reached(owner)
@@ -219,7 +223,7 @@ export class SessionRouter {
     return new ClusterUnavailableError()
   }
 
-  async #forward (request: FastifyRequest, reply: FastifyReply, to: Peer, body: KeptBody): Promise<HopOutcome> {
+  async #forward ({ request, reply, deadline }: Visit, to: Peer, body: KeptBody): Promise<HopOutcome> {
     // Before that, it may not know the secret.
     if (!this.#nodeLease.isValid()) await this.#nodeLease.whenIncarnated(this.#patience)
     // It would never close again.
@@ -228,7 +232,7 @@ export class SessionRouter {
     reply.raw.on('close', end)
     let answered = false
     try {
-      const outcome = await this.#forwarder.forward(request, reply, { to, secret: this.#nodeLease.secret, body, signal })
+      const outcome = await this.#forwarder.forward(request, reply, { to, secret: this.#nodeLease.secret, body, signal, patience: this.#patienceUntil(deadline) })
       answered = outcome.kind === 'answered'
       return outcome
     } finally {
@@ -237,6 +241,13 @@ export class SessionRouter {
         end()
       }
     }
+  }
+
+  // Undefined: a silent owner is found out by then anyway.
+  #patienceUntil (deadline: number): number | undefined {
+    const { lease } = this.#nodeLease
+    const left = deadline - performance.now()
+    return left < lease ? Math.max(left, Math.min(lease / 2, SHORTEST_PATIENCE)) : undefined
   }
 
   async #takeOver (visit: Visit, record: StoredSession): Promise<Located | undefined> {

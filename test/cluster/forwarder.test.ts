@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import http, { type IncomingMessage, type RequestOptions, type ServerResponse } from 'node:http'
 import { connect, type OutgoingHttpHeaders } from 'node:http2'
-import { createServer, type Server } from 'node:net'
+import { createServer, type Server, type Socket } from 'node:net'
 import { Readable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import fastify, { type FastifyInstance } from 'fastify'
@@ -310,6 +310,22 @@ t.test('an owner that takes no connection is unreachable after connectTimeout', 
   t.strictSame(JSON.parse(String(await read(res))), { servedHere: hash('body') })
   t.strictSame(outcomes, ['unreachable'])
   t.ok(Date.now() - started < 3000)
+})
+
+t.test('an owner that takes a connection and says nothing is given up when it had to say something', async t => {
+  const silent = createServer().listen(0, '127.0.0.1')
+  await once(silent, 'listening')
+  t.teardown(() => silent.close())
+  const sockets: Socket[] = []
+  silent.on('connection', (socket) => { sockets.push(socket) })
+  const { url, outcomes, causes } = await node(t, `http://127.0.0.1:${portOf(silent)}`, { hop: { patience: 200 } })
+  const sent = performance.now()
+  t.equal((await fetch(url, { method: 'POST', body: 'hello' })).status, 200)
+  t.ok(performance.now() - sent >= 190)
+  t.strictSame(outcomes, ['silent'])
+  t.match(causes, [{ message: /has not said in time/ }])
+  t.equal(sockets.length, 1)
+  for (const socket of sockets) socket.destroy()
 })
 
 t.test('a request without a body may be repeated until there is an answer, if it does the same twice', async t => {

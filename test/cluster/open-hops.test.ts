@@ -1,3 +1,4 @@
+import { mock } from 'node:test'
 import t from 'tap'
 import type { HopReport } from '../../lib/cluster/hop-report.js'
 import { OpenHops, SilenceError, type OpenHop } from '../../lib/cluster/open-hops.js'
@@ -91,6 +92,31 @@ t.test('a node is asked about quiet hops, as many as fit, and about all of them 
   t.strictSame(hops.pick('one', 50), [])
   t.strictSame(hops.pick('three', 50), [])
   t.end()
+})
+
+t.test('of one that is urgent something must be heard in time', async (t) => {
+  mock.timers.enable({ apis: ['setTimeout'] })
+  t.teardown(() => mock.timers.reset())
+  const hops = new OpenHops()
+  const [unheard, known, missing, answered, over] = [createHop('unheard'), createHop('known'), createHop('missing'), createHop('answered'), createHop('over')]
+  const all = [unheard, known, missing, answered, over]
+  const ends = all.map((hop) => hops.add('one', hop, 500))
+  hops.add('one', createHop('patient'))
+  const waiting = createHop('waiting')
+  hops.add('two', waiting, 500)
+  hops.wait('two')
+  hops.wait('three')
+  t.strictSame(hops.pick('one', -100), all, 'it is asked about at once')
+  hops.judge('one', { hops: [known, missing], report: { missing: new Set(['missing']), written: new Map() }, asked: 10, patience: 1000 })
+  t.strictSame(hops.pick('one', -100), [unheard, missing, answered, over])
+  answered.quietSince = 20
+  ends.at(-1)?.()
+  for (let i = 0; i < 10; i++) {
+    t.strictSame(all.filter(({ reason }) => reason !== undefined), [])
+    mock.timers.tick(50)
+  }
+  t.strictSame(all.filter(({ reason }) => reason instanceof SilenceError), [unheard, missing])
+  t.equal(waiting.reason, undefined, 'the node could not be asked')
 })
 
 t.test('what goes to a silent node is given up, as far as it is quiet', (t) => {

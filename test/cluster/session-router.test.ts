@@ -327,6 +327,31 @@ t.test('a directory that has lost its data is given time to learn of its session
   t.equal(await during(pass, found), `here: ${id}`)
 })
 
+t.test('what is not in a directory that has lost its data is gone when its owners have had time', async (t) => {
+  const { locate, node, directory, pass } = await scene(t)
+  directory.wipe()
+  await pass(LEASE)
+  const began = performance.now()
+  t.equal(await locate('none'), '503', 'its owner may be late')
+  t.ok(performance.now() - began >= LEASE + 1000)
+  while (node.nodeLease.isRebuilding()) await pass(100)
+  t.equal(await locate('none'), '404')
+})
+
+t.test('an owner that is asked late has what is left of the time to say that it has the request', async (t) => {
+  const { locate, record, forwarder, directory } = await scene(t)
+  const id = await record()
+  await directory.announce({ node: 'other', url: 'http://10.0.0.2:3000' }, 10 * LEASE)
+  forwarder.answer = async () => ({ kind: 'refused' })
+  t.equal(await locate(id), '503')
+  const patiences = forwarder.hops.map(({ patience }) => patience)
+  const bounded = patiences.filter((patience) => patience !== undefined)
+  t.equal(patiences[0], undefined, 'at first it is found out before the end')
+  t.ok(bounded.length > 2 && bounded.every((patience) => patience < LEASE), patiences.join())
+  t.strictSame(bounded, bounded.toSorted((a, b) => b - a), 'then it is less and less')
+  t.equal(bounded.at(-1), 1000, 'but never so little that it could not be told')
+})
+
 t.test('a node that never had a lease cannot tell that the directory has lost its data', async (t) => {
   const { locate, node } = await scene(t, {}, { isJoined: false })
   t.equal(node.nodeLease.incarnation, undefined)
