@@ -19,6 +19,7 @@ export class ServerLink implements Transport {
     this.sessionId = transport.sessionId
     this.#transport = transport
     transport.onmessage = (message, context) => this.onmessage?.(message, context)
+    transport.onerror = (error) => this.onerror?.(error)
   }
 
   async start (): Promise<void> {}
@@ -42,6 +43,10 @@ export class ServerLink implements Transport {
     const { onclose } = this
     this.onclose = undefined
     onclose?.()
+  }
+
+  protected get isCut (): boolean {
+    return this.#isCut
   }
 
   /** Keeps the server from being heard, and from hearing anything but that it is closed. */

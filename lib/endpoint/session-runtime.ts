@@ -58,7 +58,7 @@ export class SessionRuntime {
 
   async connect (server: ConnectableServer): Promise<void> {
     this.#server = server
-    this.#link = this.#createLink()
+    this.#link = this.#createLink(server)
     await server.connect(this.#link ?? this.transport)
   }
 
@@ -110,7 +110,7 @@ export class SessionRuntime {
   async announce (change: ServerChange): Promise<void> {
     if (!isDeclared(change, this.#capabilities)) return
     if (change.kind === 'resource_updated' && !this.#setup.hasSubscribed(change.uri)) return
-    await this.transport.send(toNotification(change))
+    await this.transport.tell(toNotification(change))
   }
 
   /** Answers what the client still waits for, ends all streams and closes the server. */
@@ -119,8 +119,8 @@ export class SessionRuntime {
     await this.#closeServer()
   }
 
-  #createLink (): ServerLink | undefined {
-    if (this.#pool !== undefined) return new SharedLink(this.transport)
+  #createLink (server: ConnectableServer): ServerLink | undefined {
+    if (this.#pool !== undefined) return new SharedLink(this.transport, server)
     return this.#canPark ? new ServerLink(this.transport) : undefined
   }
 

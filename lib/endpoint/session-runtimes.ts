@@ -269,6 +269,7 @@ export class SessionRuntimes {
       heartbeatInterval,
       maxBuffered,
       cancelOnDisconnect,
+      renamesCalls: this.#pool !== undefined,
       log: this.#createLog(session),
       retryInterval: resumable?.retryInterval ?? 0,
       barrier: cluster && (() => cluster.barrier(session)),

@@ -38,11 +38,11 @@ export function createStatelessHandlers ({ identify, shutdown }: PluginContext, 
     let link: SharedLink | undefined
     record.onOver(() => closeServer(incoming, server, link))
     if (record.isResponseOver || hasResponseEnded(request, reply)) throw new InvalidRequestError('the client has gone')
-    const transport = new SessionTransport({ responseMode, heartbeatInterval, maxBuffered, cancelOnDisconnect, retryInterval: 0 })
+    const transport = new SessionTransport({ responseMode, heartbeatInterval, maxBuffered, cancelOnDisconnect, renamesCalls: pool !== undefined, retryInterval: 0 })
     running.add(transport)
     record.onOver(() => running.delete(transport))
     // Nobody says `initialize` to the next one, which would find what the client has said of itself.
-    if (pool !== undefined && readInitialize(body) === undefined) link = new SharedLink(transport)
+    if (pool !== undefined && readInitialize(body) === undefined) link = new SharedLink(transport, server)
     await server.connect(link ?? transport)
     transport.post(incoming)
   }
@@ -55,8 +55,8 @@ export function createStatelessHandlers ({ identify, shutdown }: PluginContext, 
 
   function closeServer ({ request }: Incoming, server: ConnectableServer, link: SharedLink | undefined): void {
     runGuarded(async () => {
-      await server.close()
       link?.cut()
+      await server.close()
       if (link !== undefined) pool?.keep(server, link)
     }, (error) => request.log.error(error, 'Closing the MCP server failed'))
   }

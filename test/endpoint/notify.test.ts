@@ -98,7 +98,7 @@ t.test('that a client cannot be told is logged', async (t) => {
   await app.inject({ method: 'POST', url: '/mcp', headers: { accept: 'application/json' }, payload: initialize() })
   const transport = server.server.transport
   if (transport === undefined) throw new Error('The server is not connected')
-  transport.send = async () => { throw new Error('no way') }
+  Object.assign(transport, { async tell () { throw new Error('no way') } })
   app.mcp.notify.toolsChanged()
   await until(() => lines.length > 0, 'it is logged')
   t.match(JSON.parse(lines[0] ?? ''), { msg: 'A session could not be told of a change', err: { message: 'no way' } })

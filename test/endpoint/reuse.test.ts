@@ -1,4 +1,5 @@
 // With `reuseServers`, the server of a session that is over serves another one.
+import { EventEmitter } from 'node:events'
 import { mock } from 'node:test'
 import { setImmediate as turn } from 'node:timers/promises'
 import t, { type Test } from 'tap'
@@ -7,6 +8,7 @@ import { call, HttpClient, initialize, openSession } from '../helpers/clients/ht
 import { ToolServer } from '../helpers/mcp-servers/tool-server.js'
 import { NOTE_URI } from '../helpers/mcp-servers/waiting-server.js'
 import { ToolServer2 } from '../helpers/mcp-servers/tool-server-2.js'
+import { createDeferred } from '../helpers/waiting/deferred.js'
 import { until } from '../helpers/waiting/until.js'
 
 async function buildShared (t: Test, { shared, ...setup }: EndpointSetup = {}): Promise<EndpointApp> {
@@ -144,6 +146,115 @@ t.test('what a call has left behind cannot speak in the session that has its ser
   await server.say('of nobody in particular')
   await stream.see('of nobody in particular')
   t.notMatch(stream.text, 'of the first')
+})
+
+t.test('what a call has left behind changes the list of its server, and ends no session', async (t) => {
+  for (const withSdk2 of [false, true]) {
+    const servers: Array<ToolServer | ToolServer2> = []
+    const later: Array<() => void> = []
+    const lot = await buildShared(t, {
+      shared: {
+        createServer () {
+          const server = withSdk2 ? new ToolServer2() : new ToolServer()
+          servers.push(server)
+          server.addTool('later', () => {
+            const bound = new Promise<void>((resolve) => later.push(resolve))
+            bound.then(() => {
+              server.addTool('grown')
+              return server.mcp.close()
+            }).catch((error) => t.fail(error))
+          })
+          return server.mcp
+        }
+      }
+    })
+    const url = await lot.listen()
+    const first = await openSession(t, url)
+    await ask(first, 'later')
+    await end(first, lot)
+    const second = await openSession(t, url)
+    const stream = await second.get()
+    later[0]?.()
+    await stream.see('tools/list_changed')
+    t.match(await ask(second, 'echo', { text: 'alive' }), 'alive')
+    t.equal(servers.length, 1)
+    await end(second, lot)
+    const third = await openSession(t, url)
+    await ask(third, 'echo', { text: 'clean' })
+    t.equal(servers.length, 2, 'it is not used again')
+    await lot.app.close()
+  }
+})
+
+t.test('a call of a session can have the servers of all speak', async (t) => {
+  const lot = await buildShared(t)
+  const url = await lot.listen()
+  const [first, second] = [await openSession(t, url), await openSession(t, url)]
+  const stream = await first.get()
+  lot.servers[1]?.mcp.registerTool('broadcast', {}, async () => {
+    for (const server of lot.servers) await server.say('to all')
+    return { content: [] }
+  })
+  t.notMatch(await ask(second, 'broadcast'), 'is that of another one')
+  await stream.see('to all')
+})
+
+t.test('what has kept a call, and lost its context, reaches no call of the next session', async (t) => {
+  const events = new EventEmitter()
+  const failures: string[] = []
+  const { mcp } = new ToolServer()
+  mcp.registerTool('keep', {}, async ({ sendNotification }) => {
+    events.on('news', () => {
+      sendNotification({ method: 'notifications/message', params: { level: 'info', data: 'of the first' } }).catch((error) => failures.push(String(error)))
+    })
+    return { content: [] }
+  })
+  const told = createDeferred()
+  mcp.registerTool('slow', {}, async () => {
+    await told.promise
+    return { content: [] }
+  })
+  const lot = await buildShared(t, { shared: { createServer: () => mcp } })
+  const url = await lot.listen()
+  const first = await openSession(t, url)
+  await ask(first, 'keep')
+  await end(first, lot)
+  const second = await openSession(t, url)
+  // With the id that the call of the first had.
+  const running = second.post(call(7, 'slow'))
+  await until(() => lot.app.sessionManager.list()[0]?.activeRequests === 1, 'the call is running')
+  events.emit('news')
+  await turn()
+  told.resolve()
+  t.notMatch((await (await running).end()).text, 'of the first')
+  t.match(failures, [/has been answered or cancelled/])
+})
+
+t.test('a session that is ended by what another has left behind gives its server back as any other', async (t) => {
+  const later = createDeferred()
+  let made = 0
+  const lot = await buildShared(t, {
+    shared: {
+      createServer () {
+        made++
+        const server = new ToolServer()
+        server.addTool('later', () => {
+          later.promise.then(() => lot.app.sessionManager.clearAll(), (error) => t.fail(error))
+        })
+        return server.mcp
+      }
+    }
+  })
+  const url = await lot.listen()
+  const first = await openSession(t, url)
+  await ask(first, 'later')
+  await end(first, lot)
+  await openSession(t, url)
+  later.resolve()
+  await until(() => lot.app.sessionManager.getActiveSessionCount() === 0, 'the second is over')
+  const third = await openSession(t, url)
+  t.match(await ask(third, 'echo', { text: 'three' }), 'three')
+  t.equal(made, 1)
 })
 
 t.test('no more servers are kept than max, and none once the app closes', async (t) => {

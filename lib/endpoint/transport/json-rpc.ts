@@ -18,6 +18,7 @@ const LARGEST_BATCH = 100
 const MESSAGE_KEYS: ReadonlySet<string> = new Set(['jsonrpc', 'id', 'method', 'params'])
 const ANSWER_KEYS: ReadonlySet<string> = new Set(['jsonrpc', 'id', 'result'])
 const ERROR_KEYS: ReadonlySet<string> = new Set(['jsonrpc', 'id', 'error'])
+const LIST_CHANGE = /^notifications\/\w+\/list_changed$/
 const RELATED_TASK = 'io.modelcontextprotocol/related-task'
 
 /**
@@ -40,6 +41,11 @@ export function isRequest (message: JSONRPCMessage): message is JSONRPCRequest {
 /** Whether a message answers a request. */
 export function isAnswer (message: JSONRPCMessage): message is Answer {
   return !('method' in message)
+}
+
+/** Whether a message says that the tools, prompts or resources of the server are others than before. */
+export function isListChange (message: JSONRPCMessage): boolean {
+  return 'method' in message && LIST_CHANGE.test(message.method)
 }
 
 export function isRequestId (value: unknown): value is RequestId {

@@ -2,6 +2,7 @@ import type { Transport, TransportSendOptions } from '@modelcontextprotocol/sdk/
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { randomUUID } from 'node:crypto'
 import { InvalidRequestError, NotAcceptableError, SessionNotFoundError } from '../../base/errors.js'
+import { asError } from '../../base/safe-call.js'
 import type { EventLog, Resumption } from '../../http/event-log.js'
 import { DEFAULT_REVISION, requireRevision, SESSION_REVISIONS } from '../../http/protocol-revision.js'
 import type { ReplyRecord } from '../../http/reply-tracker.js'
@@ -10,7 +11,7 @@ import { EventStream, sendEvents } from './event-stream.js'
 import { formatEvent } from './event-format.js'
 import { traceRequest } from './call-trace.js'
 import { Exchange, type AnswerMode, type Call } from './exchange.js'
-import { isAnswer, isRequest, isRequestId, readMessages, toErrorAnswer, type Answer, type JSONRPCMessage, type JSONRPCRequest, type RequestId } from './json-rpc.js'
+import { isAnswer, isListChange, isRequest, isRequestId, readMessages, toErrorAnswer, type Answer, type JSONRPCMessage, type JSONRPCRequest, type RequestId } from './json-rpc.js'
 import { logCut } from './log-cut.js'
 import { readAccept, requireAccepted, type Accepted } from './media-types.js'
 import { createContext, type MessageContext, type Sdk } from './message-context.js'
@@ -28,6 +29,8 @@ export interface SessionTransportOptions {
   /** Bytes that may wait for a reader, per stream. */
   readonly maxBuffered: number
   readonly cancelOnDisconnect: boolean
+  /** Whether the server gets ids for calls that no other session has: for one that serves many, in turn. */
+  readonly renamesCalls?: boolean | undefined
   /** Undefined: streams cannot be resumed. */
   readonly log?: EventLog | undefined
   /** Milliseconds after which a client comes back for a stream that has ended. */
@@ -117,8 +120,22 @@ export class SessionTransport implements Transport {
     this.#resolveScopes = resolve
   }
 
-  /** Rejects when the message cannot go out, or when it is a request that cannot reach the client. */
-  async send (message: JSONRPCMessage, { relatedRequestId }: TransportSendOptions = {}): Promise<void> {
+  /**
+   * Rejects when the message cannot go out, or when it is a request that cannot reach the client. That a list which has
+   * changed cannot be told is an error for `onerror`: the SDKs look at no promise of that, and one that is rejected
+   * and not looked at ends the process.
+   */
+  async send (message: JSONRPCMessage, options?: TransportSendOptions): Promise<void> {
+    if (!isListChange(message)) return this.#send(message, options)
+    await this.#send(message, options).catch((error: unknown) => this.onerror?.(asError(error)))
+  }
+
+  /** Says something that is part of no call. Rejects when it cannot go out. */
+  async tell (message: JSONRPCMessage): Promise<void> {
+    return this.#say(message, undefined)
+  }
+
+  async #send (message: JSONRPCMessage, { relatedRequestId }: TransportSendOptions = {}): Promise<void> {
     if (isAnswer(message)) return this.#sendAnswer(message)
     const call = relatedRequestId === undefined ? undefined : this.#calls.get(relatedRequestId)
     if (relatedRequestId !== undefined && call === undefined) throw new Error(`Request ${relatedRequestId} has been answered or cancelled`)
@@ -128,8 +145,7 @@ export class SessionTransport implements Transport {
     }
     if (isRequest(message)) this.#asked.add(message.id)
     else this.#forgetQuestion(message)
-    if (exchange !== undefined) return exchange.say(message)
-    return this.#standalone.emit(JSON.stringify(message), [])
+    return this.#say(message, exchange)
   }
 
   /**
@@ -183,6 +199,7 @@ export class SessionTransport implements Transport {
   /** The server is going, and another one will be connected. Nothing of it is kept. */
   forgetServer (): void {
     this.onmessage = undefined
+    this.onerror = undefined
     this.#resolveScopes = undefined
     this.#sdk = 1
     this.#revisions = SESSION_REVISIONS
@@ -222,6 +239,10 @@ export class SessionTransport implements Transport {
     await Promise.all(Array.from(outlets, (outlet) => outlet.settle()))
     await this.#standalone.finish()
     this.onclose?.()
+  }
+
+  #say (message: JSONRPCMessage, exchange: Exchange | undefined): void | Promise<void> {
+    return exchange === undefined ? this.#standalone.emit(JSON.stringify(message), []) : exchange.say(message)
   }
 
   #sendAnswer (answer: Answer): void | Promise<void> {
@@ -323,12 +344,21 @@ export class SessionTransport implements Transport {
   }
 
   #createCall (request: JSONRPCRequest, exchange: Exchange, carrier: FastifyRequest): OwnCall {
-    let serverId = request.id
-    for (let alias = 1; this.#calls.has(serverId); alias++) serverId = `${this.#mark}/${alias}/${request.id}`
-    const call = { clientId: request.id, serverId, exchange, trace: traceRequest(request, carrier) }
-    this.#calls.set(serverId, call)
+    const call = { clientId: request.id, serverId: this.#chooseServerId(request.id), exchange, trace: traceRequest(request, carrier) }
+    this.#calls.set(call.serverId, call)
     exchange.add(call)
     return call
+  }
+
+  // What the server has kept of a call must not name one of the session that it serves next.
+  #chooseServerId (clientId: RequestId): RequestId {
+    let serverId = clientId
+    let isFree = this.#options.renamesCalls !== true
+    while (!isFree || this.#calls.has(serverId)) {
+      serverId = `${this.#mark}/${++this.#count}/${clientId}`
+      isFree = true
+    }
+    return serverId
   }
 
   #createCallContext (request: FastifyRequest, exchange: Exchange): MessageContext {

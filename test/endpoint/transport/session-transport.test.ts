@@ -9,6 +9,8 @@ import type { EventLog, RequestId, Resumption } from '../../../lib/http/event-lo
 import { createDeferred } from '../../helpers/waiting/deferred.js'
 import { call, initialize, type Answer, type HttpClient } from '../../helpers/clients/http-client.js'
 import { failure, news, parse, result, stageTransport } from '../../helpers/apps/transport-stage.js'
+import { ToolServer } from '../../helpers/mcp-servers/tool-server.js'
+import { ToolServer2 } from '../../helpers/mcp-servers/tool-server-2.js'
 import { until } from '../../helpers/waiting/until.js'
 
 const JSON_ONLY = { accept: 'application/json' }
@@ -256,6 +258,22 @@ t.test('a question that cannot reach the client fails at once, and a notificatio
   await transport.close()
   await (await answered).end()
 })
+
+for (const [sdk, createServer] of [['SDK 1', () => new ToolServer()], ['SDK 2', () => new ToolServer2()]] as const) {
+  t.test(`of a list that changes while nothing can go out, the server of ${sdk} learns that its client does not`, async (t) => {
+    const { transport } = await stageTransport(t, { barrier: async () => { throw new ClusterUnavailableError() } })
+    const errors: Error[] = []
+    const server = createServer()
+    const { mcp } = server
+    mcp.server.onerror = (error) => errors.push(error)
+    await mcp.connect(transport)
+    // It looks at no promise here: one that is rejected would end the process.
+    server.addTool('late')
+    await until(() => errors.length > 0, 'it has failed')
+    t.type(errors[0], ClusterUnavailableError)
+    await t.rejects(mcp.server.sendLoggingMessage({ level: 'info', data: 'of which the app asks' }), ClusterUnavailableError)
+  })
+}
 
 t.test('what has no answer waits for the barrier all the same', async (t) => {
   const held = createDeferred<Error | undefined>()

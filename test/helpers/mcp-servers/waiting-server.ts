@@ -13,6 +13,9 @@ export abstract class WaitingServer {
   /** Calls that have come and wait, in their order. Resolve one, and it is answered. */
   readonly waiting: Deferred<string>[] = []
 
+  /** Registers a tool that takes nothing and says nothing. */
+  abstract addTool (name: string, run?: () => void): void
+
   answer (text: string): void {
     const next = this.waiting.shift()
     if (next === undefined) throw new Error('No call is waiting')
