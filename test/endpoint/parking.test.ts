@@ -139,6 +139,24 @@ t.test('a question that the server has given up does not keep its session from b
   t.equal(lot.server().closed, 1)
 })
 
+t.test('nor does one of a call that its client has cancelled', async (t) => {
+  const lot = await buildLot(t)
+  const client = await openSession(t, await lot.listen(), undefined, { sampling: {} })
+  const giveUp = new AbortController()
+  let outcome: unknown
+  lot.server().mcp.registerTool('consult', {}, async ({ requestId }) => {
+    outcome = await lot.server().mcp.server.createMessage({ messages: [], maxTokens: 1 }, { signal: giveUp.signal, relatedRequestId: requestId }).catch(String)
+    return { content: [] }
+  })
+  const answer = await client.post(call(2, 'consult'))
+  await answer.see('sampling/createMessage')
+  await client.post({ jsonrpc: '2.0', method: 'notifications/cancelled', params: { requestId: 2 } })
+  giveUp.abort(new Error('given up'))
+  await until(() => outcome !== undefined, 'the tool has gone on')
+  await lot.park()
+  t.equal(lot.server().closed, 1)
+})
+
 t.test('when no server can be made the session stays parked, and the next request tries again', async (t) => {
   for (const withStream of [false, true]) {
     let fails = false

@@ -137,14 +137,14 @@ export class SessionTransport implements Transport {
 
   async #send (message: JSONRPCMessage, { relatedRequestId }: TransportSendOptions = {}): Promise<void> {
     if (isAnswer(message)) return this.#sendAnswer(message)
+    this.#forgetQuestion(message)
     const call = relatedRequestId === undefined ? undefined : this.#calls.get(relatedRequestId)
     if (relatedRequestId !== undefined && call === undefined) throw new Error(`Request ${relatedRequestId} has been answered or cancelled`)
     const exchange = call !== undefined && 'exchange' in call && call.exchange.takesMessages ? call.exchange : undefined
     if (isRequest(message) && !(exchange ?? this.#standalone).isReachable) {
       throw new Error(`The client cannot be asked ${message.method}: ${explainUnreachable(exchange, relatedRequestId)}`)
     }
-    if (isRequest(message)) this.#asked.add(message.id)
-    else this.#forgetQuestion(message)
+    if (isRequest(message)) return this.#askClient(message, exchange)
     return this.#say(message, exchange)
   }
 
@@ -243,6 +243,17 @@ export class SessionTransport implements Transport {
 
   #say (message: JSONRPCMessage, exchange: Exchange | undefined): void | Promise<void> {
     return exchange === undefined ? this.#standalone.emit(JSON.stringify(message), []) : exchange.say(message)
+  }
+
+  async #askClient (message: JSONRPCRequest, exchange: Exchange | undefined): Promise<void> {
+    this.#asked.add(message.id)
+    try {
+      await this.#say(message, exchange)
+    } catch (error) {
+      // It has not been asked.
+      this.#asked.delete(message.id)
+      throw error
+    }
   }
 
   #sendAnswer (answer: Answer): void | Promise<void> {
