@@ -1,13 +1,13 @@
-// Three nodes of server.ts, a load balancer that sends each request to another of them, and a Redis of
-// their own. Kill the nodes one by one: no client notices.
+// npm run start:cluster: three nodes of server.ts, a load balancer that sends each request to another of them, and a
+// Redis of their own. Kill the nodes one by one: their sessions go on, only calls that were running there fail.
 import { Redis } from 'ioredis'
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { createServer } from 'node:net'
 import type { Readable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
-import { connectionHelp } from './connection-help.js'
-import { createRoundRobinProxy } from './round-robin-proxy.js'
+import { connectionHelp } from './shared/connection-help.js'
+import { createRoundRobinProxy } from './shared/round-robin-proxy.js'
 
 const NODES = 3
 const SERVER = fileURLToPath(new URL('./server.ts', import.meta.url))
@@ -47,7 +47,7 @@ function explain (pids: Array<number | undefined>): void {
   console.log(`Redis, process ${redis?.pid}, on port ${redisPort}`)
   for (const [i, nodePort] of nodePorts.entries()) console.log(`Node ${i + 1}, process ${pids[i]}: http://127.0.0.1:${nodePort}/`)
   console.log(`
-Each of them shows the sessions of all, and so does the load balancer.
+Each of them shows the sessions of all, and so does the load balancer. The notes are in memory: each node has its own.
 Ready to be killed one by one: kill -9 ${pids[0]}, or kill ${pids[0]} for an orderly end. Ctrl-C ends them all.
 `)
 }

@@ -1,4 +1,4 @@
-// An MCP endpoint wired by hand: what the plugin does for transports that you keep yourself.
+// An MCP endpoint wired by hand, with transports that you keep yourself: npm run start:hand-wired
 import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
 import { StreamableHTTPServerTransport } from '@modelcontextprotocol/sdk/server/streamableHttp.js'
 import { isInitializeRequest } from '@modelcontextprotocol/sdk/types.js'
@@ -6,7 +6,7 @@ import { randomUUID } from 'node:crypto'
 import mcpSessions, {
   MissingSessionIdError, SessionNotFoundError, toJsonRpcError, type McpSessionsOptions, type SessionError
 } from 'fastify-mcp-sessions'
-import { buildNotesServer, notesApi } from './notes.js'
+import { buildNotesServer, notesApi } from './shared/notes.js'
 
 export async function buildHandWiredApp (options: McpSessionsOptions = {}, logger = false): Promise<FastifyInstance> {
   // Or close() waits for the spare connections that browsers and fetch() open.

@@ -1,5 +1,5 @@
-// The notes with metrics that Prometheus scrapes: http://127.0.0.1:9464/metrics, on a port of its own, so that nobody
-// sees them who can reach the endpoint. examples/grafana-dashboard.json shows them in Grafana.
+// npm run start:prometheus: the notes with metrics that Prometheus scrapes at http://127.0.0.1:9464/metrics, on a port
+// of its own, so that nobody sees them who can reach the endpoint. examples/grafana-dashboard.json shows them in Grafana.
 //
 // scrape_configs:
 //   - job_name: notes
@@ -7,8 +7,8 @@
 import { metrics } from '@opentelemetry/api'
 import { PrometheusExporter } from '@opentelemetry/exporter-prometheus'
 import { MeterProvider } from '@opentelemetry/sdk-metrics'
-import { connectionHelp } from './connection-help.js'
-import { buildApp } from './endpoint.js'
+import { connectionHelp } from './shared/connection-help.js'
+import { buildApp } from './shared/notes-app.js'
 
 const port = Number(process.env['METRICS_PORT'] ?? 9464)
 const exporter = new PrometheusExporter({ host: '127.0.0.1', port })

@@ -1,9 +1,10 @@
+// npm start: a REST API with MCP beside it, and the dashboard at /. With REDIS_URL it is a node of a cluster.
 import { setTimeout as wait } from 'node:timers/promises'
 import sessionsDashboard from 'fastify-mcp-sessions/dashboard'
-import { connectionHelp } from './connection-help.js'
-import { buildApp } from './endpoint.js'
+import { connectionHelp } from './shared/connection-help.js'
+import { buildApp } from './shared/notes-app.js'
 import { buildHandWiredApp } from './hand-wired.js'
-import { connectRedis } from './redis.js'
+import { connectRedis } from './shared/connect-redis.js'
 
 // How long a load balancer may take to see that this node is not ready any more, in milliseconds.
 const NOTICE = 500

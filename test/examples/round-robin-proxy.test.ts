@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { createServer, type RequestListener, type Server } from 'node:http'
 import t, { type Test } from 'tap'
-import { createRoundRobinProxy } from '../../examples/round-robin-proxy.js'
+import { createRoundRobinProxy } from '../../examples/shared/round-robin-proxy.js'
 import { freePort } from '../helpers/redis/redis-server.js'
 
 async function listenOn (t: Test, server: Server, port = 0): Promise<number> {

@@ -3,6 +3,7 @@ import { McpServer } from '@modelcontextprotocol/sdk/server/mcp.js'
 import { setTimeout as wait } from 'node:timers/promises'
 import { z } from 'zod'
 
+// In memory: each process has its own.
 const notes: string[] = ['Sessions end when nobody uses them.']
 
 export interface NotesApiOptions {

@@ -2,6 +2,7 @@ import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastif
 import mcpSessions, { mcpEndpoint, type McpSessionsOptions } from 'fastify-mcp-sessions'
 import { buildNotesServer, notesApi, type NotesApiOptions } from './notes.js'
 
+/** The app of server.ts and prometheus.ts: the notes as a REST API, and the same for MCP clients. */
 export async function buildApp (
   options: McpSessionsOptions = {}, serverOptions: FastifyServerOptions = {}, notes: NotesApiOptions = {}
 ): Promise<FastifyInstance> {

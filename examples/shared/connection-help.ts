@@ -18,8 +18,8 @@ MCP endpoint: ${url}/mcp
 Or by hand:
 
 SESSION=$(curl -s -D - -o /dev/null ${url}/mcp ${headers} -d '${initialize}' | tr -d '\\r' | sed -n 's/^mcp-session-id: //p')
-curl -s ${url}/mcp ${headers} -H "mcp-session-id: $SESSION" -d '${call}'
-curl -s ${url}/health
+curl -s -w '\\n' ${url}/mcp ${headers} -H "mcp-session-id: $SESSION" -d '${call}'
+curl -s -w '\\n' ${url}/health
 curl -s -X DELETE ${url}/mcp -H "mcp-session-id: $SESSION"
 `
 }
