@@ -15,6 +15,10 @@ export class CountedAnswer implements ServedHop {
     }
   }
 
+  get encoding (): string {
+    return String(this.#response.getHeader('content-encoding') ?? '')
+  }
+
   /** All of it is on its way, or in the hands of the system. */
   get isAnswered (): boolean {
     return this.#response.writableEnded

@@ -32,6 +32,7 @@ export class ForwardedAnswer implements Dispatcher.DispatchHandler, OpenHop {
   readonly id: string
   quietSince = performance.now()
   received = 0
+  encoding: string | undefined
   /** Settles when the answer has begun, or will never come. Rejects with a `ForwardError`. */
   readonly outcome: Promise<HopOutcome>
   /** Called when nothing more will come. */
@@ -146,8 +147,7 @@ export class ForwardedAnswer implements Dispatcher.DispatchHandler, OpenHop {
       return
     }
     takeOverHeaders(this.#reply, headers)
-    // What lies between the nodes may have packed it.
-    if (headers['content-encoding'] !== undefined) this.received = Infinity
+    this.encoding = String(headers['content-encoding'] ?? '')
     this.#reply.code(status)
     this.#length = Number(headers['content-length'] ?? NaN)
     process.nextTick(this.#openLate)

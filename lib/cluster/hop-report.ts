@@ -1,19 +1,27 @@
+/** What a node has written of the body of an answer. */
+export interface WrittenBody {
+  readonly bytes: number
+  /** Its `content-encoding`; empty: none. */
+  readonly encoding: string
+}
+
 /** What a node says of the hops that it was asked about. */
 export interface HopReport {
   /** The ids of those that it has not: the request never came, or its answer is on its way. */
   readonly missing: ReadonlySet<string>
-  /** How many bytes of the body of its answer it has written so far, by the ids of those for which it has written any. */
-  readonly written: ReadonlyMap<string, number>
+  /** What it has written so far, by the ids of those for which it has written any. */
+  readonly written: ReadonlyMap<string, WrittenBody>
 }
 
 /** One of the hops, as the node that serves it sees it. */
 export interface ServedHop {
   readonly isAnswered: boolean
   readonly written: number
+  readonly encoding: string
 }
 
 /**
- * `a,b=1k`: it has not got `a`, and has written 56 bytes in answer to `b`.
+ * `a,b=1k,c=2=gzip`: it has not got `a`, and has written 56 bytes in answer to `b`, and two, packed, to `c`.
  *
  * @param asked the ids, with commas between them
  */
@@ -22,18 +30,18 @@ export function formatReport (asked: string, served: ReadonlyMap<string, ServedH
   for (const id of asked.split(',')) {
     const hop = served.get(id)
     if (hop === undefined || hop.isAnswered) parts.push(id)
-    else if (hop.written > 0) parts.push(`${id}=${hop.written.toString(36)}`)
+    else if (hop.written > 0) parts.push(`${id}=${hop.written.toString(36)}${hop.encoding === '' ? '' : `=${encodeURIComponent(hop.encoding)}`}`)
   }
   return parts.join()
 }
 
 export function parseReport (report: string): HopReport {
   const missing = new Set<string>()
-  const written = new Map<string, number>()
+  const written = new Map<string, WrittenBody>()
   for (const part of report.split(',')) {
-    const [id = '', bytes] = part.split('=')
+    const [id = '', bytes, encoding = ''] = part.split('=')
     if (bytes === undefined) missing.add(id)
-    else written.set(id, parseInt(bytes, 36))
+    else written.set(id, { bytes: parseInt(bytes, 36), encoding: decodeURIComponent(encoding) })
   }
   return { missing, written }
 }

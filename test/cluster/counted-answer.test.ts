@@ -1,6 +1,7 @@
 import Fastify from 'fastify'
 import type { ServerResponse } from 'node:http'
 import { Readable } from 'node:stream'
+import { brotliCompressSync, gzipSync } from 'node:zlib'
 import t from 'tap'
 import { CountedAnswer } from '../../lib/cluster/counted-answer.js'
 
@@ -21,7 +22,26 @@ t.test('what is written is counted in bytes, however it is written', async (t) =
   Readable.from([Buffer.from('piped')]).pipe(response, { end: false })
   while (answer.written < 16 + 11 + 5) await new Promise(setImmediate)
   t.notOk(answer.isAnswered)
+  t.equal(answer.encoding, '')
   response.end('the end')
   t.ok(answer.isAnswered)
   t.equal((await (await answered).arrayBuffer()).byteLength, 16 + 11 + 5 + 7)
+})
+
+t.test('how it is packed is known, however that was said', async (t) => {
+  const app = Fastify()
+  t.teardown(() => app.close())
+  const encodings: string[] = []
+  app.addHook('onRequest', async (_request, { raw }) => {
+    const answer = new CountedAnswer(raw)
+    raw.setHeader('x-node', 'this one').once('finish', () => { encodings.push(answer.encoding) })
+  })
+  app.get('/reply', (_request, reply) => reply.header('content-encoding', 'gzip').send(gzipSync('packed')))
+  app.get('/raw', (_request, reply) => {
+    reply.hijack()
+    reply.raw.writeHead(200, { 'Content-Encoding': 'br' }).end(brotliCompressSync('packed'))
+  })
+  const url = await app.listen({ port: 0, host: '127.0.0.1' })
+  for (const path of ['/reply', '/raw']) t.equal(await (await fetch(`${url}${path}`)).text(), 'packed')
+  t.strictSame(encodings, ['gzip', 'br'])
 })

@@ -6,11 +6,12 @@ import { OpenHops, SilenceError, type OpenHop } from '../../lib/cluster/open-hop
 interface Hop extends OpenHop {
   quietSince: number
   received: number
+  encoding: string | undefined
   reason: Error | undefined
 }
 
 function createHop (id: string, quietSince = 0): Hop {
-  return { id, quietSince, received: 0, reason: undefined, cut (reason) { this.reason = reason } }
+  return { id, quietSince, received: 0, encoding: undefined, reason: undefined, cut (reason) { this.reason = reason } }
 }
 
 t.test('a hop that the node has not, however often it is asked, is given up', (t) => {
@@ -41,13 +42,13 @@ t.test('a hop of which the node has written more than has come is given up', (t)
   const hops = new OpenHops()
   const [dead, slow, whole, blocked, packed] = [createHop('dead'), createHop('slow'), createHop('whole'), createHop('blocked', Infinity), createHop('packed')]
   const all = [dead, slow, whole, blocked, packed]
-  packed.received = Infinity
   for (const hop of all) {
-    hop.received += 10
+    hop.received = 10
+    hop.encoding = hop === packed ? 'gzip' : ''
     hops.add('one', hop)
   }
   const ask = (asked: number, bytes: number, ...written: Hop[]): void => {
-    hops.judge('one', { hops: all, report: { missing: new Set(), written: new Map(written.map(({ id }) => [id, bytes])) }, asked, patience: 1000 })
+    hops.judge('one', { hops: all, report: { missing: new Set(), written: new Map(written.map(({ id }) => [id, { bytes, encoding: '' }])) }, asked, patience: 1000 })
   }
   ask(100, 10, ...all)
   ask(200, 11, ...all)
@@ -61,6 +62,19 @@ t.test('a hop of which the node has written more than has come is given up', (t)
   ask(1700, 11, ...all)
   t.ok(slow.reason instanceof SilenceError, 'a lease after what came of it last')
   t.strictSame([whole.reason, blocked.reason, packed.reason], [undefined, undefined, undefined])
+  t.end()
+})
+
+t.test('what the node has packed itself can be compared, and so can what has not begun to come', (t) => {
+  const hops = new OpenHops()
+  const [dead, repacked, unbegun] = [createHop('dead'), createHop('repacked'), createHop('unbegun')]
+  dead.encoding = 'gzip'
+  repacked.encoding = 'br'
+  const all = [dead, repacked, unbegun]
+  for (const hop of all) hops.add('one', hop)
+  const report: HopReport = { missing: new Set(), written: new Map(all.map(({ id }) => [id, { bytes: 1, encoding: 'gzip' }])) }
+  for (const asked of [100, 1100]) hops.judge('one', { hops: all, report, asked, patience: 1000 })
+  t.strictSame(all.filter(({ reason }) => reason instanceof SilenceError), [dead, unbegun])
   t.end()
 })
 

@@ -2,6 +2,7 @@
 import type { FastifyInstance } from 'fastify'
 import type { ServerResponse } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { createGzip } from 'node:zlib'
 import t, { type Test } from 'tap'
 import { Agent } from 'undici'
 import { TcpLink } from '../chaos/tcp-link.js'
@@ -30,8 +31,8 @@ interface Scene {
   link: TcpLink
   /** Calls at the other node; the owner answers after that many milliseconds, with so many bytes. */
   call: (after?: number, bytes?: number) => Promise<Answer>
-  /** Opens a stream at the other node: resolves when it is open. */
-  listen: () => Promise<Response>
+  /** Opens a stream at the other node, of which the owner says that it is packed like that: resolves when it is open. */
+  listen: (encoding?: string) => Promise<Response>
   /** What the owner writes to the streams that were opened, in turn. */
   streams: ServerResponse[]
   /** How many calls have begun. */
@@ -54,9 +55,9 @@ async function scene (t: Test, redisUrl: string, { routes, cluster }: ClusterApp
       await sleep(after, undefined, { ref: false })
       return 'x'.repeat(bytes)
     })
-    app.get('/stream', (_request, reply) => {
+    app.get<{ Querystring: { encoding?: string } }>('/stream', ({ query: { encoding } }, reply) => {
       reply.hijack()
-      reply.raw.writeHead(200, { 'content-type': 'text/event-stream' }).flushHeaders()
+      reply.raw.writeHead(200, { 'content-type': 'text/event-stream', ...(encoding !== undefined && { 'content-encoding': encoding }) }).flushHeaders()
       streams.push(reply.raw)
     })
   }
@@ -82,7 +83,7 @@ async function scene (t: Test, redisUrl: string, { routes, cluster }: ClusterApp
       const text = await response.text()
       return { status: response.status, text, took: performance.now() - sent }
     },
-    listen: () => fetch(`${other.url}/stream`, { headers })
+    listen: (encoding) => fetch(`${other.url}/stream${encoding === undefined ? '' : `?encoding=${encoding}`}`, { headers })
   }
 }
 
@@ -187,6 +188,23 @@ t.test('on one Redis', needsRedis(), async (t) => {
     streams[0]?.write('data: two, and longer, with ümlauts\n\n', 'utf8')
     t.equal(await next[0], 'terminated', 'until it does')
     t.ok(performance.now() - sentLate < LATEST, `after ${Math.round(performance.now() - sentLate)} ms`)
+  })
+
+  t.test('the connection of a stream dies that its owner packs', async (t) => {
+    const { link, listen, streams } = await scene(t, redisUrl)
+    const stream = await listen('gzip')
+    const packer = createGzip()
+    packer.on('data', (chunk) => streams[0]?.write(chunk))
+    const reader = stream.body?.getReader()
+    packer.write('data: one\n\n')
+    packer.flush()
+    t.equal(Buffer.from((await reader?.read())?.value ?? []).toString(), 'data: one\n\n')
+    link.strand()
+    packer.write('data: two\n\n')
+    packer.flush()
+    const sent = performance.now()
+    await t.rejects(async () => reader?.read(), { message: 'terminated' })
+    t.ok(performance.now() - sent < LATEST, `after ${Math.round(performance.now() - sent)} ms`)
   })
 
   t.test('the connection of an answer dies that is larger than what the system keeps for it', async (t) => {
