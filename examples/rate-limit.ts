@@ -1,4 +1,4 @@
-// Floods stay outside, and quotas are one user's own: npm run example examples/rate-limit.ts
+// Floods stay outside, and each address has a quota of its own: npm run example examples/rate-limit.ts
 import rateLimit from '@fastify/rate-limit'
 import Fastify from 'fastify'
 import { McpServer } from '@modelcontextprotocol/sdk/server/mcp.js'
@@ -14,7 +14,7 @@ function buildServer (): McpServer {
 }
 
 const app = Fastify()
-// How many sessions are kept, for all and for each user. The one idle longest makes room.
+// How many sessions are kept, for all and for each address. The one idle longest makes room.
 await app.register(mcpSessions, {
   maxSessions: 1000,
   maxSessionsPerPrincipal: 10,

@@ -7,6 +7,7 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, realpathSync, rmSync, 
 import { tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { errorRows } from '../lib/base/errors.js'
+import { warningCodes } from '../lib/http/warnings.js'
 import { cleanEnv, ROOT } from './helpers/processes/child.js'
 import { findDocuments, findTargets, readDocument, type DocumentBlock } from './helpers/docs/documents.js'
 import { findTypeErrors } from './helpers/docs/type-errors.js'
@@ -95,6 +96,10 @@ t.test('the page of errors has each error of the table, with its status and its 
     t.strictSame(found, { code, status, rpcCode: found?.rpcCode === undefined && status === 500 ? undefined : rpcCode, retryAfter }, code)
   }
   for (const section of sections) for (const word of ['**Cause:**', '**Cure:**']) t.ok(section.includes(word), `${section.slice(0, 60)} ${word}`)
+})
+
+t.test('each warning is told of', async (t) => {
+  for (const code of warningCodes) t.match(readDocument('docs/troubleshooting.md'), `| \`${code}\` |`)
 })
 
 t.test('each invariant of the architecture has its test', async (t) => {
