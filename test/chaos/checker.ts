@@ -54,7 +54,8 @@ function findLongWaits (operations: readonly Operation[], faults: readonly Fault
     .map((operation) => violation('no request waits longer than a lease and three seconds', operation, `${Math.round(operation.over - operation.sent)} ms`))
 }
 
-function stoodStill ({ node, sent, over }: Operation, faults: readonly Fault[]): boolean {
+/** Whether the node that was asked stood still meanwhile. */
+export function stoodStill ({ node, sent, over }: Operation, faults: readonly Fault[]): boolean {
   return faults.some(({ isSilent, nodes, from, to }) => isSilent && nodes.includes(node) && from < over && sent < to)
 }
 

@@ -95,8 +95,9 @@ export const nemeses: readonly Nemesis[] = [
       for (const server of scene.store.servers) server.freeze()
       await wait(random.below(2.5 * scene.options.lease))
       for (const server of scene.store.servers) server.thaw()
-      // Meanwhile one of several may have come to stand for another.
-    }, { isDoubted: scene.store.servers.length > 1 })
+      await scene.store.whenWhole?.()
+      // The Sentinel may have put the replica in the master's place.
+    }, scene.store.kind === 'sentinel' ? { loses: 'latest', isDoubted: true } : {})
   },
   {
     name: 'redis-cut',

@@ -1,6 +1,6 @@
 import { setTimeout as wait } from 'node:timers/promises'
 import { createRandom, type Random } from '../helpers/chance/random.js'
-import { findViolations, type Violation } from './checker.js'
+import { findViolations, stoodStill, type Violation } from './checker.js'
 import type { History, Operation } from './history.js'
 import { nemeses, type Nemesis } from './nemeses.js'
 import { findLeftovers, measureIdle } from './rest.js'
@@ -23,7 +23,7 @@ export interface Verdict {
   faults: Record<string, number>
   /** What happened to one of the sessions of which something was not kept, and the faults around it. */
   traceOf: (session: string) => string[]
-  /** The answer that took longest. */
+  /** The answer that took longest, of a node that did not stand still. */
   longest: string
 }
 
@@ -87,7 +87,7 @@ async function strike (scene: Scene, nemesis: Nemesis, random: Random, say: (nod
 
 function judge ({ history }: Scene, violations: Violation[]): Verdict {
   const { operations, faults } = history
-  const answered = operations.filter(({ status }) => status !== undefined)
+  const answered = operations.filter((operation) => operation.status !== undefined && !stoodStill(operation, faults))
   return {
     violations,
     statuses: countBy(operations.map(nameOutcome)),

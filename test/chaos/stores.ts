@@ -9,6 +9,10 @@ import { RedisClusterServers, RedisServer } from '../helpers/redis/redis-server.
 export const STORE_KINDS = ['alone', 'persistent', 'sentinel', 'cluster'] as const
 export type StoreKind = typeof STORE_KINDS[number]
 
+// A master that another has replaced while it stood still goes on as one until the Sentinel has it follow the other, ten
+// seconds later; who is connected to it does not know. See docs/many-machines.md.
+const LONE_MASTER_REFUSES = ['--min-replicas-to-write', '1', '--min-replicas-max-lag', '1']
+
 /** What the nodes keep their sessions in, and what can be done to it. */
 export interface Store {
   readonly kind: StoreKind
@@ -16,6 +20,8 @@ export interface Store {
   readonly servers: readonly RedisServer[]
   /** Of Sentinels only: kills the master; resolves when another has its place and the old one follows it. */
   failOver?: () => Promise<void>
+  /** Of Sentinels only: resolves when one server is the master, and the other follows it. */
+  whenWhole?: () => Promise<void>
   stop: () => Promise<void>
 }
 
@@ -39,7 +45,7 @@ export async function startStore (kind: StoreKind): Promise<Store> {
 }
 
 async function startSentinelStore (): Promise<Store> {
-  const sentinel = await RedisSentinelServers.start()
+  const sentinel = await RedisSentinelServers.start('redis-server', LONE_MASTER_REFUSES)
   return {
     kind: 'sentinel',
     address: sentinel.address,
@@ -50,6 +56,7 @@ async function startSentinelStore (): Promise<Store> {
       await sentinel.whenReplaced(master)
       await sentinel.bringBack(master)
     },
+    whenWhole: () => sentinel.whenReplicated(),
     stop: () => sentinel.stop()
   }
 }

@@ -25,12 +25,13 @@ export class RedisSentinelServers {
     this.address = { kind: 'sentinel', ports: [port] }
   }
 
-  static async start (this: void, binary: RedisBinary = 'redis-server'): Promise<RedisSentinelServers> {
+  /** @param args more arguments of both servers */
+  static async start (this: void, binary: RedisBinary = 'redis-server', args: readonly string[] = []): Promise<RedisSentinelServers> {
     const folder = mkdtempSync(join(tmpdir(), 'redis-sentinel-'))
     // A replica writes what it copies to a file.
     const [first, second] = ['first', 'second'].map((name) => join(folder, name))
-    const master = await startMember(binary, String(first))
-    const replica = await startMember(binary, String(second), ['--replicaof', '127.0.0.1', `${master.port}`])
+    const master = await startMember(binary, String(first), args)
+    const replica = await startMember(binary, String(second), [...args, '--replicaof', '127.0.0.1', `${master.port}`])
     const port = await freePort()
     // It writes down there what it has found out.
     const config = join(folder, 'sentinel.conf')
@@ -96,7 +97,7 @@ async function ask<T> (url: string, question: (redis: Redis) => Promise<T>): Pro
   }
 }
 
-function startMember (binary: RedisBinary, dir: string, args: string[] = []): Promise<RedisServer> {
+function startMember (binary: RedisBinary, dir: string, args: readonly string[]): Promise<RedisServer> {
   mkdirSync(dir)
   return RedisServer.start({ binary, args: ['--dir', dir, '--repl-diskless-sync-delay', '0', ...args] })
 }
