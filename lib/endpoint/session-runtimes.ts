@@ -172,7 +172,10 @@ export class SessionRuntimes {
   // Whoever comes meanwhile waits for the same.
   #bringBack (context: CreateServerContext, serve: () => Promise<SessionRuntime>, undo: () => void): Promise<SessionRuntime> {
     const { session } = context
-    const restoring = this.#revive(context, serve, undo).finally(() => this.#restoring.delete(session))
+    const restoring = this.#revive(context, serve, undo).finally(() => {
+      // One that has failed may still wait for the directory when the next one has begun.
+      if (this.#restoring.get(session) === restoring) this.#restoring.delete(session)
+    })
     this.#restoring.set(session, restoring)
     return restoring
   }
@@ -204,14 +207,17 @@ export class SessionRuntimes {
 
   async #start (context: CreateServerContext, setup: ClientSetup): Promise<SessionRuntime> {
     const { session, request } = context
-    const runtime = new SessionRuntime({
+    const runtime: SessionRuntime = new SessionRuntime({
       session,
       path: readPath(request),
       transport: this.#transportOptions(session, setup),
       setup,
       canPark: this.#parking !== undefined,
       pool: this.#pool,
-      onClosed: () => this.#discard(session)
+      onClosed: () => {
+        // Of one that could not be brought back, the transport closes while the next attempt is made.
+        if (this.#live.get(session) === runtime) this.#discard(session)
+      }
     })
     this.#live.set(session, runtime)
     return this.#serve(runtime, context)
