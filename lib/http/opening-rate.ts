@@ -1,5 +1,6 @@
 import type { FastifyRequest } from 'fastify'
 import { OpeningRateError } from '../base/errors.js'
+import { readNetwork } from './caller-network.js'
 
 /** Counts in windows of a minute, each of which begins with the first time that something is counted. */
 export interface MinuteCounts {
@@ -27,7 +28,7 @@ export class LocalMinuteCounts implements MinuteCounts {
   }
 }
 
-/** How many sessions may be opened in a minute by one principal; of the anonymous, by one address. */
+/** How many sessions may be opened in a minute by one principal; of the anonymous, by one address or /64 of IPv6. */
 export class OpeningRate {
   readonly #max: number
   readonly #counts: MinuteCounts
@@ -40,7 +41,7 @@ export class OpeningRate {
   /** Rejects with an `OpeningRateError` when it is once too often. */
   async admit ({ ip }: FastifyRequest, principal: string | undefined): Promise<void> {
     // Neither can be taken for the other.
-    const key = principal === undefined ? `ip ${ip}` : `principal ${principal}`
+    const key = principal === undefined ? `ip ${readNetwork(ip)}` : `principal ${principal}`
     if (await this.#counts.count(key) > this.#max) throw new OpeningRateError()
   }
 }

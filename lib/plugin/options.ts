@@ -40,7 +40,7 @@ export interface McpSessionsOptions {
    */
   maxSessionsPerPrincipal?: number | undefined
   /**
-   * How many sessions one principal, or one address of the anonymous, may open in a minute; in a cluster on all nodes. 429 past it.
+   * How many sessions one principal, or one address of the anonymous (of IPv6, a /64), may open in a minute; in a cluster on all nodes. 429 past it.
    *
    * @default no limit
    */

@@ -52,6 +52,7 @@ t.test('a principal opens so many sessions in a minute, an anonymous address as 
   t.strictSame([await open('ann'), await open('ann'), await open('ann'), await open('ann', '10.0.0.2')], [200, 200, 429, 429])
   t.strictSame([await open('bob'), await open(), await open(), await open(), await open(undefined, '10.0.0.2')], [200, 200, 200, 429, 200])
   t.equal(app.sessionManager.getActiveSessionCount(), 6, 'none is left of those that were refused')
+  t.strictSame([await open(undefined, '2001:db8::1'), await open(undefined, '2001:db8::2'), await open(undefined, '2001:db8::ffff:3')], [200, 200, 429])
   advance(60_001)
   t.strictSame([await open('ann'), await open()], [200, 200])
 })
