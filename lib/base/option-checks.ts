@@ -10,7 +10,8 @@ const TELLING = 3
 /** @throws TypeError that says what the option must be */
 export function refuse (name: string, expected: string, value: unknown): never {
   const shown = typeof value === 'string' ? JSON.stringify(value) : describeValue(value)
-  throw new TypeError(`Option "${name}" must be ${expected}, got ${shown} (${typeof value})`)
+  const type = value === undefined || value === null ? '' : ` (${typeof value})`
+  throw new TypeError(`Option "${name}" must be ${expected}, got ${shown}${type}`)
 }
 
 /** @throws TypeError unless `value` is a finite number of milliseconds that is not negative */

@@ -5,10 +5,10 @@ import sessionsDashboard, { sessionsDashboard as named } from '../../lib/dashboa
 
 t.test('it is not registered without saying who may look', async (t) => {
   const wrong: Array<[object, string]> = [
-    [{}, 'got undefined (undefined)'],
+    [{}, 'got undefined'],
     [{ authorize: true }, 'got true (boolean)'],
     [{ authorize: 'everybody' }, 'got "everybody" (string)'],
-    [{ authorize: null }, 'got null (object)']
+    [{ authorize: null }, 'got null']
   ]
   for (const [options, got] of wrong) {
     const app = Fastify()
