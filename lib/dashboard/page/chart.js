@@ -1,5 +1,5 @@
 import { draw, make, write } from './elements.js'
-import { inWords, Palette, sumUp } from './parts.js'
+import { inWords, Palette, sumUp } from './bucket-parts.js'
 import { count, minute } from './text.js'
 
 const BUCKETS = 60

@@ -1,24 +1,24 @@
 // The page of the sessions. It is shown what the server says, at most once a second, and changes only what has changed.
 
 import { Connection } from './connection.js'
-import { Ending } from './ending.js'
-import { mountHour, showHour } from './hour.js'
+import { EndDialog } from './end-dialog.js'
+import { mountHour, showHour } from './last-hour.js'
 import { showNodes, showTotals } from './nodes.js'
-import { Question } from './question.js'
 import { SessionTable } from './session-table.js'
+import { TableQuery } from './table-query.js'
 
 const base = new URL('.', import.meta.url)
-const question = new Question(() => connection.connect())
-const connection = new Connection({ base, query: () => question.query, show })
-const ending = new Ending({ base, onEnded: () => connection.refresh(), onLost: () => table.focus() })
-const table = new SessionTable((row) => ending.ask(row))
+const query = new TableQuery(() => connection.connect())
+const connection = new Connection({ base, query: () => query.query, show })
+const endDialog = new EndDialog({ base, onEnded: () => connection.refresh(), onLost: () => table.focus() })
+const table = new SessionTable((row) => endDialog.ask(row))
 
 function show (state) {
   showTotals(state)
   showHour(state)
   showNodes(state)
   table.show(state)
-  question.answer()
+  query.answer()
 }
 
 mountHour()

@@ -3,7 +3,7 @@ import { say } from './say.js'
 import { count, visible } from './text.js'
 
 /** Asks whether a session is to be ended, and ends it. */
-export class Ending {
+export class EndDialog {
   #base
   #row
   #dialog = byId('ending')

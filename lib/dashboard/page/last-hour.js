@@ -1,6 +1,6 @@
 import { Chart } from './chart.js'
 import { byId, make } from './elements.js'
-import { inWords, sumUp } from './parts.js'
+import { inWords, sumUp } from './bucket-parts.js'
 import { count, minute } from './text.js'
 
 const charts = [

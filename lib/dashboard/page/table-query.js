@@ -5,7 +5,7 @@ import { say } from './say.js'
 const REST = 250
 
 /** Which sessions are asked for, and in what order. */
-export class Question {
+export class TableQuery {
   #query = { search: '', sort: 'idle', order: 'asc' }
   #isOpen = false
   #typing
