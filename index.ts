@@ -40,7 +40,7 @@ export type { ClusterOptions, WaitForReplicasOptions } from './lib/cluster/optio
 export type { ListedNode, ListedSession, ListOptions, SessionDirectory } from './lib/http/session-directory.js'
 export type {
   CreateDualServer, CreateServer, CreateServerContext, DualEndpointOptions, McpEndpointOptions, ModernServerContext, ResponseMode,
-  ResumableOptions, ReuseOptions, SessionEndpointOptions, SessionServer, SharedEndpointOptions, SharedServerContext
+  ResumableOptions, SessionEndpointOptions, SessionServer, SharedEndpointOptions, SharedServerContext
 } from './lib/endpoint/options.js'
 export type { AuthInfo } from './lib/endpoint/auth-info.js'
 export type { JsonConvertibleSchema, SchemaConverter, SchemaConverterOptions } from './lib/endpoint/memoise-schema.js'

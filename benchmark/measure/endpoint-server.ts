@@ -37,6 +37,6 @@ async function mountEndpoint (app: FastifyInstance, createServer: () => ReturnTy
   const responseMode: 'sse' | 'auto' = mode
   const options = { createServer, responseMode }
   await app.register(built.mcpSessions, { maxSessions: 100_000, telemetry })
-  if (variant === 'reused') await app.register(built.mcpEndpoint, { ...options, reuseServers: { max: 100_000 } })
+  if (variant === 'reused') await app.register(built.mcpEndpoint, { ...options, reuseServers: 100_000 })
   else await app.register(built.mcpEndpoint, options)
 }

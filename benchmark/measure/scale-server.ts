@@ -7,7 +7,7 @@ import { createLeanServer } from './tools.js'
 const [, , maxSessions, parkAfter, reuse] = process.argv
 const app = createApp()
 await app.register(built.mcpSessions, { maxSessions: Number(maxSessions), ttl: 0 })
-const reused = Number(reuse) > 0 && { reuseServers: { max: Number(reuse) } }
+const reused = Number(reuse) > 0 && { reuseServers: Number(reuse) }
 await app.register(built.mcpEndpoint, { createServer: () => createLeanServer(), parkAfter: Number(parkAfter), ...reused })
 let parked = 0
 let woken = 0

@@ -118,9 +118,10 @@ export interface SharedEndpointOptions extends CommonEndpointOptions {
   modern?: true | ModernHandler | undefined
   /**
    * Lets the server of a session that has ended or is parked serve another one. Only for servers that know nothing of
-   * their session and keep nothing of it. `true` is the defaults.
+   * their session and keep nothing of it. A number is how many servers without a session are kept; `true` is 256.
    */
-  reuseServers: true | ReuseOptions
+  // No object: from one, TypeScript could not tell what createServer is told.
+  reuseServers: true | number
 }
 
 interface OwnServers {
@@ -131,16 +132,6 @@ interface OwnServers {
    * @default false
    */
   reuseServers?: false | undefined
-}
-
-/** How servers are reused. */
-export interface ReuseOptions {
-  /**
-   * How many servers without a session are kept.
-   *
-   * @default 256
-   */
-  max?: number | undefined
 }
 
 interface CommonEndpointOptions extends EndpointRouteOptions {
@@ -241,8 +232,8 @@ export interface ResolvedEndpointOptions {
   readonly recheckOwner: boolean
   /** Milliseconds; 0: never. */
   readonly parkAfter: number
-  /** Undefined: each server serves one session. */
-  readonly reuseServers: { readonly max: number } | undefined
+  /** How many servers without a session are kept. Undefined: each server serves one session. */
+  readonly reuseServers: number | undefined
   readonly allowedHosts: readonly HostPattern[] | undefined
   readonly allowedOrigins: readonly OriginPattern[] | undefined
   readonly heartbeatInterval: number
@@ -318,13 +309,11 @@ function checkResponseMode (value: ResponseMode): ResponseMode {
   refuse('responseMode', "'auto', 'sse' or 'json'", value)
 }
 
-function resolveReuse (value: boolean | ReuseOptions | undefined): { max: number } | undefined {
+function resolveReuse (value: boolean | number | undefined): number | undefined {
   if (value === undefined || value === false) return undefined
-  const given = value === true ? {} : value
-  if (typeof given !== 'object' || given === null || Array.isArray(given)) refuse('reuseServers', 'true, false or an object { max }', value)
-  checkNames(given, ['max'], 'reuseServers')
-  const { max = 256 } = given
-  return { max: checkCount('reuseServers.max', max) }
+  if (value === true) return 256
+  if (typeof value !== 'number') refuse('reuseServers', 'true, false or a whole number > 0', value)
+  return checkCount('reuseServers', value)
 }
 
 function resolveResumable (value: false | ResumableOptions | undefined): ResolvedResumableOptions | undefined {

@@ -41,7 +41,7 @@ export class SessionRuntimes {
     this.#context = context
     this.#options = options
     this.#makeServer = createServerFactory(options.createServer)
-    this.#pool = options.reuseServers && new ServerPool(options.reuseServers.max, this.#makeServer)
+    this.#pool = options.reuseServers === undefined ? undefined : new ServerPool(options.reuseServers, this.#makeServer)
     this.#log = log
     this.#parking = options.parkAfter === 0 ? undefined : this.#startParking(options.parkAfter)
     // Whatever ends a session ends its transport and its server.

@@ -20,7 +20,7 @@ import { SessionTransport, type Incoming } from './transport/session-transport.j
  */
 export function createStatelessHandlers ({ identify, shutdown }: PluginContext, options: ResolvedEndpointOptions): EndpointHandlers {
   const makeServer = createServerFactory(options.createServer)
-  const pool = options.reuseServers && new ServerPool(options.reuseServers.max, makeServer)
+  const pool = options.reuseServers === undefined ? undefined : new ServerPool(options.reuseServers, makeServer)
   const { responseMode, heartbeatInterval, maxBuffered, cancelOnDisconnect } = options
   const running = new Set<SessionTransport>()
   shutdown.add({ settle: closeRunning })

@@ -19,7 +19,7 @@ const wrongForEndpoint: { [option: string]: unknown[] } = {
   maxSetup: [null, 0, -1, 1.5, NaN, Infinity, '64 KiB', false],
   recheckOwner: [null, 1, 'false', {}],
   parkAfter: [-1, NaN, '1000'],
-  reuseServers: [null, 1, 'true', [], () => {}],
+  reuseServers: [null, 0, 1.5, 'true', [], {}, () => {}],
   allowedHosts: [null, 'localhost', [undefined], ['localhost', 1], { 0: 'localhost' }, new Set(['localhost']), [], [''], ['https://localhost']],
   allowedOrigins: [null, 'http://localhost', [/localhost/], true, [''], ['*'], ['localhost']],
   heartbeatInterval: [null, -1, NaN, Infinity, '15000', 2 ** 31],
@@ -186,7 +186,7 @@ t.test('good values are taken as they are', async (t) => {
     maxSetup: 1,
     recheckOwner: false,
     parkAfter: 5000,
-    reuseServers: { max: 5 },
+    reuseServers: 5,
     allowedHosts: ['*.example.com'],
     allowedOrigins: ['https://example.com'],
     heartbeatInterval: 0,
@@ -202,7 +202,7 @@ t.test('good values are taken as they are', async (t) => {
     maxSetup: 1,
     recheckOwner: false,
     parkAfter: 5000,
-    reuseServers: { max: 5 },
+    reuseServers: 5,
     allowedHosts: [{ name: '.example.com', port: '', isWildcard: true }],
     allowedOrigins: [{ scheme: 'https', name: 'example.com', port: '', isWildcard: false }],
     heartbeatInterval: 0,
@@ -211,8 +211,7 @@ t.test('good values are taken as they are', async (t) => {
   })
   t.equal(resolveEndpointOptions({ createServer, resumable: false }).resumable, undefined)
   t.equal(resolveEndpointOptions({ createServer, reuseServers: false }).reuseServers, undefined)
-  t.strictSame(resolveEndpointOptions({ createServer, reuseServers: true }).reuseServers, { max: 256 })
-  t.strictSame(resolveEndpointOptions({ createServer, reuseServers: { max: undefined } }).reuseServers, { max: 256 })
+  t.strictSame(resolveEndpointOptions({ createServer, reuseServers: true }).reuseServers, 256)
   t.strictSame(resolveEndpointOptions({ createServer, responseMode: 'sse' }).responseMode, 'sse')
   t.strictSame(resolveEndpointOptions({ createServer, resumable: { maxEvents: 5, maxBytes: undefined, retryInterval: undefined } }).resumable,
     { maxEvents: 5, maxBytes: 4_194_304, retryInterval: 1000 })

@@ -258,7 +258,7 @@ t.test('a session that is ended by what another has left behind gives its server
 })
 
 t.test('no more servers are kept than max, and none once the app closes', async (t) => {
-  const lot = await buildShared(t, { shared: { reuseServers: { max: 1 } } })
+  const lot = await buildShared(t, { shared: { reuseServers: 1 } })
   const url = await lot.listen()
   const clients = [await openSession(t, url), await openSession(t, url)]
   t.equal(lot.servers.length, 2)

@@ -209,9 +209,31 @@ describe('createServer', () => {
       }
     })
     app.register(mcpEndpoint, {
-      reuseServers: { max: 10 },
+      reuseServers: 10,
+      createServer (context) {
+        expect(context).type.toBe<SharedServerContext | ModernServerContext>()
+        return ofSdk1()
+      }
+    })
+    app.register(mcpEndpoint, {
+      reuseServers: 10,
+      modern: createMcpHandler(ofSdk2),
+      createServer (context) {
+        expect(context).type.toBe<SharedServerContext | ModernServerContext>()
+        return ofSdk1()
+      }
+    })
+    app.register(mcpEndpoint, {
+      modern: createMcpHandler(ofSdk2),
+      createServer (context) {
+        expect(context).type.toBe<CreateServerContext>()
+        return ofSdk1()
+      }
+    })
+    app.register(mcpEndpoint, {
+      reuseServers: 10,
       modern: true,
-      createServer (context: SharedServerContext | ModernServerContext) {
+      createServer (context) {
         if (context.era === 'modern') expect(context.request).type.toBe<FastifyRequest>()
         else expect(context).type.not.toHaveProperty('request')
         return ofSdk2()
