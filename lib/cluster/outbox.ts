@@ -1,4 +1,4 @@
-import { NotAcknowledgedError, type Directory, type JsonObject, type Liveness } from './directory.js'
+import { DirectoryUnavailableError, NotAcknowledgedError, type Directory, type JsonObject, type Liveness } from './directory.js'
 
 export interface OutboxOptions {
   directory: Directory
@@ -41,9 +41,10 @@ export class Outbox {
     return this.#removals.has(id)
   }
 
-  /** Why the end of the session, which the directory has been told, does not count yet; undefined: nothing is known against it. */
-  shortageOf (id: string): NotAcknowledgedError | undefined {
-    return this.#shortages.get(id)
+  /** Why the end of the session does not count yet: another node may still serve it. Undefined: it does, or there is none. */
+  failureOf (id: string): DirectoryUnavailableError | undefined {
+    if (!this.isOver(id)) return undefined
+    return this.#shortages.get(id) ?? new DirectoryUnavailableError('The end of the session is not in the directory yet')
   }
 
   /** The session is over everywhere. Resolves when the directory has been told, or does not answer. */

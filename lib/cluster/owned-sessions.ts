@@ -72,7 +72,7 @@ export class OwnedSessions {
   /** Whether nothing of the session waits to be written, and this node may answer for it. */
   isSettled (session: Session): boolean {
     const owned = this.#held.get(session)
-    if (owned === undefined) return this.#ended.has(session) && !this.#leaving.has(session.id)
+    if (owned === undefined) return this.#ended.has(session) && !this.#leaving.has(session.id) && !this.isOver(session.id)
     // What is being written counts as not written yet.
     return owned.settling === undefined && this.#isSettled(owned)
   }
@@ -89,8 +89,8 @@ export class OwnedSessions {
 
   async #whenOver (id: string): Promise<void> {
     await this.whenLeft(id)
-    const shortage = this.#outbox.shortageOf(id)
-    if (shortage !== undefined) throw shortage
+    const failure = this.#outbox.failureOf(id)
+    if (failure !== undefined) throw failure
   }
 
   /** The same for all sessions. */

@@ -410,6 +410,23 @@ t.test('a session that has ended leaves the directory, whatever ended it', async
   t.equal(await directory.count(), 0, 'cleared')
 })
 
+t.test('the end of a session counts when the directory knows of it: until then another node can still serve it', async (t) => {
+  const { directory, addNode, settle } = buildScene(t)
+  const node = await addNode()
+  const session = open(node)
+  await settle()
+  directory.away = true
+  node.sessions.cleanup(session.id)
+  await t.rejects(node.ownedSessions.settle(session), { name: 'DirectoryUnavailableError' })
+  t.equal(node.ownedSessions.isSettled(session), false)
+  directory.away = false
+  await t.rejects(node.ownedSessions.settle(session), { name: 'DirectoryUnavailableError' }, 'nor does it before it is told again')
+  await node.outbox.flush()
+  await node.ownedSessions.settle(session)
+  t.equal(node.ownedSessions.isSettled(session), true)
+  t.equal(await directory.count(), 0)
+})
+
 t.test('a session that ends while it is being recorded leaves nothing behind', async (t) => {
   const { directory, addNode, settle } = buildScene(t)
   const node = await addNode()

@@ -431,6 +431,20 @@ t.test('on one Redis', needsRedis(), async (t) => {
   })
 })
 
+t.test('DELETE is not answered as if it had, when Redis does not answer', needsRedisServer(), async (t) => {
+  const server = await RedisServer.start()
+  t.teardown(() => server.kill())
+  const one = await createNodes(t, server.url)()
+  const id = await shakeHands(one)
+  server.freeze()
+  const ended = await send(one, id, {}, { method: 'DELETE', body: null })
+  t.equal(ended.status, 503)
+  t.equal(ended.headers.get('retry-after'), '1')
+  t.match(await count(one, id), /^404/, 'here it is over')
+  server.thaw()
+  while (await one.app.sessionDirectory.count() > 0) await sleep(20)
+})
+
 t.test('while Redis is away, an answer that follows from what could not be stored is not given', needsRedisServer(), async (t) => {
   const redis = await RedisServer.start()
   t.teardown(() => redis.kill())
