@@ -275,7 +275,7 @@ test('The page, with a server that says what a test wants', needsChromium(), asy
   })
 
   await t.test('knows of other nodes only what they tell', async (t) => {
-    const rows = [makeRow(0, { node: 'alpha-1', inFlight: 2, streams: 1 }), makeRow(1, { node: 'beta-2', inFlight: null, streams: null }), makeRow(2, { node: 'beta-2', inFlight: 3, streams: 0 }), makeRow(3, { node: 'gamma-3', inFlight: null, streams: null })]
+    const rows = [makeRow(0, { node: 'alpha-1', inFlight: 2, streams: 1 }), makeRow(1, { node: 'beta-2', inFlight: null, streams: null, parked: null }), makeRow(2, { node: 'beta-2', inFlight: 3, streams: 0, parked: true }), makeRow(3, { node: 'gamma-3', inFlight: null, streams: null })]
     const server = await serveScript(t, makeState(0, { ...CLUSTER, sessions: { total: 4, matching: 4, rows } }))
     const { page } = await openPage(t, browser)
     await page.goto(server.url)
@@ -285,6 +285,8 @@ test('The page, with a server that says what a test wants', needsChromium(), asy
     t.strictSame((await cells(1)).slice(4, 6), ['–', '–'])
     t.strictSame((await cells(2)).slice(4, 6), ['3', '0'])
     t.equal((await cells(1))[7], 'beta-2')
+    const marks = await page.locator('#session-rows tr').evaluateAll((all) => all.map((row) => row.querySelector('.mark')?.checkVisibility()))
+    t.strictSame(marks, [false, false, true, false], 'parked, as far as it is known')
     t.equal((await cells(3))[7], '✕ gamma-3', 'its node is gone')
     for (const [index, work] of ['2 in flight', 'on another node', '3 in flight'].entries()) {
       await page.getByRole('button', { name: `End session ${hashOf(index)}` }).click()
