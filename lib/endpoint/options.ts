@@ -22,7 +22,7 @@ export interface CreateServerContext {
   readonly session: Session
   /** The request that opened the session, or brought it back. */
   readonly request: FastifyRequest
-  /** Whether the session has lived before, in another process. */
+  /** Whether the session has had a server before, in another process or until it was parked. */
   readonly restored: boolean
   /** What the app's authentication has put on `request.auth`. */
   readonly authInfo: AuthInfo | undefined
@@ -170,8 +170,8 @@ interface CommonEndpointOptions extends EndpointRouteOptions {
    */
   maxBuffered?: number | undefined
   /**
-   * How many bytes of what a client has said once are kept for another node of a cluster: its `initialize`, its
-   * subscriptions, its log level. A larger `initialize` is refused, with a cluster and without.
+   * How many bytes of what a client has said once are kept for its next server, on another node or after parking: its
+   * `initialize`, its subscriptions, its log level. A larger `initialize` is refused, whether or not there is either.
    *
    * @default 65_536 (64 KiB)
    */

@@ -51,9 +51,9 @@ export class SessionRuntimes {
   }
 
   /**
-   * The live copy of a session. One that has come from another node gets a new
-   * server, which hears what the client had said to the last one. Undefined for
-   * a session that is not of this endpoint, or was opened at another path.
+   * The live copy of a session. One that has come from another node, or is parked,
+   * gets a new server, which hears what the client had said to the last one. Undefined
+   * for a session that is not of this endpoint, or was opened at another path.
    */
   find (session: Session, request: FastifyRequest): SessionRuntime | undefined | Promise<SessionRuntime | undefined> {
     const runtime = this.#live.get(session)
@@ -146,6 +146,7 @@ export class SessionRuntimes {
     })
   }
 
+  // From what is kept: nothing of it lives here, for it was parked, or served by another node, or made by the app.
   #restore (session: Session, request: FastifyRequest): Promise<SessionRuntime> | undefined {
     const { cluster } = this.#context
     const stored = this.#readState(session)
@@ -153,26 +154,26 @@ export class SessionRuntimes {
     if (setup === undefined) return undefined
     if (stored === undefined) cluster?.saveState(session, setup.toState())
     const context = toServerContext(session, request, stored !== undefined)
-    return this.#bringBack(context, () => this.#start(context, setup), () => this.#discardRuntime(session))
+    return this.#bringBackOnce(context, () => this.#start(context, setup), () => this.#discardRuntime(session))
   }
 
   #readState (session: Session): SessionState | undefined {
     return this.#context.cluster?.readState(session) ?? this.#parked.readState(session)
   }
 
-  // Its stream, if there is one, stays.
+  // It lost nothing but its server. A stream that is open stays.
   #wake (runtime: SessionRuntime, request: FastifyRequest): Promise<SessionRuntime> {
     const { session } = runtime
     const context = toServerContext(session, request, true)
-    return this.#bringBack(context, () => this.#serve(runtime, context), () => {
+    return this.#bringBackOnce(context, () => this.#serve(runtime, context), () => {
       if (this.#live.get(session) === runtime) this.#park(runtime)
     })
   }
 
   // Whoever comes meanwhile waits for the same.
-  #bringBack (context: CreateServerContext, serve: () => Promise<SessionRuntime>, undo: () => void): Promise<SessionRuntime> {
+  #bringBackOnce (context: CreateServerContext, serve: () => Promise<SessionRuntime>, undo: () => void): Promise<SessionRuntime> {
     const { session } = context
-    const restoring = this.#revive(context, serve, undo).finally(() => {
+    const restoring = this.#bringBack(context, serve, undo).finally(() => {
       // One that has failed may still wait for the directory when the next one has begun.
       if (this.#restoring.get(session) === restoring) this.#restoring.delete(session)
     })
@@ -181,7 +182,7 @@ export class SessionRuntimes {
   }
 
   // A failure leaves the session as it was, for the next request to try again.
-  async #revive (context: CreateServerContext, serve: () => Promise<SessionRuntime>, undo: () => void): Promise<SessionRuntime> {
+  async #bringBack (context: CreateServerContext, serve: () => Promise<SessionRuntime>, undo: () => void): Promise<SessionRuntime> {
     const { session } = context
     try {
       const runtime = await serve()
@@ -301,7 +302,7 @@ export class SessionRuntimes {
     return {
       maxBytes: this.#options.maxSetup,
       onForget: () => {
-        if (!isLogged) this.#log.warn({ sessionId: hashSessionId(id) }, 'A session has too many subscriptions. The oldest will not be there on another node')
+        if (!isLogged) this.#log.warn({ sessionId: hashSessionId(id) }, 'A session has too many subscriptions. The oldest will not be there on another node, nor after parking')
         isLogged = true
       }
     }
