@@ -11,6 +11,7 @@ import type { SessionState } from '../http/session-cluster.js'
 import { channels } from '../observe/channels.js'
 import type { Session, SessionOrigin } from '../session/session.js'
 import { hashSessionId } from '../session/session-id.js'
+import { readClock } from '../session/session-manager.js'
 import { ClientSetup } from './client-setup.js'
 import { warnOfHiddenId } from './endpoint-warnings.js'
 import type { InitializeParams } from './initialize.js'
@@ -243,7 +244,7 @@ export class SessionRuntimes {
       park: (runtime) => {
         const { session, transport } = runtime
         const isUnused = session.activeRequests === session.openStreams && !transport.isBusy
-        const isOld = Date.now() - session.lastAccessedAt >= parkAfter
+        const isOld = readClock(this.#context.sessions) - session.lastAccessedAt >= parkAfter
         if (!isUnused || !isOld || this.#restoring.has(session)) return
         if (runtime.isParked) this.#forgetTransport(runtime)
         else this.#park(runtime)

@@ -94,7 +94,7 @@ const IDS_PER_LOG_ENTRY = 10
 
 /** Moves the clock of a manager on and closes what has expired by then: for tests. */
 export let moveClock: (sessions: SessionManager, milliseconds: number) => void
-/** The time of a manager, in milliseconds since the epoch: for tests. */
+/** The time of a manager, in milliseconds since the epoch: that of its sessions, which a test may have moved. */
 export let readClock: (sessions: SessionManager) => number
 
 /**

@@ -2,6 +2,7 @@ import { mock } from 'node:test'
 import { setImmediate as turn } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { channels } from '../../lib/observe/channels.js'
+import { sessionClock } from '../../lib/testing/session-clock.js'
 import { buildEndpoint, type EndpointApp, type EndpointSetup } from '../helpers/apps/endpoint-app.js'
 import { call, HttpClient, openSession } from '../helpers/clients/http-client.js'
 import { connectSdkClient } from '../helpers/clients/sdk-clients.js'
@@ -58,6 +59,15 @@ t.test('the server of an idle session is closed, and another one goes on for its
   await lot.park()
   t.match(await echo(client, 'and again'), 'and again')
   t.strictSame(lot.servers.map(({ closed }) => closed), [1, 1, 0])
+})
+
+t.test('idle time is that of the clock of the sessions', async (t) => {
+  const lot = await buildLot(t)
+  await openSession(t, await lot.listen())
+  sessionClock(lot.app).advance(PARK_AFTER)
+  mock.timers.tick(PARK_AFTER / 2)
+  await turn()
+  t.equal(lot.server().closed, 1)
 })
 
 t.test('it is off by default', async (t) => {
