@@ -300,6 +300,22 @@ t.test('a client can come back for what it has missed before the session was par
   await again.see('resources/list_changed')
 })
 
+t.test('a server that can be parked learns, too, that its client was not told of a list', async (t) => {
+  const lot = await buildLot(t)
+  const client = await openSession(t, await lot.listen())
+  const { mcp } = lot.server()
+  const errors: string[] = []
+  mcp.server.onerror = (error) => errors.push(error.message)
+  let tell = async (): Promise<void> => {}
+  mcp.registerTool('keep', {}, async ({ sendNotification }) => {
+    tell = () => sendNotification({ method: 'notifications/tools/list_changed' })
+    return { content: [] }
+  })
+  await (await client.post(call(2, 'keep'))).end()
+  await tell()
+  t.match(errors, [/Request 2 has been answered/])
+})
+
 t.test('a server that cannot be closed is logged, and the session goes on', async (t) => {
   const lines: string[] = []
   const lot = await buildLot(t, { server: { logger: { level: 'error', stream: { write: (line: string) => { lines.push(line) } } } } })

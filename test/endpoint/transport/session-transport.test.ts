@@ -259,6 +259,13 @@ t.test('a question that cannot reach the client fails at once, and a notificatio
   await (await answered).end()
 })
 
+t.test('a question that cannot go out is not waited for', async (t) => {
+  const { transport, client } = await stageTransport(t, { barrier: async () => { throw new ClusterUnavailableError() } })
+  await client.get()
+  await t.rejects(transport.send({ jsonrpc: '2.0', id: 1, method: 'roots/list' }), ClusterUnavailableError)
+  t.equal(transport.isBusy, false)
+})
+
 for (const [sdk, createServer] of [['SDK 1', () => new ToolServer()], ['SDK 2', () => new ToolServer2()]] as const) {
   t.test(`of a list that changes while nothing can go out, the server of ${sdk} learns that its client does not`, async (t) => {
     const { transport } = await stageTransport(t, { barrier: async () => { throw new ClusterUnavailableError() } })
