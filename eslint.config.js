@@ -29,8 +29,19 @@ const strangers = {
   dashboard: ['@modelcontextprotocol/', 'ioredis']
 }
 
-function keepLayer (folder) {
-  const allowed = [folder, ...layers[folder]].join('|')
+// Folders within one, each with those beside it that it may import from.
+const rooms = {
+  'endpoint/transport': [],
+  'endpoint/modern': ['transport']
+}
+
+function keepRoom ([room, others]) {
+  const [folder] = room.split('/')
+  return { ...keepLayer(folder, others), files: [`lib/${room}/**/*.ts`] }
+}
+
+function keepLayer (folder, rooms = []) {
+  const allowed = [folder, ...layers[folder], ...rooms].join('|')
   return {
     files: [`lib/${folder}/**/*.ts`],
     rules: {
@@ -53,7 +64,8 @@ export default [
       '@typescript-eslint/no-explicit-any': 'error'
     }
   },
-  ...Object.keys(layers).map(keepLayer),
+  ...Object.keys(layers).map((folder) => keepLayer(folder)),
+  ...Object.entries(rooms).map(keepRoom),
   {
     files: ['lib/dashboard/page/*.js'],
     languageOptions: { globals: { EventSource: 'readonly', ResizeObserver: 'readonly' } }

@@ -44,7 +44,7 @@ export type {
 } from './lib/endpoint/options.js'
 export type { AuthInfo } from './lib/endpoint/auth-info.js'
 export type { JsonConvertibleSchema, SchemaConverter, SchemaConverterOptions } from './lib/endpoint/memoise-schema.js'
-export type { ModernHandler } from './lib/endpoint/modern-handler.js'
+export type { ModernHandler } from './lib/endpoint/modern/modern-handler.js'
 export type { JsonRpcErrorResponse, SessionError } from './lib/base/errors.js'
 export type { ILogger, LogEntry, LogLevel } from './lib/base/logger.js'
 export type {

@@ -3,7 +3,7 @@ import { checkBoolean, checkCount, checkFunction, checkMilliseconds, checkNames,
 import type { Session } from '../session/session.js'
 import type { AuthInfo } from './auth-info.js'
 import { checkHosts, checkOrigins, type HostPattern, type OriginPattern } from './allowed-names.js'
-import { checkModern, type ModernHandler } from './modern-handler.js'
+import { checkModern, type ModernHandler } from './modern/modern-handler.js'
 import { resolveRouteOptions, type EndpointRouteOptions } from './route-options.js'
 
 /** An MCP server of either official SDK: `McpServer`, or the `Server` below it. */

@@ -7,7 +7,7 @@ import {
 } from '@modelcontextprotocol/sdk/types.js'
 import { createMcpHandler, McpServer as ModernServer } from '@modelcontextprotocol/server'
 import t, { type Test } from 'tap'
-import type { ModernHandler } from '../../lib/endpoint/modern-handler.js'
+import type { ModernHandler } from '../../lib/endpoint/modern/modern-handler.js'
 import { activeRequests } from '../helpers/apps/app.js'
 import { buildEndpoint } from '../helpers/apps/endpoint-app.js'
 import { call, HttpClient, initialize, openSession } from '../helpers/clients/http-client.js'

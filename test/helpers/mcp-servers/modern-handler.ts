@@ -1,4 +1,4 @@
-import type { ModernHandler } from '../../../lib/endpoint/modern-handler.js'
+import type { ModernHandler } from '../../../lib/endpoint/modern/modern-handler.js'
 
 /** A handler of the app that has nothing to close. */
 export function toHandler (fetch: ModernHandler['fetch']): ModernHandler {

@@ -1,9 +1,9 @@
 import type { FastifyReply } from 'fastify'
 import { setImmediate } from 'node:timers/promises'
 import type { ReadableStream, ReadableStreamDefaultReader, ReadableStreamReadResult } from 'node:stream/web'
-import { asError } from '../base/safe-call.js'
+import { asError } from '../../base/safe-call.js'
 import type { HeardAnswer } from './heard-answer.js'
-import { EventStream, sendEvents, type EventStreamOptions } from './transport/event-stream.js'
+import { EventStream, sendEvents, type EventStreamOptions } from '../transport/event-stream.js'
 
 export interface WebAnswerOptions extends EventStreamOptions {
   /** Hears what goes by. Undefined: nobody wants to know. */

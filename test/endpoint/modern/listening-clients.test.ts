@@ -1,6 +1,6 @@
 import t from 'tap'
-import { SessionLimitError } from '../../index.js'
-import { ListeningClients, type ListeningPlace } from '../../lib/endpoint/listening-clients.js'
+import { SessionLimitError } from '../../../index.js'
+import { ListeningClients, type ListeningPlace } from '../../../lib/endpoint/modern/listening-clients.js'
 
 interface Scene {
   readonly clients: ListeningClients

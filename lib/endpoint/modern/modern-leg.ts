@@ -1,10 +1,10 @@
 import type { FastifyRequest } from 'fastify'
-import { describeValue } from '../base/describe-value.js'
-import type { ServerChange } from '../http/announcements.js'
-import type { PluginContext } from '../http/plugin-context.js'
-import { readAuthInfo } from './auth-info.js'
+import { describeValue } from '../../base/describe-value.js'
+import type { ServerChange } from '../../http/announcements.js'
+import type { PluginContext } from '../../http/plugin-context.js'
+import { readAuthInfo } from '../auth-info.js'
 import type { ModernHandler } from './modern-handler.js'
-import type { ResponseMode } from './options.js'
+import type { ResponseMode } from '../options.js'
 
 export interface OpenStream {
   readonly response: Response

@@ -1,4 +1,4 @@
-import { SessionLimitError } from '../base/errors.js'
+import { SessionLimitError } from '../../base/errors.js'
 
 /** The place of one client among those that listen. */
 export class ListeningPlace {

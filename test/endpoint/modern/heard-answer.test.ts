@@ -1,6 +1,6 @@
 // What a call of 2026-07-28 was answered with, heard in what goes by.
 import t from 'tap'
-import { HeardAnswer } from '../../lib/endpoint/heard-answer.js'
+import { HeardAnswer } from '../../../lib/endpoint/modern/heard-answer.js'
 
 const result = { content: [{ type: 'text', text: 'Grüße' }], isError: true }
 const answer = JSON.stringify({ jsonrpc: '2.0', id: 7, result })

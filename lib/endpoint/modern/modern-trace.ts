@@ -1,9 +1,9 @@
-import type { CallMessage } from '../observe/channels.js'
-import { traceCall, type Trace } from '../observe/trace.js'
+import type { CallMessage } from '../../observe/channels.js'
+import { traceCall, type Trace } from '../../observe/trace.js'
 import { HeardAnswer } from './heard-answer.js'
 import { readId, readMethod, readParams } from './modern-body.js'
-import { isObject } from './transport/json-rpc.js'
-import type { Incoming } from './transport/session-transport.js'
+import { isObject } from '../transport/json-rpc.js'
+import type { Incoming } from '../transport/session-transport.js'
 
 /** What listeners hear of a call of 2026-07-28: its answer goes by as bytes, and is heard on its way. */
 export interface ModernTrace {

@@ -1,6 +1,6 @@
-import { refuse } from '../base/option-checks.js'
-import type { ServerChange } from '../http/announcements.js'
-import type { AuthInfo } from './auth-info.js'
+import { refuse } from '../../base/option-checks.js'
+import type { ServerChange } from '../../http/announcements.js'
+import type { AuthInfo } from '../auth-info.js'
 
 /** Serves clients of revision 2026-07-28: what `createMcpHandler` of SDK 2 returns. */
 export interface ModernHandler {

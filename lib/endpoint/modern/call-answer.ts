@@ -1,10 +1,10 @@
 import type { FastifyReply } from 'fastify'
-import { asError } from '../base/safe-call.js'
-import type { RequestId } from '../http/event-log.js'
-import type { ResponseMode } from './options.js'
-import { formatEvent } from './transport/event-format.js'
-import { EventStream, sendEvents, setEventHeaders } from './transport/event-stream.js'
-import { toErrorAnswer } from './transport/json-rpc.js'
+import { asError } from '../../base/safe-call.js'
+import type { RequestId } from '../../http/event-log.js'
+import type { ResponseMode } from '../options.js'
+import { formatEvent } from '../transport/event-format.js'
+import { EventStream, sendEvents, setEventHeaders } from '../transport/event-stream.js'
+import { toErrorAnswer } from '../transport/json-rpc.js'
 import { hasEvents, pipeEvents, sendWebResponse, setHead, type WebAnswerOptions } from './web-response.js'
 
 export interface CallAnswerOptions extends WebAnswerOptions {

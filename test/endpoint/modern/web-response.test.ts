@@ -1,9 +1,9 @@
 import { ReadableStream, type ReadableStreamDefaultController } from 'node:stream/web'
 import { setImmediate as turn } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import { sendWebResponse } from '../../lib/endpoint/web-response.js'
-import { serveRequest, type ServedRequest } from '../helpers/apps/served-request.js'
-import { until } from '../helpers/waiting/until.js'
+import { sendWebResponse } from '../../../lib/endpoint/modern/web-response.js'
+import { serveRequest, type ServedRequest } from '../../helpers/apps/served-request.js'
+import { until } from '../../helpers/waiting/until.js'
 
 const OPTIONS = { heartbeatInterval: 0, maxBuffered: 1000 }
 const EVENTS = { headers: { 'content-type': 'text/event-stream' } }

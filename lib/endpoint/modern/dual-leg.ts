@@ -1,14 +1,14 @@
 import type { CreateMcpHandlerOptions, McpServer, McpServerFactory, Server } from '@modelcontextprotocol/server'
 import type { FastifyBaseLogger, FastifyRequest } from 'fastify'
-import { MissingSdkError, ServerError } from '../base/errors.js'
-import { isMissingPackage } from '../base/missing-package.js'
-import { asError, runGuarded } from '../base/safe-call.js'
-import type { EventBus } from '../http/event-bus.js'
-import { readAuthInfo } from './auth-info.js'
+import { MissingSdkError, ServerError } from '../../base/errors.js'
+import { isMissingPackage } from '../../base/missing-package.js'
+import { asError, runGuarded } from '../../base/safe-call.js'
+import type { EventBus } from '../../http/event-bus.js'
+import { readAuthInfo } from '../auth-info.js'
 import type { ModernHandler } from './modern-handler.js'
 import { fetchWith, type ModernLeg, type OpenStream } from './modern-leg.js'
-import type { CreateDualServer, ModernServerContext, ResponseMode } from './options.js'
-import { createServerFactory, type ServerFactory } from './server-factory.js'
+import type { CreateDualServer, ModernServerContext, ResponseMode } from '../options.js'
+import { createServerFactory, type ServerFactory } from '../server-factory.js'
 
 type Sdk = Pick<typeof import('@modelcontextprotocol/server'), 'createMcpHandler' | 'McpServer' | 'Server'>
 

@@ -1,13 +1,13 @@
 // How a call of 2026-07-28 is answered by one factory for both eras: JSON, a stream, and what takes long.
 import { inputRequired, McpServer } from '@modelcontextprotocol/server'
 import t, { type Test } from 'tap'
-import type { DualEndpointOptions } from '../../index.js'
-import { createDeferred } from '../helpers/waiting/deferred.js'
-import { buildEndpoint, type EndpointApp } from '../helpers/apps/endpoint-app.js'
-import { HttpClient, type Answer } from '../helpers/clients/http-client.js'
-import { captureLog } from '../helpers/observe/log-lines.js'
-import { modernRequest } from '../helpers/mcp-servers/modern-handler.js'
-import { until } from '../helpers/waiting/until.js'
+import type { DualEndpointOptions } from '../../../index.js'
+import { createDeferred } from '../../helpers/waiting/deferred.js'
+import { buildEndpoint, type EndpointApp } from '../../helpers/apps/endpoint-app.js'
+import { HttpClient, type Answer } from '../../helpers/clients/http-client.js'
+import { captureLog } from '../../helpers/observe/log-lines.js'
+import { modernRequest } from '../../helpers/mcp-servers/modern-handler.js'
+import { until } from '../../helpers/waiting/until.js'
 
 const SOON = 20
 

@@ -1,5 +1,5 @@
-import type { RequestId } from '../http/event-log.js'
-import { isObject } from './transport/json-rpc.js'
+import type { RequestId } from '../../http/event-log.js'
+import { isObject } from '../transport/json-rpc.js'
 
 // From revision 2026-07-28 of MCP.
 const REVISION_CLAIM = 'io.modelcontextprotocol/protocolVersion'

@@ -1,6 +1,6 @@
-import type { CallMessage } from '../observe/channels.js'
-import type { RequestId } from '../http/event-log.js'
-import { isObject } from './transport/json-rpc.js'
+import type { CallMessage } from '../../observe/channels.js'
+import type { RequestId } from '../../http/event-log.js'
+import { isObject } from '../transport/json-rpc.js'
 
 type Outcome = Pick<CallMessage, 'result' | 'error'>
 
