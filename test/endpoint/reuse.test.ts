@@ -257,6 +257,17 @@ t.test('a session that is ended by what another has left behind gives its server
   t.equal(made, 1)
 })
 
+t.test('a server that closes itself ends its session, and serves no other', async (t) => {
+  const lot = await buildShared(t)
+  const url = await lot.listen()
+  const first = await openSession(t, url)
+  t.match(await ask(first, 'end'), 'Session closed')
+  t.strictSame(lot.app.sessionManager.list(), [])
+  const second = await openSession(t, url)
+  t.match(await ask(second, 'echo', { text: 'two' }), 'two')
+  t.equal(lot.servers.length, 2)
+})
+
 t.test('no more servers are kept than max, and none once the app closes', async (t) => {
   const lot = await buildShared(t, { shared: { reuseServers: 1 } })
   const url = await lot.listen()
