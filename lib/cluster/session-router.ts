@@ -22,7 +22,8 @@ import { toUnavailable } from './unavailable.js'
 // may wait for one owner.
 const SHORTEST_PAUSE = 100
 const PAUSES_PER_LEASE = 4
-// However late a request is passed on, its owner has this long to say that it has it, in milliseconds: a few questions.
+// However late a request is passed on, its owner has this long to say that it has it, in milliseconds: a few questions. So
+// long it looks for the session itself.
 const SHORTEST_PATIENCE = 1000
 
 export interface SessionRouterOptions {
@@ -100,8 +101,9 @@ export class SessionRouter {
 
   /** See `SessionCluster.locate`. */
   async locate (request: FastifyRequest, reply: FastifyReply, id: string, principal: string | undefined): Promise<Located> {
+    const isForwarded = this.#receiver.isForwarded(request)
     // An owner that has died without a word keeps its lease for a while; then its sessions can be taken over.
-    const deadline = performance.now() + this.#nodeLease.lease + 1000
+    const deadline = performance.now() + (isForwarded ? this.#shortPatience : this.#nodeLease.lease + 1000)
     const visit: Visit = { request, reply, id, principal, deadline, error: new ClusterUnavailableError(), unreachable: undefined }
     let pause = SHORTEST_PAUSE
     try {
@@ -111,7 +113,8 @@ export class SessionRouter {
         await this.#pause(visit, pause)
         pause = Math.min(2 * pause, Math.max(this.#nodeLease.lease / PAUSES_PER_LEASE, SHORTEST_PAUSE))
       } while (performance.now() < deadline && !reply.raw.destroyed)
-      return visit.error
+      // Where it comes from, somebody knows how much time is left.
+      return isForwarded ? this.#refuse(visit) : visit.error
     } catch (error) {
       if (error instanceof DirectoryUnavailableError) return toUnavailable(error)
       if (error instanceof ForwardError) return new OwnerFailedError()
@@ -247,7 +250,11 @@ export class SessionRouter {
   #patienceUntil (deadline: number): number | undefined {
     const { lease } = this.#nodeLease
     const left = deadline - performance.now()
-    return left < lease ? Math.max(left, Math.min(lease / 2, SHORTEST_PATIENCE)) : undefined
+    return left < lease ? Math.max(left, this.#shortPatience) : undefined
+  }
+
+  get #shortPatience (): number {
+    return Math.min(this.#nodeLease.lease / 2, SHORTEST_PATIENCE)
   }
 
   async #takeOver (visit: Visit, record: StoredSession): Promise<Located | undefined> {

@@ -338,6 +338,17 @@ t.test('what is not in a directory that has lost its data is gone when its owner
   t.equal(await locate('none'), '404')
 })
 
+t.test('what another node has passed on goes back to it before it has waited here as well', async (t) => {
+  const { locate, directory, receive, refused, pass } = await scene(t)
+  directory.wipe()
+  await pass(LEASE)
+  receive(true)
+  const began = performance.now()
+  t.equal(await locate('none'), '503')
+  t.equal(refused(), 1, 'to be looked for anew')
+  t.ok(performance.now() - began < 2000)
+})
+
 t.test('an owner that is asked late has what is left of the time to say that it has the request', async (t) => {
   const { locate, record, forwarder, directory } = await scene(t)
   const id = await record()
