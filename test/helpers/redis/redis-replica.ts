@@ -29,10 +29,23 @@ export async function whenCopied ({ url }: RedisServer): Promise<void> {
   const redis = new Redis(url)
   try {
     await whenUp('the replica', async () => {
-      await redis.publish('warm-up', '')
+      // Of nothing that was written, WAIT says at once that every replica has it.
+      await writeSomething(redis)
       return await redis.wait(1, 100) > 0
     })
   } finally {
     redis.disconnect()
+  }
+}
+
+// A member of a cluster takes the keys of its own slots only.
+async function writeSomething (redis: Redis, attempt = 0): Promise<void> {
+  const key = `warm-up-${attempt}`
+  try {
+    await redis.set(key, '')
+    await redis.del(key)
+  } catch (error) {
+    if (!String(error).includes('MOVED')) throw error
+    await writeSomething(redis, attempt + 1)
   }
 }

@@ -190,6 +190,8 @@ export class RedisClusterServers {
     try {
       const id = String(await known.call('CLUSTER', 'MYID'))
       const [, bus] = /@(\d+)\S* myself/.exec(String(await known.call('CLUSTER', 'NODES'))) ?? []
+      // That a machine is busy must not make it the master.
+      await client.config('SET', 'cluster-replica-no-failover', 'yes')
       await client.call('CLUSTER', 'MEET', '127.0.0.1', master.port, Number(bus))
       await whenUp('the replica', async () => {
         await client.call('CLUSTER', 'REPLICATE', id).catch(() => {})
