@@ -6,12 +6,21 @@ export class ParkedSet {
   // By their order: those that were parked last come last.
   readonly #sessions = new Set<ObservedSession>()
 
-  /** Hears what happens from now on. */
-  listen (sessions: object): Stop {
-    const forget = ({ session }: { session: ObservedSession }): void => { this.#sessions.delete(session) }
+  /**
+   * Hears what happens from now on.
+   *
+   * @param onChange called with what the number of sessions has changed by: 1 or -1
+   */
+  listen (sessions: object, onChange?: (difference: number) => void): Stop {
+    const forget = ({ session }: { session: ObservedSession }): void => {
+      if (this.#sessions.delete(session)) onChange?.(-1)
+    }
     const stops = [
-      // One whose server cannot be made stays parked, and is parked again.
-      listen(channels['session.parked'], sessions, ({ session }) => { this.#sessions.add(session) }),
+      listen(channels['session.parked'], sessions, ({ session }) => {
+        // One whose server cannot be made stays parked, and is parked again.
+        if (!this.#sessions.has(session)) onChange?.(1)
+        this.#sessions.add(session)
+      }),
       listen(channels['session.restored'], sessions, forget),
       listen(channels['session.closed'], sessions, forget)
     ]

@@ -3,6 +3,7 @@ import { channels, tracingChannels, type CallMessage } from '../observe/channels
 import { BoundedNames } from './bounded-names.js'
 import { readErrorType, readRevision, readTarget } from './call-facts.js'
 import { listen, type Stop } from '../observe/listen.js'
+import { ParkedSet } from '../observe/parked-set.js'
 
 // Seconds. Of the conventions.
 const OPERATION_BUCKETS = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300]
@@ -22,7 +23,12 @@ const ERRORS = 50
  */
 export function recordMetrics (sessions: object, handsOver: boolean): Stop {
   const instruments = createInstruments()
-  const stops = [...countSessions(instruments, sessions, handsOver), ...countParked(instruments, sessions), ...countRequests(instruments, sessions), measureCalls(instruments, sessions)]
+  const stops = [
+    ...countSessions(instruments, sessions, handsOver),
+    new ParkedSet().listen(sessions, (difference) => instruments.parked.add(difference)),
+    ...countRequests(instruments, sessions),
+    measureCalls(instruments, sessions)
+  ]
   return () => { for (const stop of stops) stop() }
 }
 
@@ -70,22 +76,6 @@ function countSessions ({ active, opened, closed, evicted, takenOver, handedOver
     }),
     listen(channels['session.taken-over'], sessions, () => takenOver.add(1)),
     listen(channels['session.handed-over'], sessions, () => handedOver.add(1))
-  ]
-}
-
-// One whose server cannot be made is parked again, without having been restored.
-function countParked ({ parked }: Instruments, sessions: object): Stop[] {
-  const known = new WeakSet()
-  const forget = ({ session }: { session: object }): void => {
-    if (known.delete(session)) parked.add(-1)
-  }
-  return [
-    listen(channels['session.parked'], sessions, ({ session }) => {
-      if (!known.has(session)) parked.add(1)
-      known.add(session)
-    }),
-    listen(channels['session.restored'], sessions, forget),
-    listen(channels['session.closed'], sessions, forget)
   ]
 }
 
