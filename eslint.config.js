@@ -40,8 +40,8 @@ function keepRoom ([room, others]) {
   return { ...keepLayer(folder, others), files: [`lib/${room}/**/*.ts`] }
 }
 
-function keepLayer (folder, rooms = []) {
-  const allowed = [folder, ...layers[folder], ...rooms].join('|')
+function keepLayer (folder, others = []) {
+  const allowed = [folder, ...layers[folder], ...others].join('|')
   return {
     files: [`lib/${folder}/**/*.ts`],
     rules: {

@@ -92,8 +92,7 @@ export function resolveClusterOptions (options: ClusterOptions): ResolvedCluster
   if (typeof options !== 'object' || options === null) refuse('cluster', 'an object { redis }', options)
   checkNames(options, ['redis', 'advertise', 'prefix', 'lease', 'balance', 'dispatcher', 'waitForReplicas'], 'cluster')
   const { redis, advertise, prefix = 'mcp:', lease = 5000, balance = true, dispatcher, waitForReplicas } = options
-  if (typeof redis !== 'object' || redis === null) refuse('cluster.redis', 'a client of ioredis, such as new Redis(url)', redis)
-  if (typeof redis.defineCommand !== 'function') refuse('cluster.redis', 'a client of ioredis, such as new Redis(url)', redis)
+  if (typeof redis !== 'object' || redis === null || typeof redis.defineCommand !== 'function') refuse('cluster.redis', 'a client of ioredis, such as new Redis(url)', redis)
   checkAdvertise(advertise)
   checkMethod('cluster.dispatcher', dispatcher, 'dispatch', ', such as an Agent of undici')
   if (typeof prefix !== 'string' || /[{}]/.test(prefix)) refuse('cluster.prefix', 'a string without braces', prefix)

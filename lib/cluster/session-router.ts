@@ -24,7 +24,7 @@ const SHORTEST_PAUSE = 100
 const PAUSES_PER_LEASE = 4
 // However late a request is passed on, its owner has this long to say that it has it, in milliseconds: a few questions. So
 // long it looks for the session itself.
-const SHORTEST_PATIENCE = 1000
+const SHORT_PATIENCE = 1000
 
 export interface SessionRouterOptions {
   directory: Directory
@@ -254,7 +254,7 @@ export class SessionRouter {
   }
 
   get #shortPatience (): number {
-    return Math.min(this.#nodeLease.lease / 2, SHORTEST_PATIENCE)
+    return Math.min(this.#nodeLease.lease / 2, SHORT_PATIENCE)
   }
 
   async #takeOver (visit: Visit, record: StoredSession): Promise<Located | undefined> {

@@ -363,12 +363,10 @@ export class SessionTransport implements Transport {
 
   // What the server has kept of a call must not name one of the session that it serves next.
   #chooseServerId (clientId: RequestId): RequestId {
-    let serverId = clientId
-    let isFree = this.#options.renamesCalls !== true
-    while (!isFree || this.#calls.has(serverId)) {
-      serverId = `${this.#mark}/${++this.#count}/${clientId}`
-      isFree = true
-    }
+    if (this.#options.renamesCalls !== true && !this.#calls.has(clientId)) return clientId
+    let serverId: string
+    do serverId = `${this.#mark}/${++this.#count}/${clientId}`
+    while (this.#calls.has(serverId))
     return serverId
   }
 
