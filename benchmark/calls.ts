@@ -17,9 +17,7 @@ export async function measureCalls (): Promise<void> {
       return async (count) => types.set(name, await load.callMany(ids, count))
     }
   })
-  console.log('tools/call, CPU time of the server')
-  for (const name of names) contest.print(name, `, ${types.get(name)}`)
-  console.log('of each other, in the same round')
+  contest.print('tools/call, CPU time of the server', names, (name) => `, ${types.get(name)}`)
   contest.compare('mcpEndpoint sse', 'by hand sse', 0.65)
   contest.compare('mcpEndpoint auto', 'by hand sse', 0.6)
   contest.compare('mcpEndpoint auto', 'by hand json')

@@ -130,8 +130,14 @@ export class Contest {
     return contest
   }
 
-  /** Prints what one costs. */
-  print (name: Name, note = ''): void {
+  /** Prints what each costs, and the head of what `compare` prints. */
+  print (title: string, names: readonly Name[], noteOf: (name: Name) => string = () => ''): void {
+    console.log(title)
+    for (const name of names) this.#printOne(name, noteOf(name))
+    console.log('of each other, in the same round')
+  }
+
+  #printOne (name: Name, note: string): void {
     const times = this.#times.get(name)
     console.log(`  ${name.padEnd(38)} ${times === undefined ? 'is not installed: see README.md' : `${describe(times, 0, ' µs')}${note}`}`)
   }

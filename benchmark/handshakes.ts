@@ -11,9 +11,7 @@ export async function measureHandshakes (): Promise<void> {
     count: 150,
     prepare: async ({ load }) => (count) => load.liveMany(count)
   })
-  console.log('\na session with next to nothing in it (initialize, initialized, tools/call, DELETE), CPU time of the server')
-  for (const name of names) contest.print(name)
-  console.log('of each other, in the same round')
+  contest.print('\na session with next to nothing in it (initialize, initialized, tools/call, DELETE), CPU time of the server', names)
   contest.compare('mcpEndpoint sse', 'by hand sse', 0.6)
   contest.compare('mcpEndpoint auto', 'by hand sse', 0.6)
   contest.compare('mcpEndpoint auto', 'fastify-mcp')

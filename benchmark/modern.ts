@@ -13,8 +13,7 @@ export async function measureModern (): Promise<void> {
       return async (count) => types.set(name, await load.callModern(count))
     }
   })
-  console.log('tools/call of 2026-07-28, CPU time of the server')
-  for (const name of calls) contest.print(name, `, ${types.get(name)}`)
+  contest.print('tools/call of 2026-07-28, CPU time of the server', calls, (name) => `, ${types.get(name)}`)
   contest.compare('mcpEndpoint, modern', 'SDK 2 under node:http', 1.1)
   contest.compare('mcpEndpoint, modern, made once', 'SDK 2 under node:http, made once', 1.1)
 }

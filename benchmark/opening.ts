@@ -21,9 +21,7 @@ async function measureCpu (): Promise<void> {
     prepare: async ({ load }) => (count) => load.openMany(count),
     undo: ({ name, load }, ids) => name === 'bare Fastify' ? Promise.resolve() : load.closeMany(ids)
   })
-  console.log('\nopening a session, CPU time of the server')
-  for (const name of names) contest.print(name)
-  console.log('of each other, in the same round')
+  contest.print('\nopening a session, CPU time of the server', names)
   contest.compare('mcpEndpoint auto, reused', 'by hand sse', 0.5)
   contest.compare('mcpEndpoint auto, shared validator', 'by hand sse', 0.5)
   contest.compare('mcpEndpoint auto', 'by hand sse')

@@ -25,7 +25,7 @@ const WARM_UP = 500
 // MB. Without bounds V8 lets a heap grow to some times what is alive in it before it looks, and looks for longer.
 const HEAP = setting('HEAP', 220, 220)
 const YOUNG = setting('YOUNG', 2, 2)
-const bounds = [`--max-old-space-size=${HEAP}`, `--max-semi-space-size=${YOUNG}`].slice(0, HEAP === 0 ? 0 : 2)
+const bounds = HEAP === 0 ? [] : [`--max-old-space-size=${HEAP}`, `--max-semi-space-size=${YOUNG}`]
 // How many servers of sessions that are parked are kept for the next ones; 0: none.
 const REUSE = setting('REUSE', 1000, 1000)
 

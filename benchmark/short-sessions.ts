@@ -22,9 +22,7 @@ async function measureSdk (sdk: 'SDK 1' | 'SDK 2', args: readonly string[]): Pro
     args,
     prepare: async ({ load }) => (count) => load.liveMany(count, visit)
   })
-  console.log(`\na session of the public workload (initialize, initialized, tools/call, DELETE), CPU time of the server, ${sdk}`)
-  for (const name of names) contest.print(name)
-  console.log('of each other, in the same round')
+  contest.print(`\na session of the public workload (initialize, initialized, tools/call, DELETE), CPU time of the server, ${sdk}`, names)
   contest.compare(`mcpEndpoint, ${sdk}, reused`, `server per request, ${sdk}`, 0.35)
   contest.compare(`mcpEndpoint, ${sdk}, reused`, `by hand, ${sdk}, made once`, 0.5)
   contest.compare(`mcpEndpoint, ${sdk}, made once`, `server per request, ${sdk}`, 0.35)

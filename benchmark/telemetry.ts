@@ -24,9 +24,7 @@ export async function measureTelemetry (): Promise<void> {
       return async (count) => load.callMany(ids, count)
     }
   })
-  console.log('tools/call with metrics and traces, CPU time of the server')
-  for (const name of names) contest.print(name)
-  console.log('of each other, in the same round')
+  contest.print('tools/call with metrics and traces, CPU time of the server', names)
   for (const name of names.slice(1)) contest.compare(name, NOTHING, name === 'telemetry off' ? 1 : 1.1)
   for (const [name, bare] of pairs) if (bare !== undefined) contest.compare(name, bare)
   contest.compare('HTTP spans, metrics and spans', 'HTTP spans', 1.1)
@@ -45,9 +43,7 @@ async function measureShop (args: readonly string[]): Promise<void> {
       return async (count) => load.callMany(ids, count, visit)
     }
   })
-  console.log('a tools/call of the public workload with metrics and traces, CPU time of the server')
-  for (const name of names) contest.print(name)
-  console.log('of each other, in the same round')
+  contest.print('a tools/call of the public workload with metrics and traces, CPU time of the server', names)
   contest.compare('shop, metrics and spans', 'shop, telemetry off', 1.1)
   contest.compare('shop, HTTP spans, metrics and spans', 'shop, HTTP spans', 1.1)
 }

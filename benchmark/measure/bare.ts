@@ -7,10 +7,12 @@ import { randomUUID } from 'node:crypto'
 import { answer } from './answer.js'
 
 /** No MCP to speak of: what Fastify needs to read such a request and to write such an answer. */
-export function mountBare (app: FastifyInstance): void {
-  app.post<{ Body: { id: number, method: string } }>('/mcp', async ({ body }, reply) => {
-    if (body.method === 'initialize') reply.header('mcp-session-id', randomUUID())
-    return { jsonrpc: '2.0', id: body.id, result: answer(body) }
+export function mountBare <Params> (app: FastifyInstance, callTool: (params: Params) => object | Promise<object>): void {
+  app.delete('/mcp', async (_request, reply) => reply.code(200).send())
+  app.post<{ Body: { id: number, method: string, params: Params } }>('/mcp', async ({ body: { id, method, params } }, reply) => {
+    if (method === 'notifications/initialized') return reply.code(202).send()
+    if (method === 'initialize') reply.header('mcp-session-id', randomUUID())
+    return { jsonrpc: '2.0', id, result: method === 'tools/call' ? await callTool(params) : answer({ method }) }
   })
 }
 

@@ -2,6 +2,7 @@
 import type { FastifyInstance } from 'fastify'
 import type { CreateServer, TelemetryOptions } from '../../index.js'
 import { built } from '../built.js'
+import { answer } from './answer.js'
 import { mountBare, mountBareServer } from './bare.js'
 import { mountByHand, mountFastifyMcp, mountPlatformaticMcp } from './peers.js'
 import { createApp, serve } from './serve.js'
@@ -26,7 +27,7 @@ async function mount (app: FastifyInstance): Promise<void> {
     case 'by-hand': return mountByHand(app, mode, create)
     case 'fastify-mcp': return mountFastifyMcp(app)
     case 'platformatic-mcp': return mountPlatformaticMcp(app)
-    case 'bare': return mountBare(app)
+    case 'bare': return mountBare(app, (params) => answer({ method: 'tools/call', params }))
     case 'bare-server': return mountBareServer(app, create)
     default: throw new Error(`There is no ${kind}`)
   }

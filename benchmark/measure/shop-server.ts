@@ -5,10 +5,16 @@ import { createMcpHandler, WebStandardStreamableHTTPServerTransport, type McpSer
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { randomUUID } from 'node:crypto'
 import { built } from '../built.js'
+import { mountBare } from './bare.js'
 import { mountByHand } from './peers.js'
 import { createApp, serve } from './serve.js'
 import { createServers1, createServers2, Shop } from './shop-tools.js'
 import { setUpTelemetry } from './telemetry.js'
+
+type ShopCall =
+  | { name: 'search_products', arguments: Parameters<Shop['search']>[0] }
+  | { name: 'get_user_cart', arguments: Parameters<Shop['cart']>[0] }
+  | { name: 'checkout', arguments: Parameters<Shop['checkout']>[0] }
 
 const [, , redisUrl = '', apiUrl = '', how, sdk, style, variant] = process.argv
 const shop = new Shop(redisUrl, apiUrl)
@@ -26,7 +32,8 @@ async function mount (app: FastifyInstance): Promise<void> {
       if (style === 'reused') await app.register(built.mcpEndpoint, { createServer: sdk === '1' ? create1 : create2, reuseServers: true })
       else await app.register(built.mcpEndpoint, { createServer: sdk === '1' ? create1 : create2 })
       return
-    case 'bare 1': return mountBare(app)
+    // The same requests and tools without MCP: what is left when sessions and servers cost nothing.
+    case 'bare 1': return mountBare(app, callShop)
     case 'by-hand 1': return mountByHand(app, 'json', create1)
     case 'by-hand 2': return mountByHand2(app, create2)
     case 'per-request 1': return mountPerRequest1(app, create1)
@@ -35,24 +42,11 @@ async function mount (app: FastifyInstance): Promise<void> {
   }
 }
 
-/** The same requests and the same tools, without MCP: what is left when sessions and servers cost nothing. */
-function mountBare (app: FastifyInstance): void {
-  app.delete('/mcp', async (_request, reply) => reply.code(200).send())
-  app.post<{ Body: { id: number, method: string, params: { name: string, arguments: never } } }>('/mcp', async ({ body: { id, method, params } }, reply) => {
-    if (method === 'initialize') {
-      reply.header('mcp-session-id', randomUUID())
-      return { jsonrpc: '2.0', id, result: { protocolVersion: '2025-11-25', capabilities: {}, serverInfo: { name: 'shop', version: '1.0.0' } } }
-    }
-    if (method !== 'tools/call') return reply.code(202).send()
-    return { jsonrpc: '2.0', id, result: await callShop(params.name, params.arguments) }
-  })
-}
-
-function callShop (name: string, args: never): Promise<object> {
+function callShop ({ name, arguments: args }: ShopCall): Promise<object> {
   switch (name) {
     case 'search_products': return shop.search(args)
     case 'get_user_cart': return shop.cart(args)
-    default: return shop.checkout(args)
+    case 'checkout': return shop.checkout(args)
   }
 }
 
