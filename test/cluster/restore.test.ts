@@ -442,7 +442,7 @@ t.test('DELETE is not answered as if it had, when Redis does not answer', needsR
   t.equal(ended.headers.get('retry-after'), '1')
   t.match(await count(one, id), /^404/, 'here it is over')
   server.thaw()
-  while (await one.app.sessionDirectory.count() > 0) await sleep(20)
+  await until(async () => await one.app.sessionDirectory.count() === 0, 'the directory is told all the same')
 })
 
 t.test('while Redis is away, an answer that follows from what could not be stored is not given', needsRedisServer(), async (t) => {

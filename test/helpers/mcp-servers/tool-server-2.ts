@@ -27,13 +27,6 @@ export class ToolServer2 extends WaitingServer {
     return content.type === 'text' ? content.text : 'no text'
   }
 
-  override addTool (name: string, run = (): void => {}): void {
-    this.mcp.registerTool(name, {}, async () => {
-      run()
-      return { content: [] }
-    })
-  }
-
   #addTools (): void {
     this.mcp.registerTool('echo', { inputSchema: z.object({ text: z.string() }) }, async ({ text }) => toResult(text))
     this.mcp.registerTool('grow', {}, async () => {

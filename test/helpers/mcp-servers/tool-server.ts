@@ -31,13 +31,6 @@ export class ToolServer extends WaitingServer {
     return 'text' in content ? content.text : 'no text'
   }
 
-  override addTool (name: string, run = (): void => {}): void {
-    this.mcp.registerTool(name, {}, async () => {
-      run()
-      return { content: [] }
-    })
-  }
-
   #addQuickTools (): void {
     this.mcp.registerTool('echo', { inputSchema: { text: z.string() } }, async ({ text }) => toResult(text))
     this.mcp.registerTool('big', { inputSchema: { bytes: z.number() } }, async ({ bytes }) => toResult('x'.repeat(bytes)))

@@ -9,12 +9,21 @@ interface Speaker {
 
 /** What the tool servers of both SDKs have in common: they answer and speak when a test asks for it. */
 export abstract class WaitingServer {
-  abstract readonly mcp: { readonly server: Speaker }
+  abstract readonly mcp: {
+    readonly server: Speaker
+    registerTool (name: string, config: object, run: () => Promise<{ content: never[] }>): unknown
+  }
+
   /** Calls that have come and wait, in their order. Resolve one, and it is answered. */
   readonly waiting: Deferred<string>[] = []
 
   /** Registers a tool that takes nothing and says nothing. */
-  abstract addTool (name: string, run?: () => void): void
+  addTool (name: string, run = (): void => {}): void {
+    this.mcp.registerTool(name, {}, async () => {
+      run()
+      return { content: [] }
+    })
+  }
 
   answer (text: string): void {
     const next = this.waiting.shift()
