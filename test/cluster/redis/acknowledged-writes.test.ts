@@ -270,6 +270,8 @@ t.test('on Redis Cluster', needsRedisServer(), async (t) => {
     replicas[0]?.thaw()
     const counts = [results.filter(({ status }) => status === 'rejected').length, results.filter(({ status }) => status === 'fulfilled').length]
     t.ok(counts.every((count) => count > 0), `only those of one master fail: ${counts.join(' and ')}`)
+    await until(() => Promise.all(Array.from({ length: 60 }, (_, i) => directory.remove(`${i}`))).then(() => true, () => false), 'they can be told again')
+    t.equal(await directory.count(), 0)
   })
 
   t.test('a shard that has moved to another machine is followed there', async (t) => {
