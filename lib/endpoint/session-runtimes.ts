@@ -16,7 +16,7 @@ import { ClientSetup } from './client-setup.js'
 import { warnOfHiddenId } from './endpoint-warnings.js'
 import type { InitializeParams } from './initialize.js'
 import type { CreateServerContext, ResolvedEndpointOptions } from './options.js'
-import { createServerFactory, toServerContext, type ServerFactory } from './server-factory.js'
+import { createServerFactory, toServerContext, type ConnectableServer, type ServerFactory } from './server-factory.js'
 import { ServerPool } from './server-pool.js'
 import { ParkedSessions } from './parked-sessions.js'
 import { ParkingSweep } from './parking-sweep.js'
@@ -34,6 +34,8 @@ export class SessionRuntimes {
   readonly #log: FastifyBaseLogger
   readonly #live = new Map<Session, SessionRuntime>()
   readonly #restoring = new Map<Session, Promise<SessionRuntime>>()
+  // Those whose server is being made, and what to do when they end before.
+  readonly #waiting = new Map<SessionRuntime, () => void>()
   readonly #parked = new ParkedSessions()
   readonly #parking: ParkingSweep<SessionRuntime> | undefined
   readonly #closing = new Set<Promise<void>>()
@@ -226,15 +228,24 @@ export class SessionRuntimes {
   }
 
   async #serve (runtime: SessionRuntime, context: CreateServerContext): Promise<SessionRuntime> {
-    const { session } = context
-    const server = await (this.#pool?.take() ?? this.#makeServer(context))
-    // It may have ended while its server was being made.
-    if (this.#live.get(session) !== runtime) {
-      runGuarded(() => server.close(), (error) => this.#logCloseFailure(error, session))
-      throw new SessionNotFoundError()
-    }
-    await runtime.connect(server)
+    await runtime.connect(await this.#serverFor(runtime, context))
     return runtime
+  }
+
+  // The session may end while its server is made: who waits for that is told at once, for createServer may never return.
+  #serverFor (runtime: SessionRuntime, context: CreateServerContext): Promise<ConnectableServer> {
+    const { session } = context
+    return new Promise((resolve, reject) => {
+      this.#waiting.set(runtime, () => reject(new SessionNotFoundError()))
+      const making = this.#pool?.take() ?? this.#makeServer(context)
+      making.then((server) => {
+        if (this.#waiting.delete(runtime)) resolve(server)
+        else runGuarded(() => server.close(), (error) => this.#logCloseFailure(error, session))
+      }, (error: unknown) => {
+        this.#waiting.delete(runtime)
+        reject(error)
+      })
+    })
   }
 
   #startParking (parkAfter: number): ParkingSweep<SessionRuntime> {
@@ -331,6 +342,9 @@ export class SessionRuntimes {
     const runtime = this.#live.get(session)
     if (runtime === undefined) return
     this.#live.delete(session)
+    const giveUp = this.#waiting.get(runtime)
+    this.#waiting.delete(runtime)
+    giveUp?.()
     this.#whileClosing(session, runtime.close())
   }
 

@@ -367,12 +367,15 @@ for (const [name, end] of Object.entries({
   cleared: ({ app }: Stage): unknown => app.sessionManager.clearAll(),
   replaced: ({ app }: Stage, id: string): unknown => app.sessionManager.register(id)
 })) {
-  t.test(`404 for a session that is ${name} while createServer runs; its server is closed, not connected`, async (t) => {
+  t.test(`404 at once for a session that is ${name} while createServer runs; its server is closed, not connected`, async (t) => {
+    const answered = createDeferred()
+    const made = createDeferred()
     const stage = await stageEndpoint(t, {
       endpoint: {
         async createServer (context) {
           end(stage, context.session.id)
-          await new Promise(setImmediate)
+          await answered.promise
+          made.resolve()
           return stage.createServer(context)
         }
       }
@@ -382,7 +385,10 @@ for (const [name, end] of Object.entries({
     t.strictSame(response.json(), rejection(-32001, 'Session not found (HTTP 404)'))
     t.equal(response.headers['mcp-session-id'], undefined)
     t.equal(stage.ends.length, 1)
+    answered.resolve()
+    await made.promise
     stage.app.sessionManager.clearAll()
+    await until(() => stage.servers.length === 1, 'the server is made all the same')
     await nothingIsLeft(t, stage)
   })
 }
