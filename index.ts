@@ -25,6 +25,7 @@ export {
   OwnerUnreachableError,
   ParseError,
   PrincipalError,
+  RegisteredTwiceError,
   RouteConfigError,
   ServerError,
   SharedServerError,

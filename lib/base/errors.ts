@@ -159,6 +159,11 @@ export const MissingPluginError = define({
   code: 'FST_ERR_MCP_SESSION_PLUGIN_MISSING', status: 500, message: 'Register mcpSessions first, on the same instance or one that encloses it'
 })
 
+/** `mcpSessions` was registered where there are sessions. Thrown at boot. */
+export const RegisteredTwiceError = define({
+  code: 'FST_ERR_MCP_SESSION_REGISTERED_TWICE', status: 500, message: 'mcpSessions is registered already, on the same instance or one that encloses it. Register it once, or in scopes beside each other'
+})
+
 /** A row of the table of errors, with its defaults written out. */
 export interface ErrorRow {
   readonly code: string

@@ -1,5 +1,5 @@
 import type { FastifyInstance } from 'fastify'
-import { MissingPluginError } from '../base/errors.js'
+import { MissingPluginError, RegisteredTwiceError } from '../base/errors.js'
 import type { Announcements } from './announcements.js'
 import type { EventBus } from './event-bus.js'
 import type { Identify } from './principal.js'
@@ -47,6 +47,11 @@ declare module 'fastify' {
   interface FastifyInstance {
     [kPluginContext]?: PluginContext
   }
+}
+
+/** @throws RegisteredTwiceError when the plugin is registered, here or on an instance that encloses this one */
+export function refuseSecondContext (fastify: FastifyInstance): void {
+  if (fastify[kPluginContext] !== undefined) throw new RegisteredTwiceError()
 }
 
 export function providePluginContext (fastify: FastifyInstance, context: PluginContext): void {

@@ -21,7 +21,7 @@ import { createBodyHook } from '../http/body-hook.js'
 import { createReceiveHook, createReplayHook } from '../http/hop-hooks.js'
 import { createEarlierHook, createRouteHook } from '../http/session-hook.js'
 import { hashSessionId } from '../session/session-id.js'
-import { providePluginContext, type PluginContext } from '../http/plugin-context.js'
+import { providePluginContext, refuseSecondContext, type PluginContext } from '../http/plugin-context.js'
 import { SessionManager } from '../session/session-manager.js'
 import { Shutdown } from '../http/shutdown.js'
 import { Warnings } from '../http/warnings.js'
@@ -30,6 +30,7 @@ import { Warnings } from '../http/warnings.js'
 const PING_PATH = '/mcp-session-hops'
 
 async function mcpSessionsPlugin (fastify: FastifyInstance, options: McpSessionsOptions): Promise<void> {
+  refuseSecondContext(fastify)
   const resolved = resolveOptions(options)
   const { cleanupInterval, maxSessionsPerPrincipal, logger = createFailureLogger(fastify.log) } = options
   const { enabled, ttl, maxSessions, maxOpensPerMinute, drainTimeout, rejections } = resolved

@@ -25,6 +25,7 @@ const table = [
   [new surface.ServerError('null'), 'SERVER', 500, -32000, undefined],
   [new surface.SharedServerError('session'), 'SHARED_SERVER', 500, -32000, undefined],
   [new surface.MissingPluginError(), 'PLUGIN_MISSING', 500, -32000, undefined],
+  [new surface.RegisteredTwiceError(), 'REGISTERED_TWICE', 500, -32000, undefined],
   [new surface.MissingSdkError(), 'SDK_MISSING', 500, -32000, undefined]
 ] as const
 

@@ -37,9 +37,15 @@ t.test('decorates the instance with a session manager, and requests with null', 
   t.strictSame(seen, [null], 'until the hook sets it')
 })
 
-t.test('cannot be registered twice on one instance', async (t) => {
+t.test('cannot be registered twice, on one instance or within it', async (t) => {
   const app = await buildApp(t)
-  await t.rejects(async () => app.register(mcpSessions), { code: 'FST_ERR_DEC_ALREADY_PRESENT' })
+  await t.rejects(async () => app.register(mcpSessions), { code: 'FST_ERR_MCP_SESSION_REGISTERED_TWICE', message: /scopes beside each other/ })
+
+  const outer = Fastify()
+  t.teardown(() => outer.close())
+  outer.register(mcpSessions)
+  outer.register(async (scope) => { await scope.register(mcpSessions) })
+  await t.rejects(async () => outer.ready(), { code: 'FST_ERR_MCP_SESSION_REGISTERED_TWICE' })
 })
 
 t.test('two apps in one process do not share sessions', async (t) => {
