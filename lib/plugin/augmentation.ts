@@ -14,12 +14,12 @@ export interface WithSession {
   readonly mcpSession: Session
 }
 
-/** A route that says so. */
+/** The options of a route that requires a session. */
 interface RequiresSession {
   config: { mcpSession: 'required' }
 }
 
-/** The handler of such a route, made from what Fastify takes for a handler. */
+/** The handler of such a route: one that Fastify takes, whose request has a session. */
 type SessionHandler<Handler extends (request: never, reply: never) => unknown> = (
   this: ThisParameterType<Handler>,
   request: Parameters<Handler>[0] & WithSession,

@@ -2,30 +2,30 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { Identify } from '../http/principal.js'
 import type { Warnings } from '../http/warnings.js'
 
-// Under the names that they register as.
+// The names under which plugins for authentication register.
 const AUTH_PLUGINS = ['@fastify/jwt', '@fastify/auth', '@fastify/basic-auth', '@fastify/bearer-auth', '@fastify/passport']
-// What a proxy adds.
+// The headers that a proxy adds.
 const FORWARDED = ['x-forwarded-for', 'x-forwarded-host', 'x-forwarded-proto'] as const
-// So many requests are looked at, and after that none.
+// How many requests are looked at before nothing more is found out.
 const LOOKED_AT = 20
 
 export interface BootWarningOptions {
   /** Whether there are sessions at all. */
   readonly isEnabled: boolean
-  /** What says who is calling, with its results checked. */
+  /** Says who is calling, with its results checked. */
   readonly identify: Identify
-  /** Whether that is a function of the app. */
+  /** Whether the app has given the option `identify`. */
   readonly isIdentifyGiven: boolean
   readonly isClustered: boolean
-  /** Whether another node has passed the request on: that adds such headers as a proxy does. */
+  /** Whether another node has passed the request on: such a request has the headers that a proxy adds. */
   readonly isForwarded: (request: FastifyRequest) => boolean
   /** Whether other processes may listen on the same port. */
   readonly isWorker: boolean
 }
 
 /**
- * Warns of mistakes in how the app is put together, when all of it is there. Returns `identify` with a look at the first
- * requests: at what comes with them, and at whether they are ever somebody's.
+ * Warns of mistakes in how the app is put together, once all of it is there. Returns an `identify` that also watches the
+ * first requests: whether they come through a proxy, and whether any of them is somebody's.
  */
 export function warnOfMistakes (fastify: FastifyInstance, warnings: Warnings, options: BootWarningOptions): Identify {
   if (!options.isEnabled) return options.identify
@@ -41,7 +41,8 @@ export function warnOfMistakes (fastify: FastifyInstance, warnings: Warnings, op
   return watchIdentify(scopes, warnings, options)
 }
 
-function watchIdentify (scopes: readonly FastifyInstance[], warnings: Warnings, { identify, isIdentifyGiven, isForwarded }: BootWarningOptions): Identify {
+function watchIdentify (scopes: readonly FastifyInstance[], warnings: Warnings, options: BootWarningOptions): Identify {
+  const { identify, isIdentifyGiven, isForwarded } = options
   let looked = 0
   let isAnybodyKnown = !isIdentifyGiven
 
@@ -55,7 +56,7 @@ function watchIdentify (scopes: readonly FastifyInstance[], warnings: Warnings, 
     const isLast = ++looked === LOOKED_AT
     warnOfProxy(request)
     if (isAnybodyKnown) return
-    // Who is turned away is nobody.
+    // A caller whom `identify` turns away is nobody.
     Promise.resolve(principal).catch(() => undefined).then((known) => {
       isAnybodyKnown ||= known !== undefined
       if (isLast) warnOfSilence()
@@ -68,15 +69,15 @@ function watchIdentify (scopes: readonly FastifyInstance[], warnings: Warnings, 
   }
 
   function warnOfProxy ({ headers, ips }: FastifyRequest): void {
-    // Fastify keeps the list of addresses only when it trusts somebody.
+    // Fastify sets `ips` only when it trusts a proxy.
     if (ips !== undefined) return
     const header = FORWARDED.find((name) => headers[name] !== undefined)
     if (header !== undefined) warnings.warn('FST_WARN_MCP_SESSION_TRUST_PROXY', header)
   }
 }
 
-// Fastify does not say how it was made (its `initialConfig` has no return503OnClosing), so this is seen when it hurts first:
-// what comes while the app closes is refused on the spot, before any hook.
+// `initialConfig` of Fastify does not have return503OnClosing. So its effect is looked for: a request that comes while the
+// app closes gets 503 before any hook has run.
 function warnOfRefusals (fastify: FastifyInstance, warnings: Warnings): void {
   const served = new WeakSet<object>()
   let isClosing = false
@@ -87,12 +88,13 @@ function warnOfRefusals (fastify: FastifyInstance, warnings: Warnings): void {
   fastify.addHook('preClose', async function watchRefusals () {
     isClosing = true
     fastify.server.on('request', (request, response) => {
-      if (response.writableEnded && response.statusCode === 503 && !served.has(request)) warnings.warn('FST_WARN_MCP_SESSION_REFUSED_WHILE_CLOSING')
+      const isRefused = response.writableEnded && response.statusCode === 503 && !served.has(request)
+      if (isRefused) warnings.warn('FST_WARN_MCP_SESSION_REFUSED_WHILE_CLOSING')
     })
   })
 }
 
-/** The instance, and what is registered below it later on, in a list that grows. */
+/** The instance and all scopes within it: the list grows as they are registered. */
 function followScopes (fastify: FastifyInstance): readonly FastifyInstance[] {
   const scopes = [fastify]
   fastify.addHook('onRegister', function addScope (scope) {

@@ -12,7 +12,10 @@ const pinoLevels = {
   emergency: 'fatal'
 } as const satisfies Record<LogLevel, keyof FastifyBaseLogger>
 
-/** An `ILogger` over the logger of a Fastify instance, for what goes wrong: what happens to sessions, `logSessions` says with fields. */
+/**
+ * An `ILogger` that writes to the log of a Fastify app what goes wrong. It leaves out `info`, which is the life of sessions:
+ * `logSessions` writes that, with fields.
+ */
 export function createFailureLogger (log: FastifyBaseLogger): ILogger {
   return {
     sendLog ({ level, data, logger }) {

@@ -16,14 +16,13 @@ export type Readiness =
 export interface Mcp {
   /** Tells clients of both eras, on all nodes of a cluster, what has changed. */
   readonly notify: Notifier
-  /** The same as an event bus, for handlers of `createMcpHandler` that an app makes itself. */
+  /** The same as an event bus of SDK 2, for a handler that the app itself makes with `createMcpHandler`. */
   readonly bus: EventBus
   /**
    * 32 bytes to seal `requestState` with, the same on all nodes of a cluster: a round trip that began on one node ends
-   * on another. Without a cluster, other ones in each process. They change when Redis has lost its data.
+   * on another. Without a cluster each process has its own. They change when Redis has lost its data.
    *
-   * Rejects with a `ClusterUnavailableError` when Redis does not answer.
-   *
+   * @throws ClusterUnavailableError (a rejection) when Redis does not answer
    * @example
    * const codec = createRequestStateCodec({ key: await app.mcp.requestStateKey() })
    */

@@ -28,19 +28,21 @@ export interface McpSessionsOptions {
    */
   cleanupInterval?: number | undefined
   /**
-   * Past it a session makes room: an anonymous one, or one of the principal with the most; 503 with `Retry-After` if none can.
+   * How many sessions there may be. Past it a session makes room: an anonymous one, or one of the principal with the
+   * most; 503 with `Retry-After` if none can.
    *
    * @default 10_000
    */
   maxSessions?: number | undefined
   /**
-   * The same, counted within one principal.
+   * How many sessions one principal may have. Past it one of the same principal makes room.
    *
    * @default no limit
    */
   maxSessionsPerPrincipal?: number | undefined
   /**
-   * How many sessions one principal, or one address of the anonymous (of IPv6, a /64), may open in a minute; in a cluster on all nodes. 429 past it.
+   * How many sessions one principal may open in a minute; of the anonymous, one address (of IPv6, a /64). In a cluster it
+   * is counted once for all nodes. 429 past it.
    *
    * @default no limit
    */
@@ -77,7 +79,11 @@ export interface McpSessionsOptions {
    * @default they live in this process
    */
   cluster?: ClusterOptions | undefined
-  /** Gives metrics and traces to the global providers of `@opentelemetry/api`, which must be set up before. Default `false`. */
+  /**
+   * Gives metrics and traces to the global providers of `@opentelemetry/api`, which must be set up before.
+   *
+   * @default false
+   */
   telemetry?: boolean | TelemetryOptions | undefined
   /**
    * Warnings that you have read and do not want to see, by their codes.

@@ -1,4 +1,4 @@
-import type { FastifyInstance, FastifySchema } from 'fastify'
+import type { FastifyBaseLogger, FastifyInstance, FastifySchema } from 'fastify'
 import fp from 'fastify-plugin'
 import nodeCluster from 'node:cluster'
 import './augmentation.js'
@@ -26,7 +26,7 @@ import { SessionManager } from '../session/session-manager.js'
 import { Shutdown } from '../http/shutdown.js'
 import { Warnings } from '../http/warnings.js'
 
-// Where nodes ask each other whether they are there, and have what was passed on to them.
+// Where a node asks another one whether it is alive, and whether it has the requests that were passed on to it.
 const PING_PATH = '/mcp-session-hops'
 
 async function mcpSessionsPlugin (fastify: FastifyInstance, options: McpSessionsOptions): Promise<void> {
@@ -34,17 +34,17 @@ async function mcpSessionsPlugin (fastify: FastifyInstance, options: McpSessions
   const resolved = resolveOptions(options)
   const { cleanupInterval, maxSessionsPerPrincipal, logger = createFailureLogger(fastify.log) } = options
   const { enabled, ttl, maxSessions, maxOpensPerMinute, drainTimeout, rejections } = resolved
-  const sessions = new SessionManager({
-    ttl, cleanupInterval, maxSessions, maxSessionsPerPrincipal, logger, formatId: hashSessionId
-  })
+  const sessions = new SessionManager({ ttl, cleanupInterval, maxSessions, maxSessionsPerPrincipal, logger, formatId: hashSessionId })
   const endLog = options.logger === undefined ? logSessions(sessions, fastify.log) : undefined
   const replies = new ReplyTracker(sessions)
   const stopTelemetry = await beginTelemetry(sessions, resolved, options.cluster !== undefined)
   const warnings = new Warnings(fastify.log, options.ignoreWarnings)
   const node = options.cluster === undefined ? undefined : await joinCluster(fastify, sessions, ttl, options.cluster, warnings)
   const shutdown = new Shutdown({ sessions, replies, connections: new Connections(fastify.server), drainTimeout, successor: node })
-  const announcements = node?.announcements ?? new LocalAnnouncements((error) => fastify.log.error(error, 'Somebody who listens to announcements has failed'))
-  const openingRate = maxOpensPerMinute === undefined ? undefined : new OpeningRate(maxOpensPerMinute, node?.minuteCounts ?? new LocalMinuteCounts())
+  const announcements = node?.announcements ?? createLocalAnnouncements(fastify.log)
+  const openingRate = maxOpensPerMinute === undefined
+    ? undefined
+    : new OpeningRate(maxOpensPerMinute, node?.minuteCounts ?? new LocalMinuteCounts())
   const mcp = createMcp({ announcements, shutdown, node })
   const identify = warnOfMistakes(fastify, warnings, {
     isEnabled: enabled,
@@ -55,7 +55,20 @@ async function mcpSessionsPlugin (fastify: FastifyInstance, options: McpSessions
     isWorker: nodeCluster.isWorker
   })
   const directory: SessionDirectory = node?.directory ?? new LocalSessionDirectory(sessions)
-  const context: PluginContext = { ...resolved, identify, reject: rejections.reject, sessions, replies, shutdown, warnings, openingRate, announcements, bus: mcp.bus, cluster: node, directory }
+  const context: PluginContext = {
+    ...resolved,
+    identify,
+    reject: rejections.reject,
+    sessions,
+    replies,
+    shutdown,
+    warnings,
+    openingRate,
+    announcements,
+    bus: mcp.bus,
+    cluster: node,
+    directory
+  }
 
   fastify.decorate('sessionManager', sessions)
   fastify.decorate('sessionDirectory', directory)
@@ -67,19 +80,22 @@ async function mcpSessionsPlugin (fastify: FastifyInstance, options: McpSessions
   fastify.addHook('onReady', async function startCleanup () {
     sessions.startTTLCleanup()
   })
-  // In preClose, because close() waits for open streams before it comes to onClose.
+  // In preClose, because close() waits for open streams before it calls onClose, and only this ends them.
   fastify.addHook('preClose', async function endSessions () {
     await shutdown.run()
   })
-  // An app that fails to boot comes here without preClose; one that closed may have got new sessions since.
+  // An app that fails to boot gets here without preClose, and sessions can have been opened since preClose.
   fastify.addHook('onClose', async function closeSessions () {
     await shutdown.finish()
     await node?.leave()
     endLog?.()
     stopTelemetry?.()
   })
-  if (!enabled) return
+  if (enabled) addRequestHooks(fastify, context, node)
+}
 
+function addRequestHooks (fastify: FastifyInstance, context: PluginContext, node: ClusterNode | undefined): void {
+  const { rejections } = context
   fastify.addHook('onRoute', createRouteHook(context))
   fastify.addHook('onRoute', rejections.watchRoute)
   if (node !== undefined) fastify.addHook('onRequest', createReceiveHook({ ...context, cluster: node }))
@@ -91,13 +107,14 @@ async function mcpSessionsPlugin (fastify: FastifyInstance, options: McpSessions
   addPingRoute(fastify, node)
 }
 
-// The head of the answer says it all, and is written before the first hook.
+// The answer is in the head of the response, which the node writes before the app's first hook runs.
 function addPingRoute (fastify: FastifyInstance, node: ClusterNode): void {
-  // Of another registration of the plugin.
+  // The plugin may be registered in another scope of this prefix, too: its route answers for both.
   if (fastify.hasRoute({ method: 'GET', url: pingPathOf(fastify) })) return
-  // `hide` is what makers of API descriptions look for.
+  // Keeps the route out of API descriptions, such as those of @fastify/swagger.
   const schema: FastifySchema & { hide: boolean } = { hide: true }
-  fastify.get(PING_PATH, { logLevel: 'silent', exposeHeadRoute: false, schema, config: { mcpSession: 'ignore' } }, async function answerNode (request, reply) {
+  const options = { logLevel: 'silent', exposeHeadRoute: false, schema, config: { mcpSession: 'ignore' } } as const
+  fastify.get(PING_PATH, options, async function answerNode (request, reply) {
     if (!node.isForwarded(request)) return reply.callNotFound()
     return reply.code(204).send()
   })
@@ -107,20 +124,34 @@ function pingPathOf ({ prefix }: FastifyInstance): string {
   return `${prefix}${PING_PATH}`
 }
 
-// They do not come by onRoute any more.
+// Routes that are there already do not pass by onRoute any more.
 function hasRoutes (fastify: FastifyInstance): boolean {
   return fastify.printRoutes() !== '(empty tree)'
 }
 
+function createLocalAnnouncements (log: FastifyBaseLogger): LocalAnnouncements {
+  return new LocalAnnouncements((error) => log.error(error, 'Somebody who listens to announcements has failed'))
+}
+
 // Loaded on demand: @opentelemetry/api need not be installed.
-async function beginTelemetry (sessions: SessionManager, { telemetry }: ResolvedOptions, handsOver: boolean): Promise<(() => void) | undefined> {
+async function beginTelemetry (
+  sessions: SessionManager,
+  { telemetry }: ResolvedOptions,
+  handsOver: boolean
+): Promise<(() => void) | undefined> {
   if (!telemetry.metrics && !telemetry.traces) return undefined
   const { startTelemetry } = await import('../telemetry/telemetry.js').catch(explainMissing('telemetry', '@opentelemetry/api'))
   return startTelemetry(sessions, telemetry, handsOver)
 }
 
 // Loaded on demand: an app on one machine does not need any of it.
-async function joinCluster (fastify: FastifyInstance, sessions: SessionManager, ttl: number, options: ClusterOptions, warnings: Warnings): Promise<ClusterNode> {
+async function joinCluster (
+  fastify: FastifyInstance,
+  sessions: SessionManager,
+  ttl: number,
+  options: ClusterOptions,
+  warnings: Warnings
+): Promise<ClusterNode> {
   const { createClusterNode } = await import('../cluster/cluster-node.js')
   const node = createClusterNode({
     sessions,
@@ -139,9 +170,10 @@ async function joinCluster (fastify: FastifyInstance, sessions: SessionManager, 
 }
 
 /**
- * Gives the instance it is registered on a `sessionManager`, and its requests their `mcpSession`.
+ * Adds sessions to an app: `app.sessionManager`, `app.sessionDirectory`, `app.mcp`, and `request.mcpSession` on its requests.
  *
  * @throws TypeError that names the option which is wrong
+ * @throws RegisteredTwiceError when it is registered already, here or on an instance that encloses this one
  * @example
  * ```ts
  * await app.register(mcpSessions, { identify: (request) => request.user?.sub })

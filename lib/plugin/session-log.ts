@@ -45,12 +45,12 @@ export function logSessions (sessions: object, log: FastifyBaseLogger): Stop {
   return () => { for (const end of ends) end() }
 }
 
-// Where a level is not logged, nothing is hashed.
+// A getter, so that nothing is hashed for a level that is not logged.
 function describe ({ id }: ObservedSession, more: object = {}): object {
   return { get sessionId () { return hashSessionId(id) }, ...more }
 }
 
-// A logger that fails has nobody left to tell, and Node.js would end the process.
+// A listener that throws ends the process. That the logger has failed can be told to nobody.
 function guard<M> (write: (message: M) => void): (message: M) => void {
   return (message) => runGuarded(() => write(message), () => {})
 }
