@@ -1,4 +1,4 @@
-/** Any value as text, one included that fails when it is asked for it. */
+/** Any value as text, even one that throws when it is converted. */
 export function describeValue (value: unknown): string {
   try {
     return String(value)

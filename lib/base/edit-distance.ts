@@ -1,4 +1,4 @@
-/** How many letters have to be added, left out or exchanged to make one word of the other. */
+/** How many letters have to be added, left out or exchanged to turn one word into the other. */
 export function editDistance (one: string, other: string): number {
   // How far the letters of `one` so far are from the first 0, 1, 2… letters of `other`.
   let row = Array.from({ length: other.length + 1 }, (_, length) => length)

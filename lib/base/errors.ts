@@ -30,9 +30,11 @@ const SERVER_ERROR = -32000
 
 const table = new Map<string, Row<string, number, string>>()
 
-function define<const C extends string, const S extends number, const M extends string> (row: Row<C, S, M>): ErrorClass<C, S, Arguments<M>> {
+function define<const C extends string, const S extends number, const M extends string> (
+  row: Row<C, S, M>
+): ErrorClass<C, S, Arguments<M>> {
   table.set(row.code, row)
-  // A rejection is an answer to a client, and needs no stack. A fault of the app does.
+  // Only a fault of the app needs a stack: a rejection is an answer to a client.
   return createError<C, S, Arguments<M>>(row.code, row.message, row.status, Error, row.status === 500)
 }
 
@@ -43,10 +45,15 @@ export const MissingSessionIdError = define({
 
 /** The header is sent twice, or is not 1 to 256 visible ASCII characters. */
 export const MalformedSessionIdError = define({
-  code: 'FST_ERR_MCP_SESSION_ID_MALFORMED', status: 400, message: 'Bad Request: Mcp-Session-Id header must be sent once and be 1 to 256 visible ASCII characters'
+  code: 'FST_ERR_MCP_SESSION_ID_MALFORMED',
+  status: 400,
+  message: 'Bad Request: Mcp-Session-Id header must be sent once and be 1 to 256 visible ASCII characters'
 })
 
-/** The session is unknown, expired, closed, or somebody else's. Clients start over on this answer; some look for its status in the message. */
+/**
+ * The session is unknown, expired, closed, or somebody else's. Clients start over on this answer; some look for its status in
+ * the message.
+ */
 export const SessionNotFoundError = define({
   code: 'FST_ERR_MCP_SESSION_NOT_FOUND', status: 404, rpcCode: -32001, message: 'Session not found (HTTP 404)'
 })
@@ -71,14 +78,19 @@ export const ClusterUnavailableError = define({
   code: 'FST_ERR_MCP_SESSION_CLUSTER_UNAVAILABLE', status: 503, retryAfter: 1, message: 'Session storage is not available. Try again later'
 })
 
-/** Redis has it, and too few of its replicas: with `cluster.waitForReplicas`, that is not enough to answer. */
+/** Redis has the change, but too few of its replicas have it: with `cluster.waitForReplicas`, that is not enough to answer. */
 export const NotReplicatedError = define({
-  code: 'FST_ERR_MCP_SESSION_NOT_REPLICATED', status: 503, retryAfter: 1, message: 'Session storage has not copied what this would follow from to its replicas. Try again later'
+  code: 'FST_ERR_MCP_SESSION_NOT_REPLICATED',
+  status: 503,
+  retryAfter: 1,
+  message: 'Session storage has not copied what this would follow from to its replicas. Try again later'
 })
 
 /** The node that served the session died, or lost the session, in the middle of the request. */
 export const OwnerFailedError = define({
-  code: 'FST_ERR_MCP_SESSION_OWNER_FAILED', status: 502, message: 'The node that serves the session has failed. The request may or may not have been carried out'
+  code: 'FST_ERR_MCP_SESSION_OWNER_FAILED',
+  status: 502,
+  message: 'The node that serves the session has failed. The request may or may not have been carried out'
 })
 
 /**
@@ -86,12 +98,17 @@ export const OwnerFailedError = define({
  * message ends with whether it may have got the request all the same.
  */
 export const OwnerUnreachableError = define({
-  code: 'FST_ERR_MCP_SESSION_OWNER_UNREACHABLE', status: 503, retryAfter: 1, message: 'The node that serves the session cannot be reached. %s'
+  code: 'FST_ERR_MCP_SESSION_OWNER_UNREACHABLE',
+  status: 503,
+  retryAfter: 1,
+  message: 'The node that serves the session cannot be reached. %s'
 })
 
 /** A node was asked in the place of another one: what nodes advertise does not lead to them. */
 export const MisdirectedError = define({
-  code: 'FST_ERR_MCP_SESSION_MISDIRECTED', status: 503, message: 'The nodes of the cluster do not reach each other as they advertise. Give each of them a URL of its own: option "cluster.advertise"'
+  code: 'FST_ERR_MCP_SESSION_MISDIRECTED',
+  status: 503,
+  message: 'The nodes of the cluster do not reach each other as they advertise. Give each of them a URL of its own: option "cluster.advertise"'
 })
 
 /** The Host or Origin of a request is not one that the endpoint is meant for. */
@@ -115,23 +132,27 @@ export const NotAcceptableError = define({
 })
 
 /**
- * The request names a revision of MCP that is not spoken here. Not with the code -32022 of revision 2026-07-28, by
- * which a client knows a server of that revision, and does not fall back to an older one.
+ * The request names a revision of MCP that is not spoken here. Its JSON-RPC code is not the -32022 of revision 2026-07-28:
+ * a client that gets that one takes the server for one of that revision, and does not fall back to an older one.
  *
  * @see https://modelcontextprotocol.io/specification/2026-07-28/basic/lifecycle
  */
 export const UnsupportedRevisionError = define({
-  code: 'FST_ERR_MCP_SESSION_UNSUPPORTED_REVISION', status: 400, message: 'Bad Request: Unsupported protocol version: %s (supported versions: %s)'
+  code: 'FST_ERR_MCP_SESSION_UNSUPPORTED_REVISION',
+  status: 400,
+  message: 'Bad Request: Unsupported protocol version: %s (supported versions: %s)'
 })
 
-/** The path does not have this method; without sessions, there is nothing to GET or DELETE either. */
+/** The path does not have this method: with `enabled: false`, neither GET nor DELETE, for there are no sessions. */
 export const MethodNotAllowedError = define({
   code: 'FST_ERR_MCP_SESSION_METHOD_NOT_ALLOWED', status: 405, message: 'Method not allowed'
 })
 
 /** A route has a `config.mcpSession` that means nothing. Thrown at boot. */
 export const RouteConfigError = define({
-  code: 'FST_ERR_MCP_SESSION_ROUTE_CONFIG', status: 500, message: "Route %s %s: config.mcpSession must be 'required', 'optional' or 'ignore', got %s"
+  code: 'FST_ERR_MCP_SESSION_ROUTE_CONFIG',
+  status: 500,
+  message: "Route %s %s: config.mcpSession must be 'required', 'optional' or 'ignore', got %s"
 })
 
 /** `identify` gave something else than a string or undefined. */
@@ -146,22 +167,30 @@ export const ServerError = define({
 
 /** With `reuseServers`, `createServer` has asked for something of one session. */
 export const SharedServerError = define({
-  code: 'FST_ERR_MCP_SESSION_SHARED_SERVER', status: 500, message: 'Option "createServer" asks for "%s", but with "reuseServers" a server is for many sessions: take it in the handlers of its tools, or leave "reuseServers" out'
+  code: 'FST_ERR_MCP_SESSION_SHARED_SERVER',
+  status: 500,
+  message: 'Option "createServer" asks for "%s", but with "reuseServers" a server is for many sessions: take it in the handlers of its tools, or leave "reuseServers" out'
 })
 
-/** `modern: true`, and SDK 2 is not installed. Thrown at boot. */
+/** `modern` is true, but SDK 2 is not installed. Thrown at boot. */
 export const MissingSdkError = define({
-  code: 'FST_ERR_MCP_SESSION_SDK_MISSING', status: 500, message: 'Option "modern" is true, and serves clients of 2026-07-28 with SDK 2, which is not installed: npm install @modelcontextprotocol/server'
+  code: 'FST_ERR_MCP_SESSION_SDK_MISSING',
+  status: 500,
+  message: 'Option "modern" is true, and serves clients of 2026-07-28 with SDK 2, which is not installed: npm install @modelcontextprotocol/server'
 })
 
 /** `mcpEndpoint` or `sessionsDashboard` was registered where there are no sessions. Thrown at boot. */
 export const MissingPluginError = define({
-  code: 'FST_ERR_MCP_SESSION_PLUGIN_MISSING', status: 500, message: 'Register mcpSessions first, on the same instance or one that encloses it'
+  code: 'FST_ERR_MCP_SESSION_PLUGIN_MISSING',
+  status: 500,
+  message: 'Register mcpSessions first, on the same instance or one that encloses it'
 })
 
-/** `mcpSessions` was registered where there are sessions. Thrown at boot. */
+/** `mcpSessions` was registered where it is registered already. Thrown at boot. */
 export const RegisteredTwiceError = define({
-  code: 'FST_ERR_MCP_SESSION_REGISTERED_TWICE', status: 500, message: 'mcpSessions is registered already, on the same instance or one that encloses it. Register it once, or in scopes beside each other'
+  code: 'FST_ERR_MCP_SESSION_REGISTERED_TWICE',
+  status: 500,
+  message: 'mcpSessions is registered already, on the same instance or one that encloses it. Register it once, or in scopes beside each other'
 })
 
 /** A row of the table of errors, with its defaults written out. */
@@ -173,7 +202,7 @@ export interface ErrorRow {
   readonly retryAfter: number | undefined
 }
 
-/** All errors that there are, for the page that lists them. */
+/** All errors that there are: the tests hold docs/errors.md to them. */
 export function errorRows (): ErrorRow[] {
   return Array.from(table.values(), ({ code, status, rpcCode = SERVER_ERROR, retryAfter }) => ({ code, status, rpcCode, retryAfter }))
 }

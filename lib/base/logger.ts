@@ -14,8 +14,8 @@ export interface LogEntry {
 }
 
 /**
- * Where log entries go. The shape of an entry is that of MCP's
- * `notifications/message`, so the SDK's `server.sendLoggingMessage` is one.
+ * Where log entries go. An entry has the shape of the parameters of MCP's `notifications/message`, so that it can be handed
+ * to the SDK's `server.sendLoggingMessage` as it is.
  */
 export interface ILogger {
   /** What it throws, and what it rejects with, is ignored. */

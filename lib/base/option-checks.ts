@@ -3,8 +3,9 @@ import { editDistance } from './edit-distance.js'
 
 // setInterval() and setTimeout() fire after 1 ms when they are given more than this.
 const LONGEST_TIMER = 2_147_483_647
-// What is written is meant for a name from which it is no more letters away than this, or of which it is a part at least so long.
+// An unknown name may have been meant for a known one that differs in at most this many letters.
 const MISSPELT = 2
+// Or for one that contains it, or that it contains: shorter pieces are in too many names.
 const TELLING = 3
 
 /** @throws TypeError that says what the option must be */
@@ -51,7 +52,12 @@ export function checkFunction<T> (name: string, value: T, signature: string): T 
 }
 
 /** @throws TypeError unless `value` is an object with the method, or undefined */
-export function checkMethod<T extends object> (name: string, value: T | undefined, method: keyof T & string, signature: string): T | undefined {
+export function checkMethod<T extends object> (
+  name: string,
+  value: T | undefined,
+  method: keyof T & string,
+  signature: string
+): T | undefined {
   if (value === undefined) return undefined
   if (typeof value === 'object' && value !== null && typeof value[method] === 'function') return value
   refuse(name, `an object with a method ${method}${signature}`, value)
@@ -85,7 +91,7 @@ function findMeant (unknown: string, known: readonly string[]): string | undefin
     .toSorted((one, other) => one.distance - other.distance)[0]?.name
 }
 
-// Half of the letters of a short word may not differ, for then any other short word would do.
+// With half of its letters changed, a short word could have been meant for any other short word.
 function isMisspelt (written: string, distance: number): boolean {
   return distance <= MISSPELT && distance < written.length / 2
 }

@@ -1,10 +1,10 @@
-// Into how many parts a wait is cut: what a standstill can cost of it is one.
+// A wait is this many timers, one after the other: a standstill can only use up the one that is running.
 const PARTS = 10
 
 /**
- * Calls back after `timeout` milliseconds, as far as this process has been able to listen. When it stood
- * still, be it for much work at once or because it was stopped, answers have come that it has not read: to
- * go by the clock would be to blame others for it. Never keeps the process alive.
+ * Calls back after `timeout` milliseconds in which this process was able to listen. While it stands still, because it is
+ * busy or was stopped, answers arrive that it cannot read: by the clock alone, others would be blamed for that. Never keeps
+ * the process alive.
  *
  * @returns what ends the wait
  */

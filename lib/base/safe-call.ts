@@ -23,7 +23,7 @@ function isError (reason: unknown): reason is Error {
   try {
     return reason instanceof Error
   } catch {
-    // A proxy that has been revoked.
+    // `instanceof` throws for a proxy that has been revoked.
     return false
   }
 }

@@ -2,8 +2,8 @@ import type { AsyncLocalStorage } from 'node:async_hooks'
 import { channel, tracingChannel } from 'node:diagnostics_channel'
 
 /*
- * What happens, told to whoever listens: `node:diagnostics_channel`, with one prefix. Logs, metrics, traces and the
- * dashboard listen here, and so may an app. Unheard, a channel costs one look at `hasSubscribers`.
+ * Channels of `node:diagnostics_channel`, under one prefix, that tell what happens. Logs, metrics, traces and the dashboard
+ * listen to them, and so may an app. A channel that nobody listens to costs one look at `hasSubscribers`.
  *
  * docs/observing.md has a table of all that is in this file, and a test holds the two together.
  */
@@ -141,7 +141,7 @@ export interface ForwardMessage extends ChannelMessage {
   readonly url: string
   /** Of HTTP. */
   readonly method: string
-  /** As they will be sent, until `start` is over: a listener may add to them. */
+  /** The headers that will be sent: until `start` is over, a listener may add to them. */
   readonly headers: Record<string, string | string[] | undefined>
   /** From `asyncStart` on. */
   statusCode?: number

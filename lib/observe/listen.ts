@@ -1,6 +1,6 @@
 import type { ChannelMessage, TypedChannel } from './channels.js'
 
-/** Ends what was begun. */
+/** Stops listening. */
 export type Stop = () => void
 
 /** Listens for what happens in one app of the process. */

@@ -3,13 +3,13 @@ import { listen, type Stop } from './listen.js'
 
 /** The sessions of one app that have no MCP server until their next request. */
 export class ParkedSet {
-  // By their order: those that were parked last come last.
+  // In the order in which they were parked.
   readonly #sessions = new Set<ObservedSession>()
 
   /**
    * Hears what happens from now on.
    *
-   * @param onChange called with what the number of sessions has changed by: 1 or -1
+   * @param onChange called with the change in their number: 1 or -1
    */
   listen (sessions: object, onChange?: (difference: number) => void): Stop {
     const forget = ({ session }: { session: ObservedSession }): void => {
@@ -17,7 +17,7 @@ export class ParkedSet {
     }
     const stops = [
       listen(channels['session.parked'], sessions, ({ session }) => {
-        // One whose server cannot be made stays parked, and is parked again.
+        // A session whose new server could not be made is still parked, and can be parked a second time.
         if (!this.#sessions.has(session)) onChange?.(1)
         this.#sessions.add(session)
       }),
@@ -35,7 +35,7 @@ export class ParkedSet {
     return this.#sessions.has(session)
   }
 
-  /** The ids of those that were parked last. */
+  /** The ids of those that were parked last, `most` of them at most. */
   lastIds (most: number): string[] {
     return Array.from(this.#sessions).slice(-most).map(({ id }) => id)
   }

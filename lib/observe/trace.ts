@@ -30,13 +30,13 @@ export class Trace<M extends Traced> {
     })
   }
 
-  /** Does nothing the second time. */
+  /** Tells how it ended, once: a second call does nothing. */
   end (outcome: Partial<M>): void {
     if (this.#isOver) return
     this.#isOver = true
     Object.assign(this.#message, outcome)
     this.#message.duration = performance.now() - this.#since
-    // An answer can be there before the part that runs at once is over.
+    // An answer that comes while run() is still going is told after it.
     if (!this.#isRunning) this.#publishEnd()
   }
 
@@ -49,19 +49,20 @@ export class Trace<M extends Traced> {
   }
 }
 
-/** Undefined: nobody listens, and nothing is made. */
+/** The trace of a call. Undefined when nobody listens: then nothing is made. */
 export function traceCall (describe: () => CallMessage): Trace<CallMessage> | undefined {
   const { call } = tracingChannels
   return isHeard(call) ? new Trace(call, describe()) : undefined
 }
 
-/** Undefined: nobody listens, and nothing is made. */
+/** The trace of a request that is passed on. Undefined when nobody listens: then nothing is made. */
 export function traceForward (describe: () => ForwardMessage): Trace<ForwardMessage> | undefined {
   const forward = tracingChannels['request.forwarded']
   return isHeard(forward) ? new Trace(forward, describe()) : undefined
 }
 
-// Whoever wants to know of an end or an error alone has a reason to hear of it.
-function isHeard ({ start, end, asyncStart, asyncEnd, error }: TypedTracingChannel<CallMessage> | TypedTracingChannel<ForwardMessage>): boolean {
+// A listener of any of the five is enough: one may want to hear of errors alone.
+function isHeard (channel: TypedTracingChannel<CallMessage> | TypedTracingChannel<ForwardMessage>): boolean {
+  const { start, end, asyncStart, asyncEnd, error } = channel
   return start.hasSubscribers || asyncEnd.hasSubscribers || asyncStart.hasSubscribers || error.hasSubscribers || end.hasSubscribers
 }
