@@ -120,7 +120,9 @@ export class ForwardedAnswer implements Dispatcher.DispatchHandler, OpenHop {
     this.#controller?.resume()
   }
 
-  onResponseEnd (): void {
+  onResponseEnd (controller: Controller): void {
+    // Its length is that of what GET would bring: Fastify counts what it is given, unless that is a stream.
+    if (this.#reply.request.method === 'HEAD' && !this.#isIgnored) this.#open(controller)
     if (this.#body !== undefined) this.#body.push(null)
     else if (!this.#isIgnored) this.#send(this.#whole)
     this.#end()

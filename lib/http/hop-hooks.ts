@@ -1,9 +1,9 @@
-import type { onRequestHookHandler, preParsingHookHandler } from 'fastify'
+import type { onRequestHookHandler, onSendHookHandler, preParsingHookHandler } from 'fastify'
 import type { Reject } from './rejection.js'
 import type { SessionRouter } from './session-cluster.js'
 
 export interface HopHookOptions {
-  readonly cluster: Pick<SessionRouter, 'receive' | 'replay'>
+  readonly cluster: Pick<SessionRouter, 'receive' | 'replay' | 'isForwarded'>
   readonly reject: Reject
 }
 
@@ -20,5 +20,16 @@ export function createReceiveHook ({ cluster, reject }: HopHookOptions): onReque
 export function createReplayHook ({ cluster }: HopHookOptions): preParsingHookHandler {
   return function replayBody (request, _reply, payload, done) {
     done(null, cluster.replay(request) ?? payload)
+  }
+}
+
+/**
+ * The `onSend` hook for answers to what other nodes pass on. Fastify closes the connection after an answer that comes before
+ * the end of the request, such as 413; the other node, which still sends, would see it break, and not read the answer.
+ */
+export function createEarlyAnswerHook ({ cluster }: HopHookOptions): onSendHookHandler {
+  return function keepConnection (request, reply, payload, done) {
+    if (!request.raw.complete && cluster.isForwarded(request)) reply.removeHeader('connection')
+    done(null, payload)
   }
 }

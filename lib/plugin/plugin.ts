@@ -18,7 +18,7 @@ import { warnOfMistakes } from './boot-warnings.js'
 import { LocalAnnouncements } from '../http/announcements.js'
 import { LocalMinuteCounts, OpeningRate } from '../http/opening-rate.js'
 import { createBodyHook } from '../http/body-hook.js'
-import { createReceiveHook, createReplayHook } from '../http/hop-hooks.js'
+import { createEarlyAnswerHook, createReceiveHook, createReplayHook } from '../http/hop-hooks.js'
 import { createEarlierHook, createRouteHook } from '../http/session-hook.js'
 import { hashSessionId } from '../session/session-id.js'
 import { providePluginContext, refuseSecondContext, type PluginContext } from '../http/plugin-context.js'
@@ -104,6 +104,7 @@ function addRequestHooks (fastify: FastifyInstance, context: PluginContext, node
   fastify.addHook('preValidation', createBodyHook(context))
   if (node === undefined) return
   fastify.addHook('onSend', createWriteBarrier({ ...context, cluster: node }))
+  fastify.addHook('onSend', createEarlyAnswerHook({ ...context, cluster: node }))
   addPingRoute(fastify, node)
 }
 

@@ -237,4 +237,29 @@ t.test('on one Redis', needsRedis(), async (t) => {
     t.match(await get(other.url, id), { status: 200, body: { hijacked: true } })
     t.strictSame(troubles(other), [])
   })
+
+  t.test('HEAD says the length of what GET would bring', async (t) => {
+    const addNode = createCluster(t, redisUrl)
+    const [owner, other] = [await addNode({ routes }), await addNode({ routes })]
+    const id = await open(owner)
+    const lengths = await Promise.all([owner, other].map(async ({ url }) => {
+      const response = await fetch(`${url}/who`, { method: 'HEAD', headers: { 'mcp-session-id': id } })
+      return response.headers.get('content-length')
+    }))
+    t.match(lengths[0], /^[1-9]/)
+    t.equal(lengths[1], lengths[0])
+  })
+
+  t.test('a body that is too large for the owner, and for the buffers of a connection', async (t) => {
+    const addNode = createCluster(t, redisUrl)
+    const server = { bodyLimit: 100_000 }
+    const [owner, other] = [await addNode({ routes, server }), await addNode({ routes, server })]
+    const headers = { 'mcp-session-id': await open(owner), 'content-type': 'application/json', 'content-length': 8_000_000 }
+    const request = http.request(`${other.url}/echo`, { method: 'POST', headers })
+    request.on('error', () => {})
+    request.end(Buffer.alloc(8_000_000, 32))
+    const [response] = await once(request, 'response')
+    t.equal(response.statusCode, 413)
+    request.destroy()
+  })
 })
