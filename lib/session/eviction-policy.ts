@@ -3,7 +3,7 @@ import { PrincipalSessions } from './principal-sessions.js'
 import type { SessionRecord } from './session-record.js'
 
 /**
- * Which session expires next, and which makes room for another one.
+ * Decides which session expires next, and which makes room for another one.
  *
  * Anonymous sessions make room first, so that somebody who opens one after the other takes nothing from those who have
  * said who they are. Of the others, the principal with the most sessions makes room. In both, the longest-idle session
@@ -34,14 +34,14 @@ export class EvictionPolicy {
     session.unlink()
   }
 
-  /** Puts a session, which has been added, in its place anew. */
+  /** Moves a session, which has been added before, to where it belongs now. */
   requeue (session: SessionRecord): void {
     session.unlink()
     this.#queueOf(session).add(session)
     this.#ofPrincipal.requeue(session)
   }
 
-  /** As `IdleQueue` has it, with as many visits to the anonymous sessions and to the others. */
+  /** What `IdleQueue.takeIdleBefore` does, with at most `visits` to the anonymous sessions and as many to the others. */
   takeIdleBefore (time: number, visits: number): IdleBatch {
     const anonymous = this.#anonymous.takeIdleBefore(time, visits)
     if (anonymous.more) return anonymous
@@ -59,7 +59,7 @@ export class EvictionPolicy {
     return this.#ofPrincipal.nextToEvict(principal)
   }
 
-  /** Which session of all makes room. One that has expired, and that nobody has found out yet, goes before all others. */
+  /** Which session of all makes room. One that has expired, and has not been removed yet, goes before all others. */
   next (hasExpired: (session: SessionRecord) => boolean): SessionRecord | undefined {
     const anonymous = this.#anonymous.nextToEvict()
     if (anonymous !== undefined && hasExpired(anonymous)) return anonymous

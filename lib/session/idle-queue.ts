@@ -13,12 +13,12 @@ export interface IdleBatch {
 const SLOTS_PER_TTL = 64
 
 /**
- * Who expires next, and who makes room for another session.
+ * The order in which sessions expire, and make room for another one.
  *
- * Nobody tells the queue that a session has come to be in use: whoever looks at
- * its place finds out. One that holds nothing but streams is then put in a line
- * of its own, from which it is taken when there is no idle one. One with a
- * request running leaves; the end of the request brings it back.
+ * The queue is not told when a session comes into use: it finds out when it next
+ * looks at the place of that session. One that holds nothing but streams is then
+ * put in a line of its own, which is used when no session is idle. One with a
+ * request running leaves the queue; the end of the request brings it back.
  */
 export class IdleQueue {
   readonly #idle: TimeSlots
@@ -37,7 +37,8 @@ export class IdleQueue {
     const { session } = place
     if (session.isIdle) this.#idle.add(place)
     else if (session.holdsOnlyStreams) this.#streaming.add(place)
-    // A session may have places in two queues. Who brings it back looks only at the one that it is itself.
+    // The place may be one in the queue of a principal. `SessionManager` sees only the session's own links, and brings it
+    // back to both queues when those are cut.
     else session.unlink()
   }
 

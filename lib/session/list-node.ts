@@ -1,11 +1,11 @@
 import type { SessionRecord } from './session-record.js'
 
-/** A node of a circular list. Its links are private, so that a session, which is one, looks like data. */
+/** A node of a circular list. Its links are private, so that a session, which is a node, still looks like plain data. */
 export class ListNode {
   #previous: ListNode = this
   #next: ListNode = this
 
-  /** Whose place in the list it is; nobody's, for the head of a list and for a mark in it. */
+  /** The session whose place in the list it is. Undefined for the head of a list, and for a mark in it. */
   get session (): SessionRecord | undefined {
     return undefined
   }

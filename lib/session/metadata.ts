@@ -16,13 +16,13 @@ export function copyMetadata (metadata: SessionMetadata, base?: Readonly<Session
   }
 }
 
-/** The names of the keys, for a log entry: the values may be secrets. */
+/** The keys, for a log entry. Not the values, which may be secrets. */
 export function describeKeys (metadata: Readonly<SessionMetadata> | undefined): string {
   const keys = Object.keys(metadata ?? {})
   return keys.length === 0 ? '' : ` (metadata: ${keys.join(', ')})`
 }
 
-// A getter or a proxy may throw; what it hides is left out, the rest is kept.
+// A getter or a proxy may throw: then that entry is left out, and the others are kept.
 function readableEntries (metadata: SessionMetadata): SessionMetadata {
   const entries: Array<[string, unknown]> = []
   for (const key of readableKeys(metadata)) {

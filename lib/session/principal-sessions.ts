@@ -3,13 +3,13 @@ import { ListNode } from './list-node.js'
 import { PrincipalWeights } from './principal-weights.js'
 import type { SessionRecord } from './session-record.js'
 
-// Of so many principals the longest-idle sessions are compared: more would keep whoever waits for room.
+// Of how many principals the longest-idle sessions are compared: more would hold up whoever opens a session.
 const MOST_COMPARED = 32
 
 /** The sessions of each principal: who has too many, and which of them goes first. */
 export class PrincipalSessions {
   readonly #max: number
-  // One session is kept as it is: most principals have no more.
+  // A principal with one session, as most have, needs no list of sessions.
   readonly #sessions = new Map<string, SessionRecord | OwnSessions>()
   readonly #weights = new PrincipalWeights<OwnSessions>()
 
@@ -47,7 +47,7 @@ export class PrincipalSessions {
     }
   }
 
-  /** Says that the session, which is among these, has got a new place in the queue of all sessions. */
+  /** Is told that a session, which has been added before, has moved in the queue of all sessions. */
   requeue (session: SessionRecord): void {
     const own = this.#of(session.principal)
     if (own instanceof OwnSessions) own.requeue(session)
@@ -58,14 +58,14 @@ export class PrincipalSessions {
     return (own instanceof OwnSessions ? own.count : Number(own !== undefined)) >= this.#max
   }
 
-  /** Of the principal's sessions the one that `IdleQueue` would evict. */
+  /** The session of the principal that makes room, chosen as `IdleQueue` does. */
   nextToEvict (principal: string | undefined): SessionRecord | undefined {
     const own = this.#of(principal)
     if (own instanceof OwnSessions) return own.nextToEvict()
     return own?.isIdle === true || own?.holdsOnlyStreams === true ? own : undefined
   }
 
-  /** The same, of the principal with the most sessions; undefined: none that has several has one that can go. */
+  /** The same of the principal with the most sessions. Undefined: no principal with several sessions has one that can go. */
   heaviestToEvict (): SessionRecord | undefined {
     let compared = 0
     for (const principals of this.#weights.heaviestFirst()) {
@@ -91,10 +91,10 @@ function earlier (one: SessionRecord | undefined, other: SessionRecord | undefin
   return other.lastAccessedAt < one.lastAccessedAt ? other : one
 }
 
-// So many are searched faster than they are kept in order, and do without the memory for it.
+// Up to so many sessions, a search is faster than a queue, and takes no memory.
 const FEW = 64
 
-/** The sessions of one principal; from the first that is one too many to be searched, with a queue of their own. */
+/** The sessions of one principal. When they are too many to be searched, they get a queue of their own. */
 class OwnSessions {
   readonly #places = new Map<SessionRecord, OwnPlace | undefined>()
   #queue: IdleQueue | undefined
@@ -114,7 +114,7 @@ class OwnSessions {
     for (const session of this.#places.keys()) this.#places.set(session, this.#enqueue(session))
   }
 
-  /** False: it is not there. */
+  /** Returns whether it was there. */
   delete (session: SessionRecord): boolean {
     this.#places.get(session)?.unlink()
     return this.#places.delete(session)

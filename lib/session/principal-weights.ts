@@ -3,12 +3,12 @@ export interface Weighed {
   readonly count: number
 }
 
-/** Principals by how many sessions they have; those with fewer than two are not worth a place. */
+/** The principals that have several sessions, by how many they have. */
 export class PrincipalWeights<P extends Weighed> {
   readonly #byCount = new Map<number, Set<P>>()
   #most = 0
 
-  /** Says that the principal has one session more, or one less, than `before`. */
+  /** Is told that the principal has one session more, or one less, than `before`. */
   update (principal: P, before: number): void {
     const { count } = principal
     this.#leave(principal, before)
@@ -35,7 +35,7 @@ export class PrincipalWeights<P extends Weighed> {
     equals.delete(principal)
     if (equals.size > 0) return
     this.#byCount.delete(count)
-    // It was the only one with the most: it still has the most, with one less, or nobody has several.
+    // It was alone with the most sessions. With one less it still has the most, unless it has fewer than two now.
     if (count === this.#most) this.#most = principal.count > 1 ? principal.count : Math.max(0, ...this.#byCount.keys())
   }
 }

@@ -7,7 +7,7 @@ export const SESSION_HEADER = 'mcp-session-id'
 // https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#session-management
 // The length is our own bound on what a stranger can make us look up.
 const LONGEST = 256
-// A search for what is wrong takes half the time of a match of all that is right, and every request pays it.
+// Every request is tested with it: to search for one wrong character takes half the time of matching all the right ones.
 const NOT_VISIBLE = /[^\x21-\x7e]/
 
 export function isSessionId (value: unknown): value is string {

@@ -3,7 +3,9 @@ import { EventEmitter } from 'node:events'
 import { describeValue } from '../base/describe-value.js'
 import { SessionLimitError } from '../base/errors.js'
 import type { ILogger, LogLevel } from '../base/logger.js'
-import { checkBoolean, checkCount, checkFunction, checkMethod, checkMilliseconds, checkNames, checkTimer, clampToTimer } from '../base/option-checks.js'
+import {
+  checkBoolean, checkCount, checkFunction, checkMethod, checkMilliseconds, checkNames, checkTimer, clampToTimer
+} from '../base/option-checks.js'
 import { fail, succeed, type Result } from '../base/result.js'
 import { asError, runGuarded } from '../base/safe-call.js'
 import { channels, type CloseReason } from '../observe/channels.js'
@@ -45,13 +47,14 @@ export interface SessionManagerOptions {
    */
   maxSessions?: number | undefined
   /**
-   * The same within one principal. Sessions without a principal do not count.
+   * How many sessions one principal may have. Past it one of the same principal
+   * is closed. Sessions without a principal do not count.
    *
    * @default no limit
    */
   maxSessionsPerPrincipal?: number | undefined
   /**
-   * Where log entries go; the second argument of the constructor goes first.
+   * Where log entries go, unless the second argument of the constructor says.
    *
    * @default nowhere
    */
@@ -64,16 +67,16 @@ export interface SessionManagerOptions {
   formatId?: ((id: string) => string) | undefined
 }
 
-/** What to do when a session expires, before its record goes. */
+/** Called with the id of a session that expires, before the session is removed. */
 export type ExpirationHandler = (sessionId: string) => void | Promise<void>
 
-/** What a `SessionManager` says of its sessions, as events. */
+/** The events of a `SessionManager`, with what their listeners get. */
 export interface SessionEvents {
-  /** It has a session more. */
+  /** A session was opened, by a client or by the app. */
   created: [session: Session]
-  /** Its metadata has changed. */
+  /** The metadata of a session has changed. */
   updated: [session: Session]
-  /** It has a session less. */
+  /** A session has ended, for whatever reason. */
   closed: [session: Session, reason: CloseReason]
 }
 
@@ -92,9 +95,9 @@ const DEFAULT_CLEANUP_INTERVAL = 300_000
 const VISITS_PER_SLICE = 256
 const IDS_PER_LOG_ENTRY = 10
 
-/** Moves the clock of a manager on and closes what has expired by then: for tests. */
+/** Moves the clock of a manager forward and closes what has expired by then: for the test kit. */
 export let moveClock: (sessions: SessionManager, milliseconds: number) => void
-/** The time of a manager, in milliseconds since the epoch: that of its sessions, which a test may have moved. */
+/** The time by which a manager goes, in milliseconds since the epoch: a test may have moved it. */
 export let readClock: (sessions: SessionManager) => number
 
 /**
@@ -117,7 +120,7 @@ export class SessionManager extends EventEmitter<SessionEvents> {
   #sweep: Sweep | undefined
   // The next slice of the sweep; none while one runs.
   #slice: NodeJS.Immediate | undefined
-  // Milliseconds by which a test has moved the clock on.
+  // Milliseconds by which a test has moved the clock forward.
   #ahead = 0
 
   static {
@@ -129,7 +132,7 @@ export class SessionManager extends EventEmitter<SessionEvents> {
   }
 
   /**
-   * @param logger where log entries go; goes before `options.logger`
+   * @param logger where log entries go, instead of `options.logger`
    * @throws TypeError for an option that does not exist, is of the wrong type or out of range
    */
   constructor (options: SessionManagerOptions = {}, logger: ILogger | undefined = options.logger) {
@@ -250,7 +253,7 @@ export class SessionManager extends EventEmitter<SessionEvents> {
       if (!isOpen) return
       isOpen = false
       tracked.openStreams--
-      // Out of the line of those that hold only streams, where an idle one would be overlooked.
+      // It may be in the line of those that hold nothing but streams, where it would be overlooked once it is idle.
       if (this.#isTracked(tracked)) this.#requeue(tracked)
     }
   }
@@ -261,8 +264,8 @@ export class SessionManager extends EventEmitter<SessionEvents> {
   }
 
   /**
-   * Which session would have to go if another one of `principal` were opened now. `undefined`: none; `null`: there is
-   * no room, and none can go.
+   * Which session would have to go if another one of `principal` were opened now. `undefined`: none has to; `null`: one
+   * has to, and none can.
    */
   nextToEvict (principal?: string): Session | undefined | null {
     if (this.#eviction.isFull(principal)) return this.#eviction.nextOf(principal) ?? null
@@ -271,7 +274,7 @@ export class SessionManager extends EventEmitter<SessionEvents> {
     return this.#eviction.next((session) => this.#isExpired(session, now)) ?? null
   }
 
-  /** All sessions that are tracked, those included that have expired and were not found out yet. */
+  /** All sessions that are tracked. Among them may be some that have expired and were not removed yet. */
   list (): Session[] {
     return Array.from(this.#sessions.values())
   }
@@ -328,12 +331,12 @@ export class SessionManager extends EventEmitter<SessionEvents> {
     this.#sessions.set(id, session)
     this.#eviction.add(session)
     this.#log('info', () => `Session ${verb}: ${this.#formatId(id)}${describeKeys(copy)}`)
-    // Before anybody can close it: each session is created once there, and then closed once.
+    // Ahead of the events, whose listeners can close the session: on the channels it is created before it is closed.
     if (replaced !== undefined) this.#publishEnd(replaced, 'replaced')
     const created = channels['session.created']
     if (created.hasSubscribers) created.publish({ sessions: this, session, how: origin?.createdAt === undefined ? verb : 'adopted' })
     if (replaced !== undefined) this.#emit('closed', replaced, 'replaced')
-    // A listener of the one that was replaced may have closed it again.
+    // A listener of `closed` of the one that was replaced may have closed the new one already.
     if (this.#isTracked(session)) this.#emit('created', session)
   }
 
@@ -371,7 +374,7 @@ export class SessionManager extends EventEmitter<SessionEvents> {
   #restartIdleTime (session: SessionRecord, now: number): void {
     const clockWentBack = now < session.lastAccessedAt
     session.lastAccessedAt = now
-    // It would be found only in its slot or an earlier one, not in the future.
+    // The queue looks for a session in the slot of its time or an earlier one, and not in a later one.
     if (clockWentBack) this.#requeue(session)
   }
 
@@ -391,7 +394,7 @@ export class SessionManager extends EventEmitter<SessionEvents> {
     return now - session.lastAccessedAt > this.#ttl && session.activeRequests === 0
   }
 
-  // False when it is on its way out already: its handler, or a listener, asked for it.
+  // False when it is expiring already: its handler, or a listener, has asked for it.
   #expire (session: SessionRecord): boolean {
     if (this.#expiring.has(session)) return false
     this.#expiring.add(session)
@@ -462,8 +465,8 @@ export class SessionManager extends EventEmitter<SessionEvents> {
     }
   }
 
-  // A handler or listener of one that went before it may have closed it, stopped the sweep, or, with the
-  // clock set back, held it.
+  // A handler or a listener of an earlier session may have closed this one, stopped the sweep or, with the clock set back,
+  // brought this one into use.
   #sweepSession (session: SessionRecord, sweep: Sweep): void {
     if (!this.#isTracked(session)) return
     if (this.#sweep === sweep && this.#isExpired(session, sweep.startedAt)) {

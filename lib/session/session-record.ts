@@ -2,8 +2,8 @@ import { ListNode } from './list-node.js'
 import type { ClientInfo, RestoredOrigin, Session, SessionMetadata } from './session.js'
 
 /**
- * A session as the manager keeps it, and its place in the queue of all
- * sessions: two links cost less than a list node of their own.
+ * A session as the manager keeps it. It is also its own place in the queue of
+ * all sessions: that costs less memory than a list node for each.
  */
 export class SessionRecord extends ListNode implements Session {
   // First, so that a touch finds it in the cache line that it has to load anyway. NaN, because

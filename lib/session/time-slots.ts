@@ -7,31 +7,31 @@ import type { SessionRecord } from './session-record.js'
 //       |            |            |
 //    a, b, c, d      e         f, g, h
 //
-// A touch costs nothing here: it writes `lastAccessedAt` and leaves the session in its slot, which is never too late
-// a one. Whoever looks at a slot moves on what has been touched since, so each touch is paid for by one look at most.
+// A touch costs nothing here: it writes `lastAccessedAt` and leaves the session in its slot, so that a slot may hold
+// sessions of later times, and never of earlier ones. Whoever looks at a slot moves on those that have been touched since.
 //
-// Which one is the oldest? It is in the first slot. Few sessions are searched for it. Many are split, by what times
-// there are among them, and the first part is looked at in the same way:
+// Which session is the oldest? It is in the first slot. A few sessions are searched for it. Many are split into parts by
+// their times, and the first part is looked at in the same way:
 //
 //   [100, 200)       [130, 131)   [131, 132)   [164, 165)   [200, 300)   [500, 600)
 //       |        ->      |            |            |            |            |
 //   thousands        thousands      a few         one           e         f, g, h
 //
-// So that nobody has to wait for a split of all, a slot that many have come to ends before the next one who is younger
-// than all of them: that one opens another slot.
+// A slot to which many have come is ended at the next session that is younger than all of them, which opens another slot:
+// so no split is of so many that somebody has to wait for it.
 //
 // In a slot of one millisecond all are equally old, so the first that still belongs there is the oldest: thousands
-// that were opened together are not looked at again. Four splits make milliseconds of an hour, and so often at most is
-// a session moved between its last touch and its end, however many there are.
+// that were opened together are not searched again. An hour is down to milliseconds after four splits. So a session is
+// moved four times at most between its last touch and its end, however many sessions there are.
 
 interface Slot {
   /** The first millisecond that belongs to the slot. */
   readonly start: number
   /** The first millisecond after it. */
   end: number
-  /** How many sessions have come to it: no fewer than there are. */
+  /** How many sessions have come to it. Some of them may have left since. */
   arrivals: number
-  /** The latest time with which one has come. */
+  /** The latest time of those that have come. */
   latest: number
   /** Head of the circular list of the sessions in the slot. */
   readonly head: ListNode
@@ -44,12 +44,16 @@ interface Survey {
   newest: number
 }
 
+// Up to so many slots nobody looks for empty ones.
 const FEW_SLOTS = 128
+// Up to so many sessions a slot is searched, and not split.
 const FEW_SESSIONS = 64
+// Into so many parts a slot is split.
 const PARTS = 64
+// A slot to which so many have come is ended at the next that is younger than all of them.
 const FULL_SLOT = 1024
 
-/** Keeps sessions in the order of their last access, as far as somebody wants to know it. */
+/** Sessions in the order of their last access, which is found out only as far as it is asked for. */
 export class TimeSlots {
   readonly #width: number
   readonly #belongs: (session: SessionRecord) => boolean
@@ -64,7 +68,7 @@ export class TimeSlots {
   /**
    * @param width milliseconds of a slot; Infinity: one slot for all times
    * @param belongs whether a session is in the right place here
-   * @param dismiss gets the place, then in no list, of one that was found not to be
+   * @param dismiss gets the place of a session that does not belong here any more, after it was taken out
    */
   constructor (width: number, belongs: (session: SessionRecord) => boolean, dismiss: (place: Place) => void) {
     this.#width = width
@@ -115,7 +119,7 @@ export class TimeSlots {
     return undefined
   }
 
-  // Looks at the sessions of the slot until it has found enough that belong there, and lets the others go on.
+  // Looks at the sessions of the slot until it has found enough that belong there, and moves the others to where they belong.
   #survey (slot: Slot, enough: number): Survey {
     const survey: Survey = { count: 0, oldest: undefined, newest: -Infinity }
     for (let node = slot.head.next, next = node.next; node !== slot.head && survey.count < enough; node = next, next = node.next) {
@@ -137,16 +141,18 @@ export class TimeSlots {
     return true
   }
 
-  // Moving its last session on can have made #prune() clear it out.
+  // When its last session was moved on, #prune() may have removed the slot already.
   #drop (slot: Slot): void {
     if (this.#slots[0] === slot) this.#slots.shift()
   }
 
-  // In place of the first slot come the parts of it that have sessions; all of them belong there.
+  // Puts in the place of the first slot those of its parts that have sessions. All its sessions must belong to it.
   #split (slot: Slot, oldest: number, newest: number): void {
     if (this.#markedSlot === slot) this.#removeMark()
     const isInstant = newest === oldest
-    const parts = isInstant ? [{ start: oldest, end: oldest + 1, arrivals: slot.arrivals, latest: oldest, head: slot.head }] : divide(slot, oldest, newest)
+    const parts = isInstant
+      ? [{ start: oldest, end: oldest + 1, arrivals: slot.arrivals, latest: oldest, head: slot.head }]
+      : divide(slot, oldest, newest)
     this.#slots.splice(0, 1, ...parts)
   }
 
@@ -161,9 +167,9 @@ export class TimeSlots {
     this.#markedSlot = undefined
   }
 
-  // A slot is made where no other is: as wide as all, but for what its neighbours have of that.
+  // Where there is no slot for the time, one is made: `width` wide, less what its neighbours cover.
   #slotAt (time: number): Slot {
-    // From the end, where most of them come to.
+    // From the end, because most times are late ones.
     const index = this.#slots.findLastIndex(({ start }) => start <= time) + 1
     const before = this.#slots[index - 1]
     if (before !== undefined && time < before.end) {
@@ -183,7 +189,7 @@ export class TimeSlots {
     return added
   }
 
-  // Sessions leave their slots without looking back, so empty ones are found here.
+  // A session does not tell its slot when it leaves, so empty slots are found here.
   #prune (keep: Slot): void {
     const filled = this.#slots.filter((slot) => slot === keep || slot.head.isLinked)
     this.#slots = filled
@@ -203,6 +209,6 @@ function divide (slot: Slot, oldest: number, newest: number): Slot[] {
     node.unlink()
     node.linkBefore(part.head)
   }
-  // Without the holes.
+  // flat() leaves out the parts to which no session belongs.
   return parts.flat()
 }
