@@ -13,7 +13,7 @@ export interface Audience {
   readonly principal?: string | undefined
 }
 
-/** What one node tells all. */
+/** A change, and whom it is told: what one node tells all others. */
 export interface Announcement {
   /** What has changed. */
   readonly change: ServerChange
@@ -28,7 +28,10 @@ export interface Announcements {
   publish (announcement: Announcement): void
   /** Returns how to stop listening. */
   subscribe (listener: AnnouncementListener): () => void
-  /** What was announced of late, the oldest first, each once: for a client that comes back after its stream has broken. */
+  /**
+   * What was announced in the last half minute, the oldest first, each once: for a client that comes back after its stream
+   * has broken.
+   */
   recent (): Announcement[]
 }
 
@@ -36,11 +39,11 @@ export interface Announcements {
 const MEMORY = 30_000
 const MOST_REMEMBERED = 1000
 
-/** Those of a process that is on its own. */
+/** The announcements of one process. In a cluster another class carries them to and from the other nodes. */
 export class LocalAnnouncements implements Announcements {
   readonly #onError: (error: Error) => void
   readonly #listeners = new Set<{ readonly hear: AnnouncementListener }>()
-  // By what they say, in the order of the last time.
+  // By what they say, in the order in which they were last published.
   readonly #remembered = new Map<string, { readonly announcement: Announcement, readonly at: number }>()
 
   /** @param onError gets what a listener throws */

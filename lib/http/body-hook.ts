@@ -36,7 +36,7 @@ export function createBodyHook ({ sessions, replies, reject, cluster, shutdown }
     done()
   }
 
-  // It is gone: for good, or to another node.
+  // The session has gone while its body was on the way: for good, or to another node.
   function refuse (request: FastifyRequest, reply: FastifyReply, gone: Session): void {
     request.mcpSession = null
     if (shutdown.hasStarted) {
@@ -57,7 +57,7 @@ export function hasBodyToCome (raw: IncomingMessage): boolean {
   return raw.httpVersionMajor === 1 ? encoding !== undefined : !endsAfterHeaders(raw)
 }
 
-// HTTP/2 need not say ahead that there is a body: without one, the stream ends with the headers.
+// HTTP/2 need not announce a body. Without one, the stream ends with the headers.
 function endsAfterHeaders (raw: object): boolean {
   const stream: unknown = Reflect.get(raw, 'stream')
   return typeof stream === 'object' && stream !== null && Reflect.get(stream, 'endAfterHeaders') === true

@@ -1,11 +1,11 @@
 import { isIPv4, isIPv6 } from 'node:net'
 
-// Of an address. What a proxy has written there can be as long as a header.
+// How much is kept of what is no IP address: a proxy can have written anything, as long as a header may be.
 const LONGEST_TEXT = 64
 
 /**
- * Whose an address is, for counting callers: of IPv6 its /64, in which whoever has one address has all the others
- * (RFC 7421). IPv4 that comes as IPv6 is IPv4.
+ * The network of an address, by which anonymous callers are counted: of IPv6 its /64, for whoever has one address in it has
+ * all the others (RFC 7421). IPv4 written as IPv6 is IPv4.
  */
 export function readNetwork (ip: string): string {
   if (isIPv4(ip)) return ip
@@ -16,7 +16,7 @@ export function readNetwork (ip: string): string {
   return `${groups.slice(0, 4).map((group) => group.toString(16)).join(':')}::/64`
 }
 
-// A URL writes every address in one way: without zeros at the front, and without dots.
+// The URL parser writes every address in the same way, without leading zeros and without dots.
 function readGroups (ip: string): number[] {
   const [address] = ip.split('%', 1)
   const [head = '', tail = ''] = new URL(`http://[${address}]`).hostname.slice(1, -1).split('::')

@@ -11,7 +11,7 @@ const FIRST_BYTE_TIMEOUT = 500
  */
 export class Connections {
   readonly #server: Server
-  // With the time that they are open since. Below a TLS socket there is another one: both are here.
+  // With the time at which each was opened. Below a TLS socket there is a TCP socket: both are here.
   readonly #sockets = new Map<Socket, number>()
   readonly #http2Sessions = new Set<Http2Session>()
 
@@ -29,10 +29,10 @@ export class Connections {
     })
   }
 
-  /** When the server has stopped listening, ends the connections that are used for nothing. */
+  /** Ends the connections that are used for nothing. Does nothing while the server still listens. */
   endUnused (): void {
     if (this.#server.listening) return
-    // After a standstill a timer fires before what has come meanwhile is read.
+    // After a standstill timers fire before sockets are read: let those be read first.
     setImmediate(() => {
       for (const session of this.#http2Sessions) session.close()
       const latest = performance.now() - FIRST_BYTE_TIMEOUT
@@ -41,13 +41,13 @@ export class Connections {
     })
   }
 
-  /** When the server has stopped listening, cuts off every connection. */
+  /** Cuts off every connection. Does nothing while the server still listens. */
   destroy (): void {
     if (this.#server.listening) return
     for (const socket of this.#sockets.keys()) socket.destroy()
   }
 
-  // Node.js takes a connection for idle as soon as its last answer is complete, be it on its way or not.
+  // Node.js takes a connection for idle as soon as its last answer is complete, even if that is not sent yet.
   #hasNothingToSend (): boolean {
     for (const socket of this.#sockets.keys()) if (socket.writableLength > 0) return false
     return true

@@ -5,7 +5,8 @@ import { isAddressed, type Announcements, type AnnouncementListener, type Audien
  * The announcements as an event bus of SDK 2, for handlers of `createMcpHandler`: what is published on it reaches clients
  * with sessions as well, and all nodes of a cluster.
  *
- * The SDK does not say whose stream subscribes. It subscribes while the request is served, so this is remembered there.
+ * The SDK does not say whose stream subscribes. But it subscribes while it serves the request of that stream, and so the
+ * principal is kept in the async context of the request.
  *
  * @example
  * const handler = createMcpHandler(buildServer, { bus: app.mcp.bus })

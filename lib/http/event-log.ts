@@ -1,4 +1,4 @@
-/** What JSON-RPC calls a request by. */
+/** The id of a request in JSON-RPC. */
 export type RequestId = string | number
 
 export interface KeptEvent {
@@ -10,15 +10,15 @@ export interface KeptEvent {
 /** What a stream has had since an event that its client has seen. */
 export interface Resumption {
   readonly streamId: string
-  /** The events, oldest first, some at a time; those that are kept meanwhile included. Goes on where it was left. */
+  /** The events, oldest first, some at a time, with those that come meanwhile. A second call goes on where the first has ended. */
   pages (): AsyncIterable<readonly KeptEvent[]>
-  /** When all pages are read: the requests of the stream that have no answer among its events. */
+  /** The requests of the stream that have no answer among its events. Known when all pages are read. */
   readonly pending: readonly RequestId[]
 }
 
 export interface EventLogBounds {
   readonly maxEvents: number
-  /** Of the messages, as they are sent. */
+  /** Bytes of the messages, as they are sent. */
   readonly maxBytes: number
 }
 
@@ -33,14 +33,14 @@ export interface EventLog {
   readonly maxBytes: number
 
   /**
-   * Keeps an event of a stream, and returns its id; empty: it cannot be kept now, and is sent without one.
+   * Keeps an event of a stream, and returns its id. An empty id means that it cannot be kept now, and is sent without one.
    *
    * @param data the message, as JSON; empty: the event only gives the client an id to come back with
    * @param pending the requests of the stream that wait for an answer after this event
    */
   append (streamId: string, data: string, pending: readonly RequestId[]): string | Promise<string>
 
-  /** Undefined: the event is not known, or not any more. Rejects when the store does not answer. */
+  /** What came after an event. Undefined: the event is not known, or not any more. Rejects when the store does not answer. */
   after (lastEventId: string): Promise<Resumption | undefined>
 
   /** The stream is over, and its client has got all of it. */

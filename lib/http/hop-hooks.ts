@@ -7,7 +7,7 @@ export interface HopHookOptions {
   readonly reject: Reject
 }
 
-/** The `onRequest` hook for what other nodes pass on. The hooks that come after it see who is calling, as the first node did. */
+/** The `onRequest` hook for requests that other nodes pass on. The hooks after it see the address and host that the first node saw. */
 export function createReceiveHook ({ cluster, reject }: HopHookOptions): onRequestHookHandler {
   return function receiveFromNode (request, reply, done) {
     const error = cluster.receive(request, reply)

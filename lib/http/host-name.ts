@@ -8,21 +8,23 @@ export interface HostName {
   readonly port: string
 }
 
-/** What the `Origin` header says. The origin `null` has a scheme of this name and no host. */
+/** What the `Origin` header says. The origin `null` has the scheme `null` and no host. */
 export interface Origin extends HostName {
   readonly scheme: string
 }
 
+/** The host of requests and origins that have none. */
 export const NOWHERE: HostName = { name: '', port: '' }
 
-// A name or an address, and a port: no credentials, no path, nothing that a URL would decode or leave out.
+// A name or an address, with or without a port. No credentials, no path, and nothing that a URL would decode or leave out.
 const HOST = /^(\[[\da-f:.]+\]|[^\s:[\]/?#@\\%*]+)(?::(\d{1,5}))?$/i
-// Lower case ASCII whose last label is no number, as in most requests: a URL would leave it as it is, and take ten times as long.
+// What most requests have: lower case ASCII whose last label is no number. A URL would leave it as it is, and take ten times
+// as long.
 const PLAIN = /^(?:[a-z\d-]+\.)*[a-z][a-z\d-]*$/
 const ORIGIN = /^([a-z][a-z\d+.-]*):\/\/(.*)$/i
 const defaultPorts: { readonly [scheme: string]: string } = { http: '80', https: '443' }
 
-/** Undefined for what is no host. */
+/** Reads a `Host` header. Undefined for what is no host. */
 export function parseHost (text: string, scheme = 'http'): HostName | undefined {
   const [, name = '', port = ''] = HOST.exec(text) ?? []
   if (name === '' || name.startsWith('.') || Number(port) > 65_535) return undefined
@@ -38,9 +40,9 @@ function normalize (url: string): string | undefined {
   return URL.canParse(url) ? new URL(url).hostname.toLowerCase() : undefined
 }
 
-/** Undefined for what is no origin. */
+/** Reads an `Origin` header. Undefined for what is no origin. */
 export function parseOrigin (text: string): Origin | undefined {
-  // Pages from a file say null, or this: https://html.spec.whatwg.org/multipage/browsers.html#origin
+  // What pages from a file send: https://html.spec.whatwg.org/multipage/browsers.html#origin
   if (text === 'null' || text === 'file://') return { scheme: text, ...NOWHERE }
   const [, scheme = '', rest = ''] = ORIGIN.exec(text.toLowerCase()) ?? []
   const host = parseHost(rest, scheme)

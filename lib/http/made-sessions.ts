@@ -1,7 +1,7 @@
 import type { Session } from '../session/session.js'
 import type { SessionState } from './session-cluster.js'
 
-// What a client would have said to open them.
+// By session, what a client would have said to open it.
 const states = new WeakMap<Session, SessionState>()
 
 /** Has an endpoint serve a session that the app has made, as if a client had opened it. For the test kit. */

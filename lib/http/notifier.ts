@@ -56,7 +56,7 @@ export class Notifier {
     this.resourcesChanged(audience)
   }
 
-  // A misspelt audience would be everybody, and so would one that nobody is known of.
+  // A misspelt name, or a value that is not known, would turn the audience into everybody.
   #announce (change: ServerChange, audience: Audience = {}): void {
     if (typeof audience !== 'object' || audience === null) refuse('audience', 'an object { session, principal }', audience)
     checkNames(audience, ['session', 'principal'], 'audience')

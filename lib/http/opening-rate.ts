@@ -2,7 +2,7 @@ import type { FastifyRequest } from 'fastify'
 import { OpeningRateError } from '../base/errors.js'
 import { readNetwork } from './caller-network.js'
 
-/** Counts in windows of a minute, each of which begins with the first time that something is counted. */
+/** Counts by key, in windows of a minute: that of a key begins when it is first counted. */
 export interface MinuteCounts {
   /** How often the key was counted in its minute, this time included. */
   count (key: string): number | Promise<number>
@@ -11,7 +11,7 @@ export interface MinuteCounts {
 const MINUTE = 60_000
 const MOST_KEYS = 100_000
 
-/** Those of one process. Of more than 100,000 keys in a minute the oldest are forgotten. */
+/** The counts of one process. Of more than 100,000 keys in a minute the oldest are forgotten. */
 export class LocalMinuteCounts implements MinuteCounts {
   // In the order in which their minutes began.
   readonly #windows = new Map<string, { readonly start: number, count: number }>()
@@ -28,7 +28,7 @@ export class LocalMinuteCounts implements MinuteCounts {
   }
 }
 
-/** How many sessions may be opened in a minute by one principal; of the anonymous, by one address or /64 of IPv6. */
+/** Bounds how many sessions one principal opens in a minute; of the anonymous, one address, or one /64 of IPv6. */
 export class OpeningRate {
   readonly #max: number
   readonly #counts: MinuteCounts
@@ -38,9 +38,9 @@ export class OpeningRate {
     this.#counts = counts
   }
 
-  /** Rejects with an `OpeningRateError` when it is once too often. */
+  /** Counts one session that is to be opened. Rejects with an `OpeningRateError` when it is one too many. */
   async admit ({ ip }: FastifyRequest, principal: string | undefined): Promise<void> {
-    // Neither can be taken for the other.
+    // With a prefix, so that no principal can have the key of an address.
     const key = principal === undefined ? `ip ${readNetwork(ip)}` : `principal ${principal}`
     if (await this.#counts.count(key) > this.#max) throw new OpeningRateError()
   }

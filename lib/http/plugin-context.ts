@@ -19,7 +19,7 @@ export interface PluginContext {
   readonly ttl: number
   readonly identify: Identify
   readonly reject: Reject
-  /** For error handlers. */
+  /** What error handlers answer rejections with. */
   readonly rejections: Rejections
   /** Milliseconds. */
   readonly drainTimeout: number
@@ -37,7 +37,7 @@ export interface PluginContext {
   readonly bus: EventBus
   /** Undefined: all sessions live in this process. */
   readonly cluster: SessionCluster | undefined
-  /** Of the cluster, or of this process. */
+  /** The sessions of the cluster, or without one those of this process. */
   readonly directory: SessionDirectory
 }
 

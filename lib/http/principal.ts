@@ -22,7 +22,7 @@ export function createIdentify (identify: Identify | undefined): Identify {
   }
 }
 
-// To Fastify, a hook that throws undefined has not failed.
+// What is thrown is made an error: to Fastify, a hook that throws undefined has not failed.
 function call (identify: Identify, request: FastifyRequest): unknown {
   try {
     return identify(request)

@@ -4,7 +4,7 @@ import { UnsupportedRevisionError } from '../base/errors.js'
 /** The revisions of MCP with sessions, the newest first. There will be no more of them. */
 export const SESSION_REVISIONS: readonly string[] = ['2025-11-25', '2025-06-18', '2025-03-26', '2024-11-05', '2024-10-07']
 
-/** What a request without the header is of. */
+/** The revision of a request without the header `MCP-Protocol-Version`. */
 export const DEFAULT_REVISION = '2025-03-26'
 
 /** The first revision of MCP without sessions: a server must ignore the session header of its requests. */

@@ -23,7 +23,7 @@ export class Rejections {
   readonly #rejected = new WeakMap<FastifyReply, SessionError>()
   // Routes that were declared before the plugin was registered are not among them.
   readonly #watched = new Set<string>()
-  // Replies whose errors have been passed on: they do not come back to us.
+  // Replies whose error was passed on to the error handler of the app: it does not come to ours a second time.
   readonly #passedOn = new WeakSet<FastifyReply>()
 
   constructor (buildBody?: ErrorResponseBuilder) {
@@ -33,29 +33,29 @@ export class Rejections {
   readonly reject: Reject = (request, reply, error) => {
     this.#begin(request, reply, error)
     if (this.#isHandled(request, reply)) return reply.send(error)
-    // Fastify's own error handler would be the next, and would log and answer in its own way.
+    // The next error handler would be Fastify's own, which knows nothing of our answers.
     const answer = this.answer(request, reply, error)
     if (answer instanceof Promise) answer.catch((reason: Error) => reply.send(reason))
     return reply
   }
 
-  /** Sends the answer: for error handlers, where Fastify sees to it when the body cannot be built. */
+  /** Sends the answer. For error handlers: there Fastify deals with a body that cannot be built. */
   answer (request: FastifyRequest, reply: FastifyReply, error: SessionError): FastifyReply | Promise<FastifyReply> {
     this.#begin(request, reply, error)
     if (this.#buildBody !== undefined) return sendBuilt(this.#buildBody, request, reply, error)
-    // As a string: the response schemas and serializers of the route are for its own bodies.
+    // As a string, because the response schemas and serializers of the route are for its own bodies.
     return reply.type('application/json; charset=utf-8').send(JSON.stringify(toJsonRpcError(error)))
   }
 
   /** The `onRoute` hook. */
   readonly watchRoute = (route: RouteOptions): void => {
-    // What ignores sessions is an endpoint's, or never rejects.
+    // A route that ignores sessions belongs to an endpoint, which has an error handler of its own, or rejects nothing.
     if (route.config?.mcpSession === 'ignore') return
     this.#watched.add(nameRoute(route.method, route.url))
     route.errorHandler = this.#createRouteHandler(route.errorHandler)
   }
 
-  /** Whether the route of the request has passed by `watchRoute`, and was not left out there. */
+  /** Whether `watchRoute` has given the route of the request an error handler. */
   isWatched ({ routeOptions: { method, url = '' } }: FastifyRequest): boolean {
     return this.#watched.has(nameRoute(method, url))
   }
@@ -74,7 +74,7 @@ export class Rejections {
     }
   }
 
-  // Once for each rejection. An app that answers itself finds the status set.
+  // Only once for each rejection. An error handler of the app finds the status set.
   #begin (request: FastifyRequest, reply: FastifyReply, error: SessionError): void {
     if (this.#rejected.get(reply) === error) return
     this.#rejected.set(reply, error)
@@ -85,7 +85,7 @@ export class Rejections {
     if (seconds !== undefined) reply.header('retry-after', seconds)
   }
 
-  // Whether the error handler that Fastify calls next knows what to do.
+  // Whether the error handler that Fastify calls next is ours, or the app's own.
   #isHandled (request: FastifyRequest, reply: FastifyReply): boolean {
     if (this.#passedOn.has(reply)) return false
     if (request.routeOptions.config.mcpSession === 'ignore' || this.isWatched(request)) return true
@@ -93,7 +93,12 @@ export class Rejections {
   }
 }
 
-async function sendBuilt (buildBody: ErrorResponseBuilder, request: FastifyRequest, reply: FastifyReply, error: SessionError): Promise<FastifyReply> {
+async function sendBuilt (
+  buildBody: ErrorResponseBuilder,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  error: SessionError
+): Promise<FastifyReply> {
   try {
     return reply.send(await buildBody(request, error))
   } catch (reason) {
@@ -103,8 +108,8 @@ async function sendBuilt (buildBody: ErrorResponseBuilder, request: FastifyReque
 }
 
 /**
- * Has Fastify call the next error handler. When one throws what is not an error, Fastify takes it for an
- * answer; when one rejects with it, it does not.
+ * Has Fastify call the next error handler. What is not an error must be rejected with: when a handler throws it, Fastify
+ * takes it for the answer.
  */
 export function passOn (error: unknown): Promise<never> {
   if (error instanceof Error) throw error
@@ -120,7 +125,7 @@ function logRejection ({ headers, log }: FastifyRequest, { code, statusCode, mes
   const fields = {
     code,
     statusCode,
-    // Where this level is not logged, nothing is hashed.
+    // A getter, so that nothing is hashed where this level is not logged.
     get sessionId () { return isSessionId(id) ? hashSessionId(id) : undefined }
   }
   log.info(fields, `Request rejected: ${message}`)
@@ -137,7 +142,8 @@ function nameRoute (method: string | string[], url: string): string {
   return `${String(method)} ${url}`
 }
 
-// Fastify binds what an app sets, and what has been bound has no prototype. Its own is a plain function.
+// Whether the app has set an error handler. Fastify binds what an app sets, and a bound function has no prototype; Fastify's
+// own handler is a plain function, which has one.
 function hasErrorHandler ({ errorHandler }: FastifyInstance): boolean {
   return !Object.hasOwn(errorHandler, 'prototype')
 }

@@ -82,10 +82,10 @@ export class ReplyTracker {
     return sessions
   }
 
-  /** Resolves when no call is under way, those included that come in meanwhile, or after `timeout` milliseconds. */
+  /** Resolves when no call is under way, not even one that has come meanwhile, or after `timeout` milliseconds. */
   async whenAnswered (timeout: number): Promise<void> {
     const end = performance.now() + timeout
-    // Again, because a timer can be early, and the caller goes by the clock.
+    // In a loop, because a timer can be early, and the caller goes by the clock.
     while (this.#running.calls > 0 && performance.now() < end) await atMost(end - performance.now(), this.#running.whenNoCalls())
   }
 
@@ -120,7 +120,7 @@ class TrackedReply implements ReplyRecord {
   isResponseOver = false
   readonly #sessions: HeldSessions
   readonly #running: RunningRecords
-  // The response, and what outlives it.
+  // How many things keep the record from being over: the response is one, and each call of outlive() another.
   #open = 1
   #end: (() => void) | undefined
   #hasEnded = false
@@ -134,7 +134,7 @@ class TrackedReply implements ReplyRecord {
     this.kind = kind
     this.#sessions = sessions
     this.#running = running
-    // Nobody asks for the app's own replies, but for those that a session is expected by.
+    // Replies of the app's own routes are of interest only while they expect a session: see expect().
     if (kind !== 'request') running.add(this)
   }
 
@@ -197,13 +197,13 @@ class TrackedReply implements ReplyRecord {
     return new Promise((resolve) => this.onOver(resolve))
   }
 
-  // Before it is open, a stream is a request like any other: its session must not be taken for one that can go.
+  // Only when it is open: until then a stream is a request like any other, and its session must not be evicted.
   #countStream (): void {
     if (this.#end === undefined || this.session === undefined || this.#open === 0) return
     this.#releaseStream ??= this.#sessions.holdStream(this.session)
   }
 
-  // The client was gone before the work began.
+  // The client was gone, and its session released, before the work began.
   #resume (): void {
     if (this.kind !== 'request') this.#running.add(this)
     if (this.session !== undefined) this.session = this.#sessions.acquire(this.session.id)

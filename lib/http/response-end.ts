@@ -1,7 +1,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Socket } from 'node:net'
 
-// By connection, so that a long pipeline is one listener on its socket and not one a request.
+// By connection: so a long pipeline needs one listener on its socket, and not one for each request.
 const pipelines = new WeakMap<Socket, Set<() => void>>()
 
 /**
@@ -14,7 +14,7 @@ export function onResponseEnd (request: FastifyRequest, reply: FastifyReply, cal
   if (hasResponseEnded(request, reply)) {
     callback()
   } else if (response.socket !== null) {
-    // A response closes once: on() spares every request the wrapper that once() makes.
+    // A response closes only once, so that on() will do: once() would make a wrapper for every request.
     response.on('close', callback)
   } else {
     const pipeline = watchPipeline(socket)
@@ -31,8 +31,8 @@ export function hasResponseEnded (request: FastifyRequest, reply: FastifyReply):
   return reply.raw.destroyed || request.raw.socket.destroyed
 }
 
-// Node.js gives a pipelined response its socket when the one before it is over.
-// When the connection goes first, the response never closes.
+// Node.js gives a pipelined response its socket when the one before it is over. When the connection breaks before that,
+// the response never closes: only the socket tells.
 function watchPipeline (socket: Socket): Set<() => void> {
   const watched = pipelines.get(socket)
   if (watched !== undefined) return watched

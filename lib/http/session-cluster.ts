@@ -18,7 +18,12 @@ export interface SessionRouter {
    * Finds the session, wherever it lives. A `Session`: it lives here now.
    * `'answered'`: the owner has answered the request, and the reply is sent.
    */
-  locate (request: FastifyRequest, reply: FastifyReply, id: string, principal: string | undefined): Promise<Session | SessionError | 'answered'>
+  locate (
+    request: FastifyRequest,
+    reply: FastifyReply,
+    id: string,
+    principal: string | undefined
+  ): Promise<Session | SessionError | 'answered'>
 
   /**
    * Looks at a request before anybody else does. One that another node has passed on says from here on who is calling
@@ -67,11 +72,11 @@ export interface SessionUse {
   readonly streams: number
 }
 
-/** What sessions of other nodes have under way, and whether they are parked, which those alone know. */
+/** What sessions of other nodes have under way, and whether they are parked: only those nodes know. */
 export interface SessionUses {
-  /** Another one after each answer that says something new. */
+  /** Changes with each answer that says something new. */
   readonly version: number
-  /** Asks these nodes, and no others any more. They answer within two renewals of a lease. Never rejects. */
+  /** Asks these nodes from now on, and no others. They answer within two renewals of a lease. Never rejects. */
   ask (nodes: readonly string[]): Promise<void>
   /** As its node has last said. Undefined: it is not known. */
   useOf (node: string, id: string): SessionUse | undefined

@@ -1,6 +1,8 @@
 import type { FastifyReply, FastifyRequest, HookHandlerDoneFunction, onRequestHookHandler, RouteOptions } from 'fastify'
 import { inspect } from 'node:util'
-import { MalformedSessionIdError, MissingSessionIdError, RouteConfigError, SessionNotFoundError, type SessionError } from '../base/errors.js'
+import {
+  MalformedSessionIdError, MissingSessionIdError, RouteConfigError, SessionNotFoundError, type SessionError
+} from '../base/errors.js'
 import { asError } from '../base/safe-call.js'
 import { hasBodyToCome } from './body-hook.js'
 import type { Identify } from './principal.js'
@@ -15,6 +17,10 @@ import type { Session } from '../session/session.js'
 /** What a route wants of the session header. */
 export type SessionMode = 'required' | 'optional' | 'ignore'
 
+type Done = HookHandlerDoneFunction
+/** Undefined: an anonymous caller. */
+type Principal = string | undefined
+
 /** Finds the sessions that are not in this process. */
 type Locator = Pick<SessionCluster, 'isCurrent' | 'locate'>
 
@@ -27,15 +33,15 @@ export interface SessionHookOptions {
 }
 
 export interface SessionHookRoutes {
-  /** For every request. Default: the config of its route says it, which has to be looked up each time. */
+  /** The same for every request. Default: what the config of the route says, which has to be looked up each time. */
   readonly mode?: Exclude<SessionMode, 'ignore'>
   /** What kind of reply a request with a session gets. Default: that of a route of the app. */
   readonly kindOf?: (request: FastifyRequest) => ReplyKind
 }
 
 /**
- * The `onRoute` hook: gives each route a session hook of its own. There it runs after the `onRequest` hooks of the scope,
- * and after those of the route, so that `identify` finds whom they have let in; and it need not ask what the route wants.
+ * The `onRoute` hook: gives each route a session hook of its own. So the hook runs after the `onRequest` hooks of the scope
+ * and of the route, and `identify` finds what they have found out; and it need not look up what the route wants.
  *
  * @throws RouteConfigError for a route whose `config.mcpSession` means nothing
  */
@@ -62,9 +68,11 @@ export function createEarlierHook (options: SessionHookOptions, hasOwnHook: (req
 
 /**
  * The `onRequest` hook: the only reader of the session header. It finds the session, holds it until the
- * response is over, and answers what is wrong. A request with a body holds it from `createBodyHook` on.
+ * response is over, and says what is wrong. A request with a body holds it from `createBodyHook` on.
  */
-export function createSessionHook ({ sessions, replies, identify, reject, cluster }: SessionHookOptions, { mode, kindOf }: SessionHookRoutes = {}): onRequestHookHandler {
+export function createSessionHook (options: SessionHookOptions, { mode, kindOf }: SessionHookRoutes = {}): onRequestHookHandler {
+  const { sessions, replies, identify, reject, cluster } = options
+
   return function checkSession (request, reply, done) {
     const id = readSessionId(request, mode)
     if (id === undefined) {
@@ -85,7 +93,7 @@ export function createSessionHook ({ sessions, replies, identify, reject, cluste
     }
   }
 
-  function find (request: FastifyRequest, reply: FastifyReply, done: HookHandlerDoneFunction, id: string, principal: string | undefined): void {
+  function find (request: FastifyRequest, reply: FastifyReply, done: Done, id: string, principal: Principal): void {
     if (cluster === undefined) {
       admit(request, reply, done, id, principal)
     } else {
@@ -93,26 +101,30 @@ export function createSessionHook ({ sessions, replies, identify, reject, cluste
     }
   }
 
-  function findInCluster (cluster: Locator, request: FastifyRequest, reply: FastifyReply, done: HookHandlerDoneFunction, id: string, principal: string | undefined): void {
+  function findInCluster (
+    cluster: Locator, request: FastifyRequest, reply: FastifyReply, done: Done, id: string, principal: Principal
+  ): void {
     const session = sessions.get(id)
     // To a stranger the session does not exist, and a stranger does not keep it alive.
     if (session !== undefined && (session.principal !== principal || cluster.isCurrent(session))) {
       admit(request, reply, done, id, principal)
       return
     }
-    // It is under way from here on, also when another node answers it.
+    // The request is under way from here on, even if another node answers it.
     const record = begin(request, reply)
     cluster.locate(request, reply, id, principal).then(
       (outcome) => {
         if (outcome instanceof Error) reject(request, reply, outcome)
-        // It may have been closed, and opened anew, since.
+        // By its id: the session may have been closed, and opened anew, since.
         else if (outcome !== 'answered') admit(request, reply, done, outcome.id, principal, record)
       },
       (reason: unknown) => done(asError(reason))
     )
   }
 
-  function admit (request: FastifyRequest, reply: FastifyReply, done: HookHandlerDoneFunction, id: string, principal: string | undefined, begun?: ReplyRecord): void {
+  function admit (
+    request: FastifyRequest, reply: FastifyReply, done: Done, id: string, principal: Principal, begun?: ReplyRecord
+  ): void {
     const isToCome = hasBodyToCome(request.raw)
     const session = isToCome ? touch(id, principal) : sessions.acquireFor(id, principal)
     if (session === undefined) {
@@ -130,7 +142,7 @@ export function createSessionHook ({ sessions, replies, identify, reject, cluste
     return replies.begin(request, reply, kindOf?.(request) ?? 'request')
   }
 
-  function touch (id: string, principal: string | undefined): Session | undefined {
+  function touch (id: string, principal: Principal): Session | undefined {
     const session = sessions.get(id)
     if (session === undefined || session.principal !== principal) return undefined
     sessions.touch(id)

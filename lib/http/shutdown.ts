@@ -13,7 +13,7 @@ export interface SessionFollower {
 
 /** Who goes on with the sessions. */
 export interface Successor extends SessionFollower {
-  /** The shutdown has begun: from now on sessions only leave. */
+  /** Is told that the shutdown has begun: from now on sessions only leave. */
   begin (): void
   /** Milliseconds for which others may still come here, by what they knew of a session before it was handed over. */
   readonly notice: number
@@ -29,9 +29,9 @@ export interface ShutdownOptions {
   readonly successor: Successor | undefined
 }
 
-// How often it is looked after what has become idle, or has come late, in milliseconds.
+// How often sessions that have become idle, and streams that have come late, are looked for, in milliseconds.
 const INTERVAL = 50
-// How long last answers may take to reach their clients, and the app's servers to close, in milliseconds.
+// How long last answers may take to reach their clients, and MCP servers to close, in milliseconds.
 const LAST_WORDS = 1000
 
 /** The orderly end of all sessions of this process, and of what would keep its server from closing. */
@@ -44,7 +44,7 @@ export class Shutdown {
   readonly #followers: SessionFollower[] = []
   #end: Promise<void> | undefined
   #timer: NodeJS.Timeout | undefined
-  // When running requests have had their time, as performance.now() tells it.
+  // When the time of running requests is over, as performance.now() tells it.
   #deadline = Infinity
   #isDrained = false
 
@@ -82,7 +82,7 @@ export class Shutdown {
   async finish (): Promise<void> {
     clearInterval(this.#timer)
     this.#sessions.stopTTLCleanup()
-    // What has been added is told even when the app has failed to boot, and never came to run().
+    // An app that has failed to boot never came to run(): its followers still have to settle.
     if (this.hasStarted && this.#sessions.getActiveSessionCount() === 0) return
     this.#sessions.clearAll('shutdown')
     await atMost(LAST_WORDS, this.#settle())
@@ -109,13 +109,13 @@ export class Shutdown {
   async #handOver (successor: Successor): Promise<void> {
     successor.begin()
     this.#closeUnused()
-    // Those of sessions here end with them: each has to find its session elsewhere.
+    // Streams with a session end when that is handed over, and not before: their clients then find it elsewhere.
     this.#replies.endStreams(({ session }) => session === undefined)
     await this.#drain()
     this.#isDrained = true
     this.#lookAfter()
     await successor.settle()
-    // Before the server stops listening: what others had begun to pass on is still on its way here.
+    // The server goes on listening: what others had begun to pass on is still on its way here.
     await wait(successor.notice)
     await this.#drain()
     this.#lookAfter()
@@ -129,7 +129,7 @@ export class Shutdown {
     else this.#connections.endUnused()
   }
 
-  // After the deadline they have had their time, in use or not.
+  // After the deadline all sessions are closed, in use or not.
   #closeUnused (): void {
     const isOver = performance.now() >= this.#deadline
     const expected = this.#replies.expected()

@@ -2,8 +2,8 @@ import type { FastifyRequest } from 'fastify'
 import { randomUUID } from 'node:crypto'
 
 /*
- * What the test kit puts in the place of something real. Nothing here does anything before the kit is used: a header
- * that comes from outside names nobody, because nobody outside can guess a token.
+ * How the test kit says who is calling, in the place of `identify`. In an app that does not use the kit nothing here has
+ * any effect. A header that comes from outside names nobody, because nobody outside can guess a token.
  */
 
 /** Where a request of the test kit says who is calling, with a token. */

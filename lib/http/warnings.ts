@@ -12,7 +12,7 @@ export type WarningCode =
   | 'FST_WARN_MCP_SESSION_ADVERTISE'
   | 'FST_WARN_MCP_SESSION_REFUSED_WHILE_CLOSING'
 
-/** What an app is warned of: mistakes that can be seen, and that hurt only later. Each text names the fix. */
+/** What an app is warned of: mistakes that can be seen early, and hurt only later. Each text names the fix. */
 const texts = {
   FST_WARN_MCP_SESSION_NO_IDENTIFY: (plugin: string) =>
     `${plugin} is registered, but nothing says who is calling: whoever has a session id may use it. Give mcpSessions the option "identify", such as identify: (request) => request.user?.sub`,
@@ -56,7 +56,7 @@ export class Warnings {
     this.#done.add(code)
     const describe: (...facts: string[]) => string = texts[code]
     const text = describe(...facts)
-    // Without a logger, Fastify has one that says nothing, and has no level.
+    // An app without a logger has one that writes nothing, and that has no level.
     if (this.#log.level === undefined) process.emitWarning(text, { type: 'McpSessionsWarning', code })
     else this.#log.warn({ code }, text)
   }

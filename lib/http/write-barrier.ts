@@ -14,7 +14,7 @@ export interface WriteBarrierOptions {
  * follows from. When that cannot be had, the client is told so instead. Of a stream only the head waits.
  */
 export function createWriteBarrier ({ cluster, reject }: WriteBarrierOptions): onSendHookHandler {
-  // What they are told comes by here as well.
+  // The answer of a rejection passes here as well, and must not wait again.
   const refused = new WeakSet<FastifyReply>()
 
   return function holdAnswer (request, reply, payload, done) {
@@ -32,7 +32,7 @@ export function createWriteBarrier ({ cluster, reject }: WriteBarrierOptions): o
 
   function whenSettled (request: FastifyRequest): Promise<void> | undefined {
     const { mcpSession } = request
-    // A route that ignores sessions and has one is an endpoint's: those see to it themselves, event by event.
+    // A route that ignores sessions and has one belongs to an endpoint, which waits by itself, event by event.
     if (!mcpSession || request.routeOptions.config.mcpSession === 'ignore') return undefined
     return cluster.barrier(mcpSession)
   }
