@@ -42,7 +42,7 @@ async function open (t: Test, { driver: file, options }: ClientCase, form: 'plai
 async function behave (t: Test, app: ObservedApp, driver: DriverProcess): Promise<Behaviour> {
   t.strictSame(await driver.say({ kind: 'list' }), { kind: 'listed', names: ['echo', 'steps', 'ask'] })
   t.equal(await echo(driver), true)
-  const steps = await driver.say({ kind: 'call', name: 'steps', args: {} })
+  const steps = await driver.say({ kind: 'call', name: 'steps', args: {} }, app.finishSteps)
   const asked = await driver.say({ kind: 'call', name: 'ask', args: {} })
   t.equal((await driver.say({ kind: 'close' })).kind, 'done')
   const [first] = app.seen

@@ -1,10 +1,10 @@
-import { fork } from 'node:child_process'
-import { once } from 'node:events'
+import { fork, type ChildProcess } from 'node:child_process'
+import { on } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
 import { cleanEnv, ROOT } from '../helpers/processes/child.js'
 import { newerNode } from '../helpers/processes/newer-node.js'
-import type { Order, Report } from './drivers/drive.js'
+import type { Order, ProgressReport, Report } from './drivers/drive.js'
 
 // A cold start of the heaviest of them takes seconds, on a busy machine many.
 const LIMIT = 60_000
@@ -22,8 +22,8 @@ const QUIET = {
 
 /** The process that has the client in it. */
 export interface DriverProcess {
-  /** Waits for what comes of an order; fails after a minute. */
-  say (order: Order): Promise<Report>
+  /** Waits for what comes of an order; fails after a minute. `onProgress` is called when the client has heard of progress. */
+  say (order: Order, onProgress?: () => void): Promise<Report>
 }
 
 /** Starts a driver, which does not outlive the test. */
@@ -40,13 +40,12 @@ export async function startDriver (t: Test, file: string, url: string, options: 
   child.stderr?.setEncoding('utf8').on('data', (text) => { stderr += String(text) })
   t.teardown(() => child.kill('SIGKILL'))
 
-  async function report (what: string): Promise<Report> {
+  async function report (what: string, onProgress = (): void => {}): Promise<Report> {
     const ended = new AbortController()
     const end = (): void => ended.abort()
     child.once('exit', end)
     try {
-      const [said] = await once(child, 'message', { signal: AbortSignal.any([ended.signal, AbortSignal.timeout(LIMIT)]) })
-      return said
+      return await readReport(child, onProgress, AbortSignal.any([ended.signal, AbortSignal.timeout(LIMIT)]))
     } catch (error) {
       throw new Error(`The driver ${file} has not come to the end of "${what}": ${stderr.slice(0, 2_000)}`, { cause: error })
     } finally {
@@ -56,10 +55,19 @@ export async function startDriver (t: Test, file: string, url: string, options: 
 
   await report('start')
   return {
-    async say (order) {
-      const said = report(order.kind)
+    async say (order, onProgress) {
+      const said = report(order.kind, onProgress)
       child.send(order)
       return said
     }
   }
+}
+
+async function readReport (child: ChildProcess, onProgress: () => void, signal: AbortSignal): Promise<Report> {
+  for await (const [message] of on(child, 'message', { signal })) {
+    const said: Report | ProgressReport = message
+    if (said.kind !== 'progress') return said
+    onProgress()
+  }
+  throw new Error('A driver sends no more messages')
 }

@@ -2,7 +2,6 @@ import { build } from 'esbuild'
 import { once } from 'node:events'
 import { createServer } from 'node:http'
 import { fileURLToPath } from 'node:url'
-import type { Page } from 'playwright-core'
 import { startChromium } from '../../helpers/clients/chromium.js'
 import { drive } from './drive.js'
 
@@ -14,28 +13,25 @@ drive(async (url) => {
   const { port } = Object(site.address())
   const browser = await startChromium()
   const page = await browser.newPage()
+  let heard = (): void => {}
+  await page.exposeFunction('heardProgress', () => heard())
   await page.goto(`http://127.0.0.1:${String(port)}/`)
   await page.addScriptTag({ content: await bundle(), type: 'module' })
   await page.waitForFunction('globalThis.mcp !== undefined')
-  await run(page, `connect(${JSON.stringify(url)})`)
+  await page.evaluate(`globalThis.mcp.connect(${JSON.stringify(url)})`)
   return {
-    list: async () => (await run(page, 'list()')).text.split(','),
+    list: () => page.evaluate<string[]>('globalThis.mcp.list()'),
     async call (name, args, onProgress) {
-      const { text, progress } = await run(page, `call(${JSON.stringify(name)}, ${JSON.stringify(args)})`)
-      if (progress > 0) onProgress()
-      return text
+      heard = onProgress
+      return page.evaluate<string>(`globalThis.mcp.call(${JSON.stringify(name)}, ${JSON.stringify(args)})`)
     },
     async close () {
-      await run(page, 'close()')
+      await page.evaluate('globalThis.mcp.close()')
       await browser.close()
       site.close()
     }
   }
 })
-
-async function run (page: Page, code: string): Promise<{ text: string, progress: number }> {
-  return page.evaluate<{ text: string, progress: number }>(`globalThis.mcp.${code}`)
-}
 
 async function bundle (): Promise<string> {
   const { outputFiles: [file] } = await build({

@@ -20,6 +20,11 @@ export type Report =
   | { readonly kind: 'called', readonly text: string, readonly progress: number }
   | { readonly kind: 'failed', readonly message: string }
 
+/** Said on the way, each time when the client has heard of progress. */
+export interface ProgressReport {
+  readonly kind: 'progress'
+}
+
 export type Connect = (url: string, options: string[]) => Promise<Driver>
 
 /** Carries out the orders that come from the test, in the process that it has started for one client. */
@@ -52,7 +57,11 @@ export function drive (connect: Connect): void {
 
 async function call (driver: Driver, name: string, args: Record<string, unknown>): Promise<Report> {
   let progress = 0
-  const text = await driver.call(name, args, () => { progress++ })
+  const text = await driver.call(name, args, () => {
+    progress++
+    const report: ProgressReport = { kind: 'progress' }
+    process.send?.(report)
+  })
   return { kind: 'called', text, progress }
 }
 

@@ -4,6 +4,7 @@ import { acceptedContent, inputRequired, McpServer, type CallToolResult } from '
 import type { Test } from 'tap'
 import { z } from 'zod'
 import mcpSessions, { mcpEndpoint } from '../../../index.js'
+import { createDeferred } from '../waiting/deferred.js'
 import { portOf } from './app.js'
 
 /** A request that has come from a client. */
@@ -22,18 +23,21 @@ export interface ObservedApp {
   readonly eras: Array<'legacy' | 'modern'>
   /** Makes an end of all sessions, behind the backs of their clients. Their ids. */
   forget (): Set<string>
+  /** Lets `steps` come to its end, for which it waits once it has told of progress. */
+  finishSteps (): void
 }
 
 export async function buildObservedApp (t: Test, form: 'plain' | 'modern'): Promise<ObservedApp> {
   const app = Fastify()
   const eras: Array<'legacy' | 'modern'> = []
+  const finished = createDeferred()
   t.teardown(() => app.close())
   await app.register(cors, { origin: true, methods: ['GET', 'POST', 'DELETE'], exposedHeaders: ['mcp-session-id'] })
   const seen = observe(app)
   await app.register(mcpSessions, { drainTimeout: 100 })
   function createServer ({ era }: { era: 'legacy' | 'modern' }): McpServer {
     eras.push(era)
-    return buildServer()
+    return buildServer(finished.promise)
   }
   await app.register(mcpEndpoint, form === 'modern' ? { createServer, modern: true } : { createServer })
   await app.listen({ port: 0, host: '127.0.0.1' })
@@ -45,7 +49,8 @@ export async function buildObservedApp (t: Test, form: 'plain' | 'modern'): Prom
       const ids = new Set(app.sessionManager.list().map(({ id }) => id))
       app.sessionManager.clearAll()
       return ids
-    }
+    },
+    finishSteps: finished.resolve
   }
 }
 
@@ -69,12 +74,16 @@ function observe (app: FastifyInstance): Seen[] {
 
 const NAME_FORM = inputRequired.elicit({ message: 'Your name?', requestedSchema: z.object({ name: z.string() }) })
 
-function buildServer (): McpServer {
+// A client may drop the progress that comes in one piece with the answer, so that has to wait until it was heard.
+function buildServer (finished: Promise<void>): McpServer {
   const server = new McpServer({ name: 'tools', version: '1.0.0' })
   server.registerTool('echo', { description: 'Says it again', inputSchema: z.object({ text: z.string() }) }, ({ text }) => answer(text))
   server.registerTool('steps', { description: 'Has something to say on the way' }, async ({ mcpReq: { _meta, notify } }) => {
     const progressToken = _meta?.progressToken
-    if (progressToken !== undefined) await notify({ method: 'notifications/progress', params: { progressToken, progress: 1, total: 2 } })
+    if (progressToken !== undefined) {
+      await notify({ method: 'notifications/progress', params: { progressToken, progress: 1, total: 2 } })
+      await finished
+    }
     return answer('done')
   })
   server.registerTool('ask', { description: 'Asks the user' }, ({ mcpReq }) => {
