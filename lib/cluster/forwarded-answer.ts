@@ -14,6 +14,8 @@ type Controller = Dispatcher.DispatchController
 
 // Idempotent by https://www.rfc-editor.org/rfc/rfc9110#section-9.2.2.
 const REPEATABLE: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE'])
+// A server says so of a head that it has not read, which is larger than that of the client by what nodes tell each other.
+const TOO_LARGE_HEAD = 431
 
 export interface ForwardedAnswerOptions {
   /** By which both nodes know it. */
@@ -85,7 +87,7 @@ export class ForwardedAnswer implements Dispatcher.DispatchHandler, OpenHop {
     if (status < 200) return
     this.#trace?.end({ statusCode: status })
     const state = readAnswer(headers[ANSWER_HEADER], this.#proof)
-    if (state === 'served') {
+    if (state === 'served' || status === TOO_LARGE_HEAD) {
       this.#begin(status, headers)
       return
     }

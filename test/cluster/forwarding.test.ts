@@ -250,6 +250,17 @@ t.test('on one Redis', needsRedis(), async (t) => {
     t.equal(lengths[1], lengths[0])
   })
 
+  t.test('a head that is too large for the owner', async (t) => {
+    const addNode = createCluster(t, redisUrl)
+    const [owner, other] = [await addNode({ routes }), await addNode({ routes })]
+    Object.assign(owner.app.server, { maxHeaderSize: 2048 })
+    const id = await open(owner)
+    const response = await fetch(`${other.url}/who`, { headers: { 'mcp-session-id': id, 'x-large': 'x'.repeat(2000) } })
+    t.match(await response.json(), { statusCode: 431 })
+    t.equal(response.status, 431)
+    t.strictSame(troubles(other), [])
+  })
+
   t.test('a body that is too large for the owner, and for the buffers of a connection', async (t) => {
     const addNode = createCluster(t, redisUrl)
     const server = { bodyLimit: 100_000 }
