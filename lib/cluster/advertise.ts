@@ -3,7 +3,7 @@ import { networkInterfaces } from 'node:os'
 import { Server as TlsServer } from 'node:tls'
 import { isLoopback } from '../base/loopback.js'
 
-const ANY_ADDRESS = new Set(['0.0.0.0', '::'])
+const ANY_ADDRESS = new Set(['0.0.0.0', '::', '[::]'])
 
 /** The URL at which the other nodes reach this one, as far as it can be seen from here. */
 export function findOwnUrl (fastify: FastifyInstance): string {
@@ -40,9 +40,10 @@ export function findLoopbackFault (url: string, redisHost: string | undefined): 
 /** What is wrong with a URL that other nodes are to use, and how to write it. Undefined: nothing. */
 export function findAdvertiseFault (value: unknown): string | undefined {
   if (typeof value !== 'string' || !URL.canParse(value)) return 'an http:// or https:// URL, such as http://10.0.0.7:3000'
-  const { protocol, host, port, pathname, search, hash, username, password } = new URL(value)
+  const { protocol, host, hostname, port, pathname, search, hash, username, password } = new URL(value)
   const origin = `${protocol}//${host}`
   if (protocol !== 'http:' && protocol !== 'https:') return 'an http:// or https:// URL, such as http://10.0.0.7:3000'
+  if (ANY_ADDRESS.has(hostname)) return `a URL with an address at which others reach this node: ${hostname} is only one to listen at`
   if (port === '0') return 'a URL with the port at which the app listens, not 0'
   if (username !== '' || password !== '') return `a URL without credentials, for nodes sign what they pass on: ${origin}`
   if (pathname !== '/' || search !== '' || hash !== '' || value.endsWith('?') || value.endsWith('#')) {

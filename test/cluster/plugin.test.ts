@@ -60,6 +60,8 @@ t.test('an option that is wrong is named when the app boots', async (t) => {
     [{ redis, advertise: 'http://node-1:3000/mcp' }, /^Option "cluster.advertise" must be a URL without a path or query.*: http:\/\/node-1:3000, got/],
     [{ redis, advertise: 'http://node-1:3000?x' }, /without a path or query/],
     [{ redis, advertise: 'http://node-1:3000/#' }, /without a path or query/],
+    [{ redis, advertise: 'http://0.0.0.0:3000' }, /^Option "cluster.advertise" must be a URL with an address at which others reach this node: 0\.0\.0\.0 is only one to listen at/],
+    [{ redis, advertise: 'http://[::]:3000' }, /: \[::\] is only one to listen at/],
     [{ redis, advertise: 'http://node-1:0' }, /^Option "cluster.advertise" must be a URL with the port at which the app listens, not 0/],
     [{ redis, advertise: 'https://user:secret@node-1' }, /^Option "cluster.advertise" must be a URL without credentials.*: https:\/\/node-1, got a URL with credentials$/],
     [{ redis, dispatcher: {} }, /^Option "cluster.dispatcher" must be an object with a method dispatch, such as an Agent of undici/],
