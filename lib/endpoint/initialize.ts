@@ -21,6 +21,12 @@ export function isInitializeParams (params: unknown): params is InitializeParams
   return isObject(info) && typeof info['name'] === 'string' && typeof info['version'] === 'string'
 }
 
+/** Whether anything lies deeper than so many levels: what goes through all of a value, such as `JSON.stringify`, calls itself for each. */
+export function isDeeperThan (levels: number, value: unknown): boolean {
+  if (typeof value !== 'object' || value === null) return false
+  return levels === 0 || Object.values(value).some((inner) => isDeeperThan(levels - 1, inner))
+}
+
 /**
  * What is wrong with a body that comes without a session and does not open one.
  *

@@ -21,6 +21,7 @@ export function createServerFactory<Context> (createServer: CreateServer<Context
     const server: unknown = await createServer(context)
     if (!isServer(server)) throw new ServerError(server === null ? 'null' : typeof server)
     if (made.has(server)) throw new ServerError('one that it has returned before')
+    if (isConnected(server)) throw new ServerError('one that is connected already')
     made.add(server)
     return server
   }
@@ -59,4 +60,11 @@ function isServer (value: unknown): value is ConnectableServer {
   return typeof value === 'object' && value !== null &&
     'connect' in value && typeof value.connect === 'function' &&
     'close' in value && typeof value.close === 'function'
+}
+
+// It could not be connected, and would then be closed: that would end what it is connected to.
+function isConnected (server: object): boolean {
+  // An `McpServer` is one around a `Server`.
+  const holder = 'server' in server && typeof server.server === 'object' && server.server !== null ? server.server : server
+  return 'transport' in holder && typeof holder.transport === 'object' && holder.transport !== null
 }

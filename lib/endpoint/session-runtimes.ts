@@ -1,5 +1,5 @@
 import type { FastifyBaseLogger, FastifyRequest } from 'fastify'
-import { InvalidRequestError, SessionNotFoundError } from '../base/errors.js'
+import { InvalidRequestError, SessionNotFoundError, ShuttingDownError } from '../base/errors.js'
 import { asError, runGuarded } from '../base/safe-call.js'
 import { isAddressed, type Announcement } from '../http/announcements.js'
 import type { EventLog } from '../http/event-log.js'
@@ -14,7 +14,7 @@ import { hashSessionId } from '../session/session-id.js'
 import { readClock } from '../session/session-manager.js'
 import { ClientSetup } from './client-setup.js'
 import { warnOfHiddenId } from './endpoint-warnings.js'
-import type { InitializeParams } from './initialize.js'
+import { isDeeperThan, type InitializeParams } from './initialize.js'
 import type { CreateServerContext, ResolvedEndpointOptions } from './options.js'
 import { createServerFactory, toServerContext, type ConnectableServer, type ServerFactory } from './server-factory.js'
 import { ServerPool } from './server-pool.js'
@@ -24,6 +24,9 @@ import { SessionRuntime } from './session-runtime.js'
 import { EventBuffer } from './transport/event-buffer.js'
 import { requireAccepted } from './transport/media-types.js'
 import type { Incoming, SessionTransportOptions } from './transport/session-transport.js'
+
+// Of what a client says to set its session up. It is written as JSON again and again, which calls itself for each level.
+const DEEPEST_SETUP = 100
 
 /** The sessions of one endpoint that live in this process. */
 export class SessionRuntimes {
@@ -128,6 +131,7 @@ export class SessionRuntimes {
 
   #checkSize (params: InitializeParams): void {
     const { maxSetup } = this.#options
+    if (isDeeperThan(DEEPEST_SETUP, params)) throw new InvalidRequestError(`initialize must not be nested deeper than ${DEEPEST_SETUP} levels`)
     if (Buffer.byteLength(JSON.stringify(params)) > maxSetup) throw new InvalidRequestError(`initialize must not be larger than ${maxSetup} bytes`)
   }
 
@@ -235,15 +239,16 @@ export class SessionRuntimes {
   // The session may end while its server is made: who waits for that is told at once, for createServer may never return.
   #serverFor (runtime: SessionRuntime, context: CreateServerContext): Promise<ConnectableServer> {
     const { session } = context
+    const { shutdown } = this.#context
     return new Promise((resolve, reject) => {
-      this.#waiting.set(runtime, () => reject(new SessionNotFoundError()))
+      this.#waiting.set(runtime, () => reject(shutdown.hasStarted ? new ShuttingDownError() : new SessionNotFoundError()))
       const making = this.#pool?.take() ?? this.#makeServer(context)
       making.then((server) => {
         if (this.#waiting.delete(runtime)) resolve(server)
         else runGuarded(() => server.close(), (error) => this.#logCloseFailure(error, session))
       }, (error: unknown) => {
-        this.#waiting.delete(runtime)
-        reject(error)
+        if (this.#waiting.delete(runtime)) reject(error)
+        else this.#log.error({ err: asError(error), sessionId: hashSessionId(session.id) }, 'Making the MCP server of a session that has ended failed')
       })
     })
   }

@@ -4,6 +4,7 @@ import { LATEST_PROTOCOL_VERSION } from '@modelcontextprotocol/sdk/types.js'
 import type { FastifyRequest } from 'fastify'
 import { request as httpRequest } from 'node:http'
 import t, { type Test } from 'tap'
+import { mcpEndpoint } from '../../index.js'
 import type { CreateServer } from '../../lib/endpoint/options.js'
 import { listen } from '../helpers/apps/app.js'
 import { createDeferred } from '../helpers/waiting/deferred.js'
@@ -351,6 +352,63 @@ for (const enabled of [true, false]) {
     t.match(parseMessage(await callTool(app, String(headers['mcp-session-id']), 'echo')), { result: { content: [{ text: 'hello' }] } })
   })
 }
+
+t.test('a server that is connected already is refused, and stays connected', async (t) => {
+  for (const server of [new CountedServer(), new CountedServer().server]) {
+    const { app } = await stageEndpoint(t, { endpoint: { createServer: () => server, path: '/one' } })
+    await app.register(mcpEndpoint, { createServer: () => server, path: '/two' })
+    const id = await open(app, { url: '/one' })
+    const second = await post(app, INITIALIZE, { url: '/two' })
+    t.equal(second.statusCode, 500)
+    t.equal(second.json().message, 'Option "createServer" must return a new MCP server each time, got one that is connected already')
+    t.equal((await post(app, rpc('ping'), { url: '/one', headers: { 'mcp-session-id': id } })).statusCode, 200, 'the first session lives on')
+  }
+})
+
+t.test('503 while the app closes for an initialize whose createServer does not return', async (t) => {
+  const making = createDeferred()
+  const stage = await stageEndpoint(t, {
+    endpoint: {
+      createServer () {
+        making.resolve()
+        return new Promise(() => {})
+      }
+    }
+  })
+  const response = post(stage.app, INITIALIZE)
+  await making.promise
+  await stage.app.close()
+  t.equal((await response).statusCode, 503)
+  t.equal((await response).json().error.data.code, 'FST_ERR_MCP_SESSION_SHUTTING_DOWN')
+})
+
+t.test('what createServer fails with is in the log, too, when its session has ended meanwhile', async (t) => {
+  const failing = createDeferred()
+  const { app, log } = await stageEndpoint(t, {
+    endpoint: {
+      async createServer ({ session }) {
+        app.sessionManager.cleanup(session.id)
+        await failing.promise
+        throw new Error('no server today')
+      }
+    }
+  })
+  t.equal((await post(app, INITIALIZE)).statusCode, 404)
+  failing.resolve()
+  await until(() => log.some((line) => line.includes('no server today')), 'the failure is logged')
+})
+
+t.test('400 for an initialize that is nested too deeply to be written', async (t) => {
+  const stage = await stageEndpoint(t)
+  const nested = (levels: number): string => JSON.stringify(INITIALIZE).replace('"capabilities":{}', `"capabilities":${'{"a":'.repeat(levels)}1${'}'.repeat(levels)}`)
+  for (const levels of [100, 10_000, 100_000]) {
+    const response = await post(stage.app, nested(levels))
+    t.equal(response.statusCode, 400)
+    t.strictSame(response.json(), rejection(-32600, 'Invalid Request: initialize must not be nested deeper than 100 levels'))
+  }
+  nothingWasMade(t, stage)
+  t.equal((await post(stage.app, nested(99))).statusCode, 200)
+})
 
 t.test('404 when a listener of "created" closes the session, and no server is made', async (t) => {
   const stage = await stageEndpoint(t)

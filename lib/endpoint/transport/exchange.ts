@@ -1,4 +1,5 @@
 import type { FastifyReply } from 'fastify'
+import { asError } from '../../base/safe-call.js'
 import type { CallTrace } from './call-trace.js'
 import { toErrorAnswer, type Answer, type JSONRPCMessage, type RequestId } from './json-rpc.js'
 import type { Outlet } from './outlet.js'
@@ -98,13 +99,12 @@ export class Exchange {
 
   answer (call: Call, answer: Answer): void | Promise<void> {
     this.#calls.delete(call)
-    const own = answer.id === call.clientId ? answer : { ...answer, id: call.clientId }
+    const { own, data } = this.#serialize(call, answer)
     this.#options.onAnswer?.(own)
-    const data = JSON.stringify(own)
     if (this.#stream !== undefined) this.#emitAnswer(call, data)
     else this.#answers.push(data)
     const sent = this.#finishIfOver()
-    call.trace?.answer(answer)
+    call.trace?.answer(own)
     return sent
   }
 
@@ -141,6 +141,19 @@ export class Exchange {
     this.#stream.destroy()
     this.outlet.detach(this.#stream)
     if (!this.isPending && this.#reply.raw.writableFinished) this.outlet.release()
+  }
+
+  // What a tool returns need not be JSON: a BigInt is not, nor what holds itself. Its client must not wait for it.
+  #serialize ({ clientId }: Call, answer: Answer): { readonly own: Answer, readonly data: string } {
+    const own = answer.id === clientId ? answer : { ...answer, id: clientId }
+    try {
+      return { own, data: JSON.stringify(own) }
+    } catch (reason) {
+      const error = asError(reason)
+      this.#reply.log.error(error, 'The answer to a call is not JSON, and has not been sent')
+      const instead = toErrorAnswer(clientId, -32603, `The answer is not JSON: ${error.message}`)
+      return { own: instead, data: JSON.stringify(instead) }
+    }
   }
 
   // What keeps it from going out ends the stream, and is told by the outlet.

@@ -154,6 +154,23 @@ t.test('a cancelled call is not answered, unless the client takes nothing but JS
   t.equal(settled(), 1)
 })
 
+t.test('an answer that is not JSON becomes an error, and nobody waits for it', async (t) => {
+  const circular: Record<string, unknown> = {}
+  circular['self'] = circular
+  for (const result of [{ count: 10n }, circular]) {
+    for (const mode of ['auto', 'json', 'events'] as const) {
+      const answers: Answer[] = []
+      const { answer, settled } = await open(t, {
+        mode, calls: [SECOND], onAnswer: (answer) => { answers.push(answer) }, begin: (exchange) => exchange.answer(SECOND, { jsonrpc: '2.0', id: SECOND.serverId, result })
+      })
+      const { messages } = await (await answer).end()
+      t.match(messages, [{ id: 1, error: { code: -32603, message: /^The answer is not JSON: .*(BigInt|circular)/ } }], mode)
+      t.strictSame([answers.length, settled()], [1, 1])
+      t.strictSame(answers, messages, 'what it goes by is what the client gets')
+    }
+  }
+})
+
 t.test('one cancelled call of a batch', async (t) => {
   const auto = await open(t)
   auto.exchange.cancel(FIRST)
