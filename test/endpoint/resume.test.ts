@@ -265,3 +265,29 @@ t.test('and finds it when the tool was faster', async (t) => {
   t.match(await result, { content: [{ text: 'polled' }] })
   await until(() => activeRequests(app, String(transport.sessionId)) === 1, 'no stream is left but the GET stream')
 })
+
+for (const kind of ['SDK 1', 'SDK 2, legacy'] as const) {
+  t.test(`a client of ${kind} does not come back for a call that it has cancelled`, async (t) => {
+    const returns: number[] = []
+    const { app, listen, server } = await buildEndpoint(t, {
+      endpoint: { resumable: { retryInterval: 1 } },
+      before (app) {
+        app.addHook('onResponse', async ({ method, headers }, { statusCode }) => {
+          if (method === 'GET' && headers['last-event-id'] !== undefined) returns.push(statusCode)
+        })
+      }
+    })
+    const client = await connectSdkClient(t, kind, await listen())
+    await until(() => activeRequests(app, client.sessionId) === 1, 'all else is quiet')
+    const abort = new AbortController()
+    const result = client.callTool('wait', {}, abort.signal)
+    await until(() => server().waiting.length === 1, 'the call has come')
+    abort.abort('not needed')
+    await t.rejects(result)
+    await until(() => returns.length > 0, 'it comes back for the rest of the stream')
+    // As long as it would take to come back a few times more.
+    for (let round = 0; round < 10; round++) await client.listTools()
+    t.strictSame(returns, [204])
+    t.equal(activeRequests(app, client.sessionId), 1, 'no stream is left but the GET stream')
+  })
+}

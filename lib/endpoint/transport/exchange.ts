@@ -114,16 +114,14 @@ export class Exchange {
     return this.outlet.emit(JSON.stringify(message), this.#pending())
   }
 
-  /** Nothing is to be said about a call that the client has cancelled. */
+  /** Nothing is to be said about a call that the client has cancelled, unless it takes nothing but JSON. */
   cancel (call: Call): void | Promise<void> {
-    if (!this.#calls.delete(call)) return
-    if (this.#options.mode === 'json') {
-      this.#answers.push(JSON.stringify(toErrorAnswer(call.clientId, -32000, CANCELLED)))
-    } else {
-      this.outlet.note(this.#pending())
-    }
-    call.trace?.cancel()
-    return this.#finishIfOver()
+    return this.#drop(call, () => this.outlet.note(this.#pending()))
+  }
+
+  /** The same for a call whose client has gone without a word. Should it come back, it must not wait for an answer. */
+  giveUp (call: Call): void | Promise<void> {
+    return this.#drop(call, () => this.#emitAnswer(call, toCancelled(call)))
   }
 
   /** Ends the stream before the answer: its client comes back for it. */
@@ -141,6 +139,14 @@ export class Exchange {
     this.#stream.destroy()
     this.outlet.detach(this.#stream)
     if (!this.isPending && this.#reply.raw.writableFinished) this.outlet.release()
+  }
+
+  #drop (call: Call, note: () => void): void | Promise<void> {
+    if (!this.#calls.delete(call)) return
+    if (this.#options.mode === 'json') this.#answers.push(toCancelled(call))
+    else note()
+    call.trace?.cancel()
+    return this.#finishIfOver()
   }
 
   // What a tool returns need not be JSON: a BigInt is not, nor what holds itself. Its client must not wait for it.
@@ -200,4 +206,8 @@ export class Exchange {
   #sendError (error: Error): void {
     if (!this.#reply.sent) this.#reply.send(error)
   }
+}
+
+function toCancelled ({ clientId }: Call): string {
+  return JSON.stringify(toErrorAnswer(clientId, -32000, CANCELLED))
 }

@@ -1,4 +1,4 @@
-import type { EventLog, RequestId, Resumption } from '../../http/event-log.js'
+import type { EventLog, KeptEvent, RequestId, Resumption } from '../../http/event-log.js'
 import { formatEvent, formatPriming } from './event-format.js'
 
 /** Says what has to be waited for before something goes out; undefined: nothing. */
@@ -177,12 +177,25 @@ export class Outlet {
   }
 }
 
-export async function writeMissed (sink: PacedSink, resumption: Resumption): Promise<void> {
+/** The first of what a client has missed; empty: it has missed nothing. */
+export async function readMissed (resumption: Resumption): Promise<readonly KeptEvent[]> {
+  for await (const page of resumption.pages()) if (page.length > 0) return page
+  return []
+}
+
+/** @param first what has been read of it already */
+export async function writeMissed (sink: PacedSink, resumption: Resumption, first: readonly KeptEvent[] = []): Promise<void> {
+  await writePage(sink, first)
   for await (const page of resumption.pages()) {
-    for (const { id, data } of page) {
-      await sink.whenTaken()
-      if (sink.isOver) return
-      sink.write(formatEvent(data, id))
-    }
+    if (sink.isOver) return
+    await writePage(sink, page)
+  }
+}
+
+async function writePage (sink: PacedSink, page: readonly KeptEvent[]): Promise<void> {
+  for (const { id, data } of page) {
+    await sink.whenTaken()
+    if (sink.isOver) return
+    sink.write(formatEvent(data, id))
   }
 }

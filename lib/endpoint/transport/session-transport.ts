@@ -3,7 +3,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import { randomUUID } from 'node:crypto'
 import { InvalidRequestError, NotAcceptableError, SessionNotFoundError } from '../../base/errors.js'
 import { asError } from '../../base/safe-call.js'
-import type { EventLog, Resumption } from '../../http/event-log.js'
+import type { EventLog, KeptEvent, Resumption } from '../../http/event-log.js'
 import { DEFAULT_REVISION, requireRevision, SESSION_REVISIONS } from '../../http/protocol-revision.js'
 import type { ReplyRecord } from '../../http/reply-tracker.js'
 import { readAuthInfo } from '../auth-info.js'
@@ -15,7 +15,7 @@ import { isAnswer, isListChange, isRequest, isRequestId, readMessages, toErrorAn
 import { logCut } from './log-cut.js'
 import { readAccept, requireAccepted, type Accepted } from './media-types.js'
 import { createContext, type MessageContext, type Sdk } from './message-context.js'
-import { Outlet, writeMissed, type Barrier } from './outlet.js'
+import { Outlet, readMissed, writeMissed, type Barrier } from './outlet.js'
 import { findScopeChallenge, sendScopeChallenge, type ScopeChallengeResolver } from './scope-challenge.js'
 
 export type ResponseMode = 'auto' | 'sse' | 'json'
@@ -179,10 +179,9 @@ export class SessionTransport implements Transport {
     if (!readAccept(request.headers.accept).events) throw new NotAcceptableError('text/event-stream')
     const resumption = await this.#findResumption(request)
     if (this.#closing !== undefined) throw new SessionNotFoundError()
-    if (reply.sent || reply.raw.destroyed) return
-    const stream = this.#createGetStream(incoming)
-    if (resumption === undefined) this.#openStandalone(incoming, stream)
-    else this.#resume(incoming, stream, resumption)
+    if (isGone(reply)) return
+    if (resumption === undefined) this.#openStandalone(incoming)
+    else await this.#resume(incoming, resumption)
   }
 
   /** Whether the server waits for the client, or the client for the server. */
@@ -412,7 +411,7 @@ export class SessionTransport implements Transport {
     for (const call of Array.from(exchange.calls)) {
       this.onmessage?.({ jsonrpc: '2.0', method: CANCELLED, params: { requestId: call.serverId, reason: 'The client has disconnected' } })
       this.#calls.delete(call.serverId)
-      exchange.cancel(call)
+      exchange.giveUp(call)
     }
   }
 
@@ -442,25 +441,40 @@ export class SessionTransport implements Transport {
     return stream
   }
 
-  #openStandalone ({ request, record }: Incoming, stream: EventStream): void {
+  #openStandalone (incoming: Incoming): void {
+    const { request, record } = incoming
+    const stream = this.#createGetStream(incoming)
     this.#standalone.attach(stream)
     record.onResponseEnd(() => this.#standalone.detach(stream))
     if (this.#options.log !== undefined && this.#canPrime(request)) this.#standalone.prime([])
   }
 
-  #resume ({ reply, record }: Incoming, stream: EventStream, resumption: Resumption): void {
+  async #resume (incoming: Incoming, resumption: Resumption): Promise<void> {
+    const { reply, record } = incoming
     const { streamId } = resumption
     const exchange = this.#exchanges.get(streamId)
     const outlet = streamId === GET_STREAM ? this.#standalone : exchange?.outlet
-    if (outlet === undefined) {
-      endAfter(stream, resumption).catch(() => stream.destroy())
-    } else {
-      outlet.resume(stream, resumption).catch(() => stream.destroy())
-    }
     record.onResponseEnd(() => {
-      outlet?.detach(stream)
       if (exchange?.isPending !== true && streamId !== GET_STREAM && reply.raw.writableFinished) this.#options.log?.release(streamId)
     })
+    if (outlet === undefined) return this.#sendRest(incoming, resumption)
+    const stream = this.#createGetStream(incoming)
+    outlet.resume(stream, resumption).catch(() => stream.destroy())
+    record.onResponseEnd(() => outlet.detach(stream))
+  }
+
+  // Of a stream to which nothing more will come. An empty one would bring the clients of the SDKs back again and again, as after
+  // each call that they cancel; 204 is what tells the client of an event stream to stay away.
+  async #sendRest (incoming: Incoming, resumption: Resumption): Promise<void> {
+    const { reply } = incoming
+    const missed = await readMissed(resumption)
+    if (isGone(reply)) return
+    if (missed.length === 0 && resumption.pending.length === 0) {
+      reply.code(204).send()
+      return
+    }
+    const stream = this.#createGetStream(incoming)
+    endAfter(stream, resumption, missed).catch(() => stream.destroy())
   }
 
   #createOutlet (streamId: string, isKept = true): Outlet {
@@ -493,9 +507,13 @@ function readRequestedRevision (body: unknown): string | undefined {
   return typeof params === 'object' && params !== null && 'protocolVersion' in params ? String(params.protocolVersion) : undefined
 }
 
-// The rest of a stream to which nothing more will come. What its requests are waiting for has died with its process.
-async function endAfter (stream: EventStream, resumption: Resumption): Promise<void> {
-  await writeMissed(stream, resumption)
+function isGone (reply: FastifyReply): boolean {
+  return reply.sent || reply.raw.destroyed
+}
+
+// What its requests are waiting for has died with its process.
+async function endAfter (stream: EventStream, resumption: Resumption, first: readonly KeptEvent[]): Promise<void> {
+  await writeMissed(stream, resumption, first)
   for (const id of resumption.pending) stream.write(formatEvent(JSON.stringify(toErrorAnswer(id, -32000, PROCESS_DIED))))
   stream.end()
 }

@@ -43,10 +43,12 @@ class SlowLog extends Log {
 
 /** A log whose process has died since: all it knows is what is asked for. */
 function createOldLog (pages: () => AsyncGenerator<Array<{ id: string, data: string }>>, pending: readonly RequestId[] = []): EventLog {
+  const read = pages()
   return {
     maxBytes: 1000,
     append: () => '',
-    after: async () => ({ streamId: 'old', pending, pages }),
+    // It goes on where it was left.
+    after: async () => ({ streamId: 'old', pending, pages: () => ({ [Symbol.asyncIterator]: () => ({ next: () => read.next() }) }) }),
     release () {}
   }
 }
@@ -457,6 +459,30 @@ t.test('what a process that has died was working on is answered with an error', 
   t.equal(resumed.broken, false)
 })
 
+t.test('204 for a stream of which there is nothing more to come, and no stream', async (t) => {
+  const log = new Log()
+  const { client, take, answer } = await stageTransport(t, { log })
+  const answered = client.post(call(1, 'echo'))
+  await answer((await take(CALL)).id, 'hello')
+  const seen = await (await answered).end()
+  const cancelled = await client.post(call(2, 'wait'))
+  await take(CALL)
+  await client.post({ jsonrpc: '2.0', method: 'notifications/cancelled', params: { requestId: 2 } })
+  for (const over of [seen, await cancelled.end()]) {
+    const again = await (await client.get({ 'last-event-id': lastId(over) })).end()
+    t.strictSame([again.status, again.headers['content-type'], again.text], [204, undefined, ''])
+  }
+
+  const { client: late, incoming } = await stageTransport(t, {
+    log: createOldLog(async function * () {
+      incoming[0]?.request.raw.socket.destroy()
+      await until(() => incoming[0]?.record.isResponseOver === true, 'the client has gone')
+    })
+  })
+  await t.rejects(late.get({ 'last-event-id': 'a' }), 'nor anything for a client that has gone meanwhile')
+  t.equal(incoming[0]?.reply.raw.headersSent, false)
+})
+
 t.test('a log that fails', async (t) => {
   const slow = new SlowLog()
   slow.next.resolve(new ClusterUnavailableError())
@@ -464,7 +490,15 @@ t.test('a log that fails', async (t) => {
   t.equal((await client.get({ 'last-event-id': 'a' })).status, 503)
 
   const broken = await stageTransport(t, { log: createOldLog(async function * () { throw new ClusterUnavailableError() }) })
-  t.ok((await (await broken.client.get({ 'last-event-id': 'a' })).end()).broken, 'on the way')
+  t.equal((await broken.client.get({ 'last-event-id': 'a' })).status, 503, 'at the first page')
+
+  const cut = await stageTransport(t, {
+    log: createOldLog(async function * () {
+      yield [{ id: '1', data: JSON.stringify(news('a')) }]
+      throw new ClusterUnavailableError()
+    })
+  })
+  t.ok((await (await cut.client.get({ 'last-event-id': 'a' })).end()).broken, 'on the way')
 })
 
 t.test('a log that fails while a call is taken up again', async (t) => {
@@ -573,6 +607,17 @@ t.test('with cancelOnDisconnect it is cancelled', async (t) => {
   await (await polled).end()
   await polling.answer(id, 'hello')
   t.strictSame(polling.received, [], 'nor one whose server has let go of it')
+})
+
+t.test('with cancelOnDisconnect, a client that comes back learns that its call has been cancelled', async (t) => {
+  const { client, take } = await stageTransport(t, { cancelOnDisconnect: true, log: new Log() })
+  const lost = await client.post(call(1, 'first'))
+  await take(CALL)
+  await lost.see('id: ')
+  lost.vanish()
+  await take('notifications/cancelled')
+  const resumed = await (await client.get({ 'last-event-id': lastId(lost) })).end()
+  t.strictSame(resumed.messages, [failure(1, -32000, 'The request has been cancelled')])
 })
 
 t.test('whoever is not asked any more loses the GET stream at a heartbeat', async (t) => {
