@@ -9,13 +9,13 @@ import { hasEvents, pipeEvents, sendWebResponse, setHead, type WebAnswerOptions 
 
 export interface CallAnswerOptions extends WebAnswerOptions {
   readonly responseMode: Exclude<ResponseMode, 'json'>
-  /** Of the call. */
+  /** The id of the call. */
   readonly id: RequestId
 }
 
 /**
- * Answers a call of 2026-07-28 as one with a session is answered: one that takes longer than a heartbeat gets a stream, so
- * that nothing on the way takes its connection for a dead one.
+ * Answers a call of 2026-07-28 in the same way as a call with a session: if it takes longer than a heartbeat it gets a stream,
+ * so that no proxy takes its connection for a dead one.
  */
 export async function sendCallAnswer (reply: FastifyReply, answer: Promise<Response>, options: CallAnswerOptions): Promise<void> {
   const response = await withinHeartbeat(answer, options.heartbeatInterval)
@@ -30,7 +30,7 @@ export async function sendCallAnswer (reply: FastifyReply, answer: Promise<Respo
   reply.send(formatEvent(text))
 }
 
-// Undefined: it is not there yet.
+// The answer, if it comes before the first heartbeat. Undefined: it is not there yet.
 function withinHeartbeat (answer: Promise<Response>, interval: number): Promise<Response | undefined> {
   if (interval === 0) return answer
   return new Promise((resolve, reject) => {
@@ -41,7 +41,7 @@ function withinHeartbeat (answer: Promise<Response>, interval: number): Promise<
 }
 
 async function sendLate (reply: FastifyReply, answer: Promise<Response>, options: CallAnswerOptions): Promise<void> {
-  // Somebody else has answered, such as a timeout of the app.
+  // The reply may have been sent by somebody else, such as a timeout of the app.
   if (reply.sent) return
   const stream = new EventStream(options)
   sendEvents(reply, stream)
@@ -57,7 +57,7 @@ async function sendLate (reply: FastifyReply, answer: Promise<Response>, options
     }
     send(await response.text())
   } catch (reason) {
-    // Its status has been sent, so the error handler of the app cannot answer.
+    // The status has been sent, so the error handler of the app cannot answer any more.
     const error = asError(reason)
     reply.log.error(error, 'A call of a client without a session has failed')
     send(JSON.stringify(toErrorAnswer(options.id, -32000, error.message)))

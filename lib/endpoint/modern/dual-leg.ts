@@ -16,7 +16,7 @@ export interface DualLegOptions {
   readonly sdk: Sdk
   readonly createServer: CreateDualServer
   readonly responseMode: ResponseMode
-  /** Where its streams hear of what has changed. */
+  /** Tells its streams what has changed. */
   readonly bus: EventBus
   readonly log: FastifyBaseLogger
 }
@@ -30,7 +30,10 @@ export async function loadSdk (load: () => Promise<Sdk> = () => import('@modelco
   }
 }
 
-/** The same `createServer` that makes the servers of sessions, behind SDK 2's own handler for revision 2026-07-28. */
+/**
+ * Serves revision 2026-07-28 with SDK 2's own handler. Its servers come from the same `createServer` that makes the servers of
+ * sessions.
+ */
 export class DualLeg implements ModernLeg {
   readonly responseMode: ResponseMode
   readonly #sdk: Sdk
@@ -38,7 +41,7 @@ export class DualLeg implements ModernLeg {
   readonly #options: CreateMcpHandlerOptions
   readonly #calls: ModernHandler
   readonly #requests = new WeakMap<Request, FastifyRequest>()
-  // Of createServer, by the request for which it has failed: SDK 2 would answer all of them alike.
+  // What createServer has failed with, by request: SDK 2 would answer all failures alike.
   readonly #failures = new WeakMap<Request, Error>()
 
   constructor ({ sdk, createServer, responseMode, bus, log }: DualLegOptions) {
@@ -52,7 +55,7 @@ export class DualLeg implements ModernLeg {
       keepAliveMs: 0,
       onerror: (error) => log.info(error, 'A request of a client without a session was refused, or has failed')
     }
-    // With its own 'sse', what has a status of its own would have 200.
+    // Not its own 'sse', with which answers that have another status would have 200.
     this.#calls = sdk.createMcpHandler(this.#create, { ...this.#options, responseMode: responseMode === 'json' ? 'json' : 'auto' })
   }
 
@@ -60,7 +63,7 @@ export class DualLeg implements ModernLeg {
     return this.#fetch(this.#calls, request, target)
   }
 
-  // A handler for each stream: so it ends with its result while calls are still running.
+  // Each stream has a handler of its own, so that it can be ended with its result while calls are still running.
   async listen (request: FastifyRequest, target: Request): Promise<OpenStream> {
     const handler = this.#sdk.createMcpHandler(this.#create, this.#options)
     const response = await this.#fetch(handler, request, target)

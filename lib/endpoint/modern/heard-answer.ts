@@ -4,7 +4,7 @@ import { isObject } from '../transport/json-rpc.js'
 
 type Outcome = Pick<CallMessage, 'result' | 'error'>
 
-// Characters. To parse an answer that is larger would cost more than it tells.
+// In characters. To parse a larger answer would cost more than it tells.
 const LARGEST = 1_000_000
 const END_OF_EVENT = /\r\n\r\n|\n\n|\r\r/
 const LONGEST_END = 4
@@ -12,12 +12,12 @@ const END_OF_LINE = /\r\n|\n|\r/
 const DATA = /^data: ?/
 const ANSWER = /"(?:result|error)"/
 
-/** Reads what a call of 2026-07-28 was answered with, out of what goes by on its way to the client. */
+/** Reads the answer to a call of 2026-07-28 out of the bytes on their way to the client. */
 export class HeardAnswer {
   readonly #id: RequestId
   readonly #tell: (outcome: Outcome) => void
   readonly #decoder = new TextDecoder()
-  // Of the event that has begun.
+  // The pieces of the event that is not complete yet.
   #pieces: string[] = []
   #length = 0
   #tail = ''
@@ -28,16 +28,16 @@ export class HeardAnswer {
     this.#tell = tell
   }
 
-  /** The whole of it. */
+  /** Is given the whole answer. */
   hearJson (answer: string | Uint8Array): void {
-    // Bytes are at least as many.
+    // There are at least as many bytes as characters.
     if (answer.length <= LARGEST) this.#read(typeof answer === 'string' ? answer : this.#decoder.decode(answer))
   }
 
-  /** A piece of a stream of events, which need not end where they do. */
+  /** Is given a piece of a stream of events. It may begin and end in the middle of one. */
   hearEvents (chunk: Uint8Array): void {
     const piece = this.#decoder.decode(chunk, { stream: true })
-    // The end of an event can lie in several pieces.
+    // The end of an event can be spread over several pieces.
     const seam = this.#tail + piece
     if (!END_OF_EVENT.test(seam)) {
       this.#keep(piece, seam)
@@ -68,7 +68,7 @@ export class HeardAnswer {
   }
 
   #read (text: string): void {
-    // Most of what a stream says are notifications, and not worth parsing.
+    // Most events of a stream are notifications, and not worth parsing.
     if (text.length > LARGEST || !ANSWER.test(text)) return
     const answer = parse(text)
     if (!isObject(answer) || answer['id'] !== this.#id) return
@@ -78,7 +78,7 @@ export class HeardAnswer {
   }
 }
 
-// A handler of the app can say anything.
+// A handler of the app need not answer with JSON.
 function parse (text: string): unknown {
   try {
     return JSON.parse(text)

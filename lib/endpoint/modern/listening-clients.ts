@@ -1,9 +1,9 @@
 import { SessionLimitError } from '../../base/errors.js'
 
-/** The place of one client among those that listen. */
+/** One client's place among those that listen: one stream of `subscriptions/listen`. */
 export class ListeningPlace {
   readonly principal: string | undefined
-  /** Ends its stream. Until there is one, it cannot make room. */
+  /** Ends its stream. Undefined until that is open: such a place cannot make room. */
   end: (() => void) | undefined
 
   constructor (principal: string | undefined) {
@@ -14,9 +14,9 @@ export class ListeningPlace {
 /**
  * The clients that listen without a session, and how many of them there may be.
  *
- * As with sessions, nobody can lock others out: past the limit an anonymous client makes room for one who has said who
- * it is, then the principal with the most streams for one that has clearly fewer. Its oldest stream ends. Nobody makes
- * room for an equal, for who has to go comes back.
+ * As with sessions, nobody can lock others out. Past the limit an anonymous client makes room for one that has said who it
+ * is; where there is none, the principal with the most streams for one that has clearly fewer. The oldest stream ends. Nobody
+ * makes room for an equal: a client whose stream was ended comes back, and would have to be given room in turn.
  */
 export class ListeningClients {
   readonly #max: number
@@ -44,7 +44,7 @@ export class ListeningClients {
     return place
   }
 
-  /** Does nothing the second time. */
+  /** Frees the place. Does nothing the second time. */
   leave (place: ListeningPlace): void {
     const own = this.#of(place.principal)
     if (!own.delete(place)) return
@@ -66,7 +66,7 @@ export class ListeningClients {
 
   #findHeaviest (own: number): ListeningPlace | undefined {
     let heaviest: ListeningPlace | undefined
-    // With one less it still has as many as who comes will have.
+    // After giving one up, it must still have as many as the newcomer will have.
     let most = own + 1
     for (const places of this.#named.values()) {
       if (places.size <= most) continue

@@ -1,10 +1,10 @@
 import type { RequestId } from '../../http/event-log.js'
 import { isObject } from '../transport/json-rpc.js'
 
-// From revision 2026-07-28 of MCP.
+// The key in `_meta` under which a request of revision 2026-07-28 says of which revision it is.
 const REVISION_CLAIM = 'io.modelcontextprotocol/protocolVersion'
 
-/** Null: it asks for no answer. */
+/** The id of a request. Null: it asks for no answer. */
 export function readId (body: unknown): RequestId | null {
   const id = readKey(body, 'id')
   return typeof id === 'string' || typeof id === 'number' ? id : null

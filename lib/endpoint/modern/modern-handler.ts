@@ -6,9 +6,9 @@ import type { AuthInfo } from '../auth-info.js'
 export interface ModernHandler {
   /** Answers a request of revision 2026-07-28. */
   fetch: (request: Request, options?: { authInfo?: AuthInfo, parsedBody?: unknown }) => Promise<Response>
-  /** Called once as the app closes, when the running calls have had their time: it has to end the streams that are open. */
+  /** Called once as the app closes, after `drainTimeout` at the latest. It has to end the streams that are open. */
   close: () => Promise<void>
-  /** What `app.mcp.notify` says to everybody goes in here, if there is no `bus`. */
+  /** Told what `app.mcp.notify` says to everybody, if there is no `bus`. */
   notify?: {
     /** The list of tools is another one. */
     toolsChanged (): void
@@ -19,24 +19,29 @@ export interface ModernHandler {
     /** One resource has changed. */
     resourceUpdated (uri: string): void
   }
-  /** What `app.mcp.notify` says to everybody goes in here. It may be `app.mcp.bus`: then streams hear what is for their principal, too. */
+  /**
+   * Told what `app.mcp.notify` says to everybody. It may be `app.mcp.bus`: then streams also hear what is for their principal
+   * alone.
+   */
   bus?: {
     /** Tells those streams that have asked for it. */
     publish (event: ServerChange): void
   }
 }
 
+const WHOLE = 'the whole handler, so that it can be closed: write "modern: handler" for "modern: handler.fetch"'
 const EXPECTED = 'true, or what createMcpHandler() returns: an object { fetch, close, notify?, bus? }'
 const NOTIFIERS = ['toolsChanged', 'promptsChanged', 'resourcesChanged', 'resourceUpdated']
 
 /** @throws TypeError that says what to write instead */
 export function checkModern (value: ModernHandler | undefined): ModernHandler | undefined {
   if (value === undefined) return undefined
-  // Nobody could close it, and its streams would be cut.
-  if (typeof value === 'function') refuse('modern', 'the whole handler, so that it can be closed: write "modern: handler" for "modern: handler.fetch"', value)
+  // With `fetch` alone nobody could close the handler, and its streams would be cut off.
+  if (typeof value === 'function') refuse('modern', WHOLE, value)
   if (typeof value !== 'object' || value === null || !hasMethods(value, ['fetch', 'close'])) refuse('modern', EXPECTED, value)
-  if (value.notify !== undefined && !hasMethods(value.notify, NOTIFIERS)) refuse('modern.notify', `an object { ${NOTIFIERS.join(', ')} }`, value.notify)
-  if (value.bus !== undefined && !hasMethods(value.bus, ['publish'])) refuse('modern.bus', 'an object with a method publish(event)', value.bus)
+  const { notify, bus } = value
+  if (notify !== undefined && !hasMethods(notify, NOTIFIERS)) refuse('modern.notify', `an object { ${NOTIFIERS.join(', ')} }`, notify)
+  if (bus !== undefined && !hasMethods(bus, ['publish'])) refuse('modern.bus', 'an object with a method publish(event)', bus)
   return value
 }
 

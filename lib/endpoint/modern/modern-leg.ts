@@ -8,15 +8,15 @@ import type { ResponseMode } from '../options.js'
 
 export interface OpenStream {
   readonly response: Response
-  /** Ends it in good order. Undefined: nothing does so but `close()`. */
+  /** Ends the stream in good order. Undefined: only `close()` does. */
   readonly end?: () => void
 }
 
 /** What serves the requests of revision 2026-07-28. */
 export interface ModernLeg {
-  /** How its calls are to be answered. Undefined: as they come. */
+  /** How calls are to be answered. Undefined: in the way that the handler answers them. */
   readonly responseMode: ResponseMode | undefined
-  /** @param target the same request, as the web has it */
+  /** @param target the same request, as a web `Request` */
   fetch (request: FastifyRequest, target: Request): Promise<Response>
   /** Serves a request that opens a stream without an end. */
   listen (request: FastifyRequest, target: Request): Promise<OpenStream>
@@ -28,15 +28,14 @@ export interface ModernLeg {
 export class GivenLeg implements ModernLeg {
   readonly responseMode = undefined
   readonly #handler: ModernHandler
-
   readonly #stopTelling: (() => void) | undefined
 
   constructor (handler: ModernHandler, { announcements, bus }: Pick<PluginContext, 'announcements' | 'bus'>) {
     this.#handler = handler
-    // On ours, its streams hear of everything as it is.
+    // A handler on our own bus hears of everything there.
     if (handler.bus === bus) return
     this.#stopTelling = announcements.subscribe(({ change, audience }) => {
-      // Nobody can tell whose its streams are.
+      // Only what is for everybody: whose its streams are nobody can tell.
       if (audience.session === undefined && audience.principal === undefined) tell(handler, change)
     })
   }
@@ -45,7 +44,7 @@ export class GivenLeg implements ModernLeg {
     return fetchWith(this.#handler, request, target)
   }
 
-  // Only close() ends a stream with its result, and it ends running calls too: it has to wait for them.
+  // Without an `end`: only close() of the handler ends a stream with its result, and it ends running calls as well.
   async listen (request: FastifyRequest, target: Request): Promise<OpenStream> {
     return { response: await this.fetch(request, target) }
   }
@@ -69,7 +68,7 @@ function tell ({ bus, notify }: ModernHandler, change: ServerChange): void {
 export async function fetchWith (handler: ModernHandler, request: FastifyRequest, target: Request): Promise<Response> {
   const authInfo = readAuthInfo(request)
   const response: unknown = await handler.fetch(target, { parsedBody: request.body, ...(authInfo !== undefined && { authInfo }) })
-  // One of a framework can be of a class of its own.
+  // Not by its class: frameworks have classes of their own for it.
   if (!isResponse(response)) throw new TypeError(`modern.fetch() must return a Response, not ${describeValue(response)}`)
   return response
 }

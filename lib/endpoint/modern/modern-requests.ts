@@ -16,9 +16,9 @@ import type { Incoming } from '../transport/session-transport.js'
 import { toWebRequest } from '../web-request.js'
 import { sendWebResponse, type WebAnswerOptions } from './web-response.js'
 
-// From revision 2026-07-28 of MCP.
+// The method of revision 2026-07-28 that opens a stream without an end of its own.
 const LISTEN = 'subscriptions/listen'
-// A status that many servers have for a client that has gone; no standard has it.
+// The status with which SDK 2 answers a call that it has cut off. No standard has it.
 const CLOSED = 499
 
 /** Whether a request is of revision 2026-07-28 or later: it says so in its header, or in its body. */
@@ -53,21 +53,24 @@ export class ModernRequests implements SessionFollower {
     const { request, reply } = incoming
     const leg = this.#leg
     if (leg === undefined) {
-      // What a server that knows only older revisions says: every client falls back.
-      throw new UnsupportedRevisionError(String(readClaim(request.body) ?? request.headers['mcp-protocol-version']), SESSION_REVISIONS.join(', '))
+      // The answer of a server that knows only older revisions: on it, every client falls back to one of those.
+      const revision = String(readClaim(request.body) ?? request.headers['mcp-protocol-version'])
+      throw new UnsupportedRevisionError(revision, SESSION_REVISIONS.join(', '))
     }
-    // Once it is closed, SDK 2 would call this a fault of its own.
+    // A handler of SDK 2 that is closed would answer as if it had failed itself.
     if (this.#closing !== undefined) throw new ShuttingDownError()
     if (request.method !== 'POST') {
       reply.header('allow', 'POST')
       throw new MethodNotAllowedError()
     }
-    const serve = (heard?: HeardAnswer): Promise<void> => isListening(request) ? this.#listen(leg, incoming, heard) : this.#call(leg, incoming, heard)
+    const serve = (heard?: HeardAnswer): Promise<void> => {
+      return isListening(request) ? this.#listen(leg, incoming, heard) : this.#call(leg, incoming, heard)
+    }
     const traced = traceModern(incoming)
     await (traced === undefined ? serve() : traced.trace.run(() => serve(traced.heard)))
   }
 
-  /** Closes what serves them, when running calls have had their time. Never rejects. */
+  /** Closes what serves them. Called when running calls have had their time. Never rejects. */
   settle (): Promise<void> {
     this.#closing ??= this.#close()
     return this.#closing
@@ -87,12 +90,11 @@ export class ModernRequests implements SessionFollower {
 
   async #fetch (leg: ModernLeg, request: FastifyRequest, target: Request): Promise<Response> {
     const response = await leg.fetch(request, target)
-    // What SDK 2 makes of a call that it has cut off.
     if (response.status === CLOSED && this.#closing !== undefined) throw new ShuttingDownError()
     return response
   }
 
-  // Held to what sessions are held to: how many there may be, and to whom they belong.
+  // A stream is held to the same limits as a session, and belongs to the principal that opened it.
   async #listen (leg: ModernLeg, { request, reply, record }: Incoming, heard: HeardAnswer | undefined): Promise<void> {
     const { bus, identify, shutdown } = this.#context
     if (shutdown.hasStarted) throw new ShuttingDownError()
@@ -128,7 +130,7 @@ export class ModernRequests implements SessionFollower {
   }
 }
 
-// A client that has gone is not waited for, nor one that a timeout of the app has answered meanwhile.
+// Aborts when the client has gone, or when somebody else has answered it meanwhile, such as a timeout of the app.
 function abortWith ({ raw }: FastifyReply, record: ReplyRecord, isAnswered: () => boolean): AbortController {
   const abort = new AbortController()
   record.onResponseEnd(() => { if (!raw.writableEnded || !isAnswered()) abort.abort() })

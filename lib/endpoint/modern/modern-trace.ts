@@ -5,13 +5,13 @@ import { readId, readMethod, readParams } from './modern-body.js'
 import { isObject } from '../transport/json-rpc.js'
 import type { Incoming } from '../transport/session-transport.js'
 
-/** What listeners hear of a call of 2026-07-28: its answer goes by as bytes, and is heard on its way. */
+/** What listeners of the channels hear of a call of 2026-07-28. Its answer is read from the bytes that go to the client. */
 export interface ModernTrace {
   readonly trace: Trace<CallMessage>
   readonly heard: HeardAnswer
 }
 
-/** Undefined: nobody listens, or it asks for nothing. */
+/** The trace of a request. Undefined: nobody listens, or it asks for no answer. */
 export function traceModern (incoming: Incoming): ModernTrace | undefined {
   const { request: { body, headers, server }, record } = incoming
   const id = readId(body)
@@ -26,10 +26,10 @@ export function traceModern (incoming: Incoming): ModernTrace | undefined {
   return { trace, heard: new HeardAnswer(id, (outcome) => trace.end(outcome)) }
 }
 
-// Of what has said nothing that could be heard.
+// How a call has ended of whose answer nothing could be read.
 function describeEnd ({ reply: { raw: { statusCode, writableEnded } }, record }: Incoming): Partial<CallMessage> {
   if (statusCode >= 400) return { error: { code: statusCode, message: `Answered with ${statusCode}` } }
-  // To leave is how a client ends its stream, and how it cancels a call.
+  // A client ends its stream, and cancels a call, by closing the connection.
   if (writableEnded || record.kind === 'stream') return {}
   return { error: { code: 'cancelled', message: 'The client has gone' } }
 }

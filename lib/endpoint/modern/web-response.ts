@@ -6,7 +6,7 @@ import type { HeardAnswer } from './heard-answer.js'
 import { EventStream, sendEvents, type EventStreamOptions } from '../transport/event-stream.js'
 
 export interface WebAnswerOptions extends EventStreamOptions {
-  /** Hears what goes by. Undefined: nobody wants to know. */
+  /** Is given what goes to the client. Undefined: nobody wants to know. */
   readonly heard?: HeardAnswer | undefined
 }
 
@@ -20,7 +20,7 @@ const EVENTS = /^text\/event-stream\s*(?:;|$)/i
  * and headers set by other plugins are kept.
  */
 export async function sendWebResponse (reply: FastifyReply, response: Response, options: WebAnswerOptions): Promise<void> {
-  // Somebody else has answered, such as a timeout of the app.
+  // The reply may have been sent by somebody else, such as a timeout of the app.
   if (reply.sent) return
   setHead(reply, response)
   const { body } = response
@@ -37,7 +37,7 @@ export async function sendWebResponse (reply: FastifyReply, response: Response, 
 export function setHead (reply: FastifyReply, { status, headers }: Response): void {
   reply.code(status)
   for (const [name, value] of headers) {
-    // The connection is the business of Node.js, and HTTP/2 has no such header.
+    // Node.js looks after the connection itself, and HTTP/2 has no such header.
     if (name !== 'connection') reply.header(name, value)
   }
 }
@@ -46,7 +46,7 @@ export function hasEvents ({ headers }: Response): boolean {
   return EVENTS.test(headers.get('content-type') ?? '')
 }
 
-// What ends before the event loop turns needs no stream, and costs half without one.
+// A stream that has ended before the event loop turns is sent as one piece, which costs half as much.
 async function sendWebEvents (reply: FastifyReply, body: ReadableStream<Uint8Array>, options: WebAnswerOptions): Promise<void> {
   const reader = body.getReader()
   const chunks: Uint8Array[] = []
@@ -65,7 +65,13 @@ async function sendWebEvents (reply: FastifyReply, body: ReadableStream<Uint8Arr
   }
 }
 
-async function pump (reply: FastifyReply, reader: ByteReader, begun: ByteRead, first: Uint8Array[], options: WebAnswerOptions): Promise<void> {
+async function pump (
+  reply: FastifyReply,
+  reader: ByteReader,
+  begun: ByteRead,
+  first: Uint8Array[],
+  options: WebAnswerOptions
+): Promise<void> {
   const stream = new EventStream(options)
   const { heard } = options
   for (const chunk of first) {
@@ -77,8 +83,14 @@ async function pump (reply: FastifyReply, reader: ByteReader, begun: ByteRead, f
 }
 
 /** Writes what is read to the stream of a reply, until either is over. */
-export async function pipeEvents ({ log }: FastifyReply, reader: ByteReader, begun: ByteRead, stream: EventStream, heard: HeardAnswer | undefined): Promise<void> {
-  // This is how the source learns that the client has gone.
+export async function pipeEvents (
+  { log }: FastifyReply,
+  reader: ByteReader,
+  begun: ByteRead,
+  stream: EventStream,
+  heard: HeardAnswer | undefined
+): Promise<void> {
+  // Tells the source that the client has gone.
   stream.once('close', () => { reader.cancel().catch(() => {}) })
   try {
     for (let next = await begun; !next.done; next = await reader.read()) {
@@ -88,7 +100,7 @@ export async function pipeEvents ({ log }: FastifyReply, reader: ByteReader, beg
     stream.end()
   } catch (reason) {
     if (!stream.isOver) log.error(asError(reason), 'The answer to a client without a session has broken off')
-    // Nobody must take what has come so far for all of it.
+    // So that the client does not take what has come so far for all of it.
     stream.fail()
   }
 }
