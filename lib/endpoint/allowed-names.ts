@@ -3,20 +3,20 @@ import { checkList, refuse } from '../base/option-checks.js'
 import { isLoopback } from '../base/loopback.js'
 import { parseHost, parseOrigin, type HostName, type Origin } from '../http/host-name.js'
 
-/** A host, all below a host, or any. */
+/** What an entry of `allowedHosts` matches: one host, all hosts below one, or any host. */
 export interface HostPattern extends HostName {
   /** Whether `name` is only how a name ends. */
   readonly isWildcard: boolean
 }
 
-/** The same, of one scheme. */
+/** What an entry of `allowedOrigins` matches: such hosts, with one scheme. */
 export interface OriginPattern extends HostPattern {
   readonly scheme: string
 }
 
 const HOSTS = 'a list of hosts such as "a.com", "*.a.com:8080" or "[::1]"'
 const ORIGINS = 'a list of origins such as "https://a.com", "https://*.a.com:8443" or "null"'
-// Any label will do in the place of the wildcard, to see whether the rest is a name.
+// Put in the place of the wildcard, to see whether the rest is a name. Any label will do.
 const LABEL = 'x'
 const HOST_WILDCARD = /^\*(?=\.[^.]|:|$)/
 const ORIGIN_WILDCARD = /^[^/]+:\/\/\*(?=\.[^.]|:|$)/
@@ -43,14 +43,14 @@ export function checkOrigins (list: readonly string[] | undefined): readonly Ori
     ?.map((entry) => parseOriginPattern(entry) ?? refuse('allowedOrigins', ORIGINS + hint(suggestOrigin(entry)), entry))
 }
 
-/** Without a port, a pattern is for all of them. A host without one is at 80 or 443, whichever the client speaks. */
+/** A pattern without a port is for all ports. A host without one is at 80 or at 443, depending on what the client speaks. */
 export function matchesHost (pattern: HostPattern, host: HostName): boolean {
   const { port } = pattern
   return matchesName(pattern, host) &&
     (port === '' || port === host.port || (host.port === '' && (port === '80' || port === '443')))
 }
 
-/** Without a port, a pattern is for that of its scheme, and one for any host is for all ports. */
+/** A pattern without a port is for the port of its scheme, unless it is for any host: then it is for all ports. */
 export function matchesOrigin (pattern: OriginPattern, origin: Origin): boolean {
   return pattern.scheme === origin.scheme && matchesName(pattern, origin) && (pattern.port === origin.port || isAny(pattern))
 }
@@ -95,7 +95,7 @@ function suggestOrigin (entry: string): string | undefined {
   return parseOriginPattern(origin) && origin
 }
 
-// What is left of a URL is its host. A cookie's domain has a dot at its front where others have an asterisk.
+// Leaves of a URL its host. A domain written as cookies have it begins with a dot, which means what "*." means here.
 function stripUrl (entry: string): string {
   return entry.trim()
     .replace(/^(?:[a-z][a-z\d+.-]*:)?\/\//i, '')

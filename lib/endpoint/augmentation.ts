@@ -2,11 +2,11 @@ import type { FastifyBaseLogger, FastifyTypeProvider, RawServerBase, RawServerDe
 import type { mcpEndpoint } from './endpoint.js'
 import type { DualEndpointOptions, SessionEndpointOptions } from './options.js'
 
-/* eslint-disable @typescript-eslint/no-unused-vars -- an interface that is merged has all its parameters */
+/* eslint-disable @typescript-eslint/no-unused-vars -- to be merged, an interface must have all the parameters of the other */
 declare module 'fastify' {
   /*
-   * Options of a plugin can be a function, too, and with that possibility TypeScript does not tell one kind of endpoint
-   * from the other by `modern`. Of two signatures it takes the one that fits, and `createServer` knows what it is called with.
+   * Fastify lets the options of a plugin be a function, too. That keeps TypeScript from telling the two kinds of endpoint
+   * apart by `modern`, and so from typing what `createServer` is called with. Two signatures tell them apart.
    */
   interface FastifyRegister<
     T = void,

@@ -1,10 +1,10 @@
 import type { FastifyRequest } from 'fastify'
 
-/** Who a token is of, and what it may be used for: the `AuthInfo` of both SDKs. */
+/** Whose a token is, and what it may be used for: the `AuthInfo` of both SDKs. */
 export interface AuthInfo {
-  /** As the client sent it, or `''`: tools need not know it. */
+  /** The token as the client sent it; `''` will do, for tools need not know it. */
   token: string
-  /** Of the OAuth client. */
+  /** The id of the OAuth client. */
   clientId: string
   /** What the token is good for. */
   scopes: string[]
@@ -16,7 +16,7 @@ export interface AuthInfo {
   extra?: Record<string, unknown>
 }
 
-/** What the app's authentication has put on `request.auth`, if it is what the SDKs mean by it. */
+/** What the app's authentication has put on `request.auth`, if it has the shape that the SDKs expect. */
 export function readAuthInfo (request: FastifyRequest): AuthInfo | undefined {
   const auth: unknown = 'auth' in request ? request.auth : undefined
   return isAuthInfo(auth) ? auth : undefined

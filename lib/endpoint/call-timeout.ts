@@ -2,9 +2,10 @@ import { errorCodes, type FastifyReply, type FastifyRequest } from 'fastify'
 import { onResponseEnd } from '../http/response-end.js'
 
 /**
- * Answers 503 to a call that takes too long or, when its stream has begun, cuts it.
+ * Answers 503 to a call that takes too long. If its stream has begun, cuts the stream.
  *
- * Fastify's own timer of a route stops as soon as the body of a POST has been read: its pull request 6725.
+ * Fastify's own `handlerTimeout` will not do: in a POST its timer stops as soon as the body has been read (its pull request
+ * 6725).
  *
  * @param timeout milliseconds
  */

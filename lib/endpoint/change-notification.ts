@@ -3,7 +3,7 @@ import { isObject, type JSONRPCMessage } from './transport/json-rpc.js'
 
 interface Kind {
   readonly method: string
-  /** What a server that sends it has declared. */
+  /** The capability that a server must have declared to send it. */
   readonly capability: readonly [feature: string, detail: string]
 }
 
@@ -15,7 +15,7 @@ const kinds: { readonly [kind in ServerChange['kind']]: Kind } = {
   resource_updated: { method: 'notifications/resources/updated', capability: ['resources', 'subscribe'] }
 }
 
-/** What a client with a session is sent. */
+/** The notification of a change that a client with a session is sent. */
 export function toNotification (change: ServerChange): JSONRPCMessage {
   const { method } = kinds[change.kind]
   return { jsonrpc: '2.0', method, ...('uri' in change && { params: { uri: change.uri } }) }

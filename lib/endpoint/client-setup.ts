@@ -9,7 +9,7 @@ type Params = Readonly<Record<string, unknown>> | undefined
 const LOG_LEVELS: readonly unknown[] = ['debug', 'info', 'notice', 'warning', 'error', 'critical', 'alert', 'emergency']
 
 export interface SetupBounds {
-  /** Of all that is kept. */
+  /** How many bytes are kept in all. */
   readonly maxBytes: number
   /** Called for each subscription that is forgotten. */
   readonly onForget: () => void
@@ -17,14 +17,14 @@ export interface SetupBounds {
 
 /**
  * What a client has said to set its session up, so that it can be said again to
- * another server: how it initialized, its log level and its subscriptions. Of
- * those the oldest are forgotten when they are too many to keep.
+ * another server: its `initialize`, its log level and its subscriptions. When
+ * these are too many to keep, the oldest subscriptions are forgotten.
  */
 export class ClientSetup {
   readonly #path: string
   readonly #bounds: SetupBounds
   readonly #subscriptions: Set<string>
-  // Bytes.
+  // Bytes that the subscriptions take.
   #subscribed = 0
   #initialize: InitializeParams | undefined
   #initialized: boolean
@@ -57,7 +57,7 @@ export class ClientSetup {
     if (!('method' in message)) return false
     switch (message.method) {
       case 'initialize':
-        // Once in a session: what comes later is the replay, or is refused.
+        // Only the first in a session: a later one is the replay for a new server, or is refused.
         if (this.#initialize !== undefined || !isInitializeParams(message.params)) return false
         this.#initialize = message.params
         return true
@@ -98,7 +98,7 @@ export class ClientSetup {
     for (const uri of this.#subscriptions) yield request('resources/subscribe', { uri })
   }
 
-  // A level that the server refuses leaves the last one as it was.
+  // A level that does not exist is refused by the server, and changes nothing.
   #changeLogLevel (level: string | undefined): boolean {
     if (level === this.#logLevel || !LOG_LEVELS.includes(level)) return false
     this.#logLevel = level
@@ -133,13 +133,13 @@ export class ClientSetup {
     this.#subscribed -= sizeOf(uri)
   }
 
-  // What initialize has left of it.
+  // Bytes that are left for subscriptions, besides `initialize`.
   #room (): number {
     return this.#bounds.maxBytes - Buffer.byteLength(JSON.stringify(this.#initialize ?? {}))
   }
 }
 
-// As it is kept: in a list, as JSON, where a character can take six bytes.
+// Bytes of a subscription as it is kept: in a list, as JSON, where a character can take six bytes.
 function sizeOf (uri: string): number {
   return Buffer.byteLength(JSON.stringify(uri)) + 1
 }

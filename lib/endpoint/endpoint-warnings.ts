@@ -3,16 +3,22 @@ import type { Warnings } from '../http/warnings.js'
 import type { ResolvedEndpointOptions } from './options.js'
 
 /** Warns of times that do not go together. `ttl` is in milliseconds, 0: never. */
-export function warnOfTimes ({ initialConfig: { connectionTimeout = 0 } }: FastifyInstance, warnings: Warnings, ttl: number, { heartbeatInterval, responseMode }: ResolvedEndpointOptions): void {
+export function warnOfTimes (app: FastifyInstance, warnings: Warnings, ttl: number, options: ResolvedEndpointOptions): void {
+  const { connectionTimeout = 0 } = app.initialConfig
+  const { heartbeatInterval } = options
   if (ttl !== 0 && ttl < heartbeatInterval) warnings.warn('FST_WARN_MCP_SESSION_TTL', String(ttl), String(heartbeatInterval))
   if (connectionTimeout === 0) return
-  // Calls that take longer than a heartbeat say something at each, but for those that are answered with JSON.
-  const isQuiet = heartbeatInterval === 0 || heartbeatInterval >= connectionTimeout
-  if (isQuiet) {
-    warnings.warn('FST_WARN_MCP_SESSION_CONNECTION_TIMEOUT', String(connectionTimeout), `Set "heartbeatInterval" of mcpEndpoint to ${Math.floor(connectionTimeout / 2)} or less, or take connectionTimeout away`)
-  } else if (responseMode === 'json') {
-    warnings.warn('FST_WARN_MCP_SESSION_CONNECTION_TIMEOUT', String(connectionTimeout), "Make it longer than the longest call, or let long calls be streams: responseMode: 'auto'")
+  const fix = fixForConnectionTimeout(connectionTimeout, options)
+  if (fix !== undefined) warnings.warn('FST_WARN_MCP_SESSION_CONNECTION_TIMEOUT', String(connectionTimeout), fix)
+}
+
+// A call that takes longer than a heartbeat is a stream, which is never quiet for longer; one that is answered with JSON is.
+function fixForConnectionTimeout (timeout: number, { heartbeatInterval, responseMode }: ResolvedEndpointOptions): string | undefined {
+  if (heartbeatInterval === 0 || heartbeatInterval >= timeout) {
+    return `Set "heartbeatInterval" of mcpEndpoint to ${Math.floor(timeout / 2)} or less, or take connectionTimeout away`
   }
+  if (responseMode !== 'json') return undefined
+  return "Make it longer than the longest call, or let long calls be streams: responseMode: 'auto'"
 }
 
 /** Warns when web pages will not see the id of the session that they have opened. */

@@ -20,9 +20,9 @@ import { SessionRuntimes } from './session-runtimes.js'
 import { createStatelessHandlers } from './stateless.js'
 
 /**
- * Mounts an MCP endpoint (Streamable HTTP) with one MCP server per session.
- * Prefix and hooks of the scope that it is registered in apply to it. Methods that it does not have answer 405 at its
- * path, but for OPTIONS and those for which the app has a route there already.
+ * Mounts an MCP endpoint (Streamable HTTP) with one MCP server per session. The prefix and the hooks of the scope that it is
+ * registered in apply to it. At its path, methods that it does not have are answered with 405, except OPTIONS and those for
+ * which the app has a route there already.
  *
  * @throws MissingPluginError when `mcpSessions` is not registered
  * @throws MissingSdkError when `modern` is true and SDK 2 is not installed
@@ -62,12 +62,12 @@ export async function mcpEndpoint (fastify: FastifyInstance, options: McpEndpoin
       // A copy: other plugins add hooks of their own to a route that they see.
       onRequest: [...onRequest],
       handler (request, reply) {
-        // Without a session it has none yet.
+        // A request with a session has its record from the session hook.
         const record = replies.get(reply) ?? replies.begin(request, reply, kindOf(request))
         if (route.handlerTimeout !== undefined && record.kind === 'call') limitTime(request, reply, route.handlerTimeout)
         const incoming = { request, reply, record }
         const answered = request.mcpSession === null && isModern(request) ? modern.handle(incoming) : handle(incoming)
-        // Most calls are answered by their server, and not by a promise that Fastify would wait for.
+        // The promise is not returned: Fastify would wait for it, and most calls are answered later, by their server.
         answered?.catch((reason: unknown) => reply.send(asError(reason)))
       }
     })
@@ -75,7 +75,11 @@ export async function mcpEndpoint (fastify: FastifyInstance, options: McpEndpoin
   refuseOtherMethods(fastify, { path, route, served: enabled ? ['GET', 'POST', 'DELETE'] : ['POST'], guard, reject })
 }
 
-async function createModernLeg (context: PluginContext, { modern, responseMode }: ResolvedEndpointOptions, log: FastifyBaseLogger): Promise<ModernLeg | undefined> {
+async function createModernLeg (
+  context: PluginContext,
+  { modern, responseMode }: ResolvedEndpointOptions,
+  log: FastifyBaseLogger
+): Promise<ModernLeg | undefined> {
   if (typeof modern !== 'function') return modern && new GivenLeg(modern, context)
   return new DualLeg({ sdk: await loadSdk(), createServer: modern, responseMode, bus: context.bus, log })
 }

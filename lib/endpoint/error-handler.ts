@@ -3,7 +3,12 @@ import type { SessionError } from '../base/errors.js'
 import { passOn, type Rejections } from '../http/rejection.js'
 import { removeEventHeaders } from './transport/event-stream.js'
 
-type ErrorHandler = (this: FastifyInstance, error: FastifyError, request: FastifyRequest, reply: FastifyReply) => FastifyReply | Promise<FastifyReply>
+type ErrorHandler = (
+  this: FastifyInstance,
+  error: FastifyError,
+  request: FastifyRequest,
+  reply: FastifyReply
+) => FastifyReply | Promise<FastifyReply>
 
 /**
  * Answers in JSON-RPC what is the client's fault: a body that cannot be read,
@@ -11,7 +16,7 @@ type ErrorHandler = (this: FastifyInstance, error: FastifyError, request: Fastif
  */
 export function createErrorHandler (rejections: Rejections): ErrorHandler {
   return function handleError (error, request, reply) {
-    // Of the answer that could not be sent. The session that it named does not exist.
+    // Headers of the answer that could not be sent. The session that it names does not exist.
     reply.removeHeader('mcp-session-id')
     removeEventHeaders(reply)
     const rejection = toRejection(error)
@@ -21,7 +26,7 @@ export function createErrorHandler (rejections: Rejections): ErrorHandler {
 
 function toRejection (error: FastifyError): SessionError | undefined {
   const { statusCode = 500 } = error
-  // That of a DOMException is a number.
+  // A string, because the code of a DOMException is a number.
   const code = String(error.code)
   const isOurs = code.startsWith('FST_ERR_MCP_SESSION_') || code.startsWith('FST_ERR_CTP_')
   return isOurs && statusCode !== 500 ? Object.assign(error, { statusCode }) : undefined

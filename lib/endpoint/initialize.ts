@@ -9,7 +9,10 @@ export interface InitializeParams {
   readonly clientInfo: ClientInfo
 }
 
-/** The parameters of a body that opens a session; undefined: it does not. One without an id would open a session that nobody hears of. */
+/**
+ * The parameters of a body that opens a session. Undefined: it does not open one, such as an `initialize` without an id, which
+ * gets no answer that could name the session.
+ */
 export function readInitialize (body: unknown): InitializeParams | undefined {
   if (!isObject(body) || body['method'] !== 'initialize' || body['jsonrpc'] !== '2.0' || !isRequestId(body['id'])) return undefined
   return isInitializeParams(body['params']) ? body['params'] : undefined

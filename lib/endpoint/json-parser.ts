@@ -3,7 +3,7 @@ import { explainUnreadable } from './unreadable-body.js'
 
 type Done = (error: Error | null, body?: unknown) => void
 
-/** Reads bodies as the app wants them: it says what becomes of keys such as `__proto__`. */
+/** A parser that treats keys such as `__proto__` as the app has told Fastify to, and says in JSON-RPC what is wrong. */
 export function createJsonParser (app: FastifyInstance): (request: FastifyRequest, body: string, done: Done) => void {
   const { onProtoPoisoning = 'error', onConstructorPoisoning = 'error' } = app.initialConfig
   const parse = app.getDefaultJsonParser(onProtoPoisoning, onConstructorPoisoning)

@@ -1,9 +1,9 @@
-/** A schema that can say what it is as JSON Schema: what tools of SDK 2 take. See https://standardschema.dev/json-schema */
+/** A schema that can be converted to JSON Schema: what tools of SDK 2 take. See https://standardschema.dev/json-schema */
 export interface JsonConvertibleSchema {
   readonly '~standard': { readonly jsonSchema: { readonly input: SchemaConverter, readonly output: SchemaConverter } }
 }
 
-/** Makes JSON Schema of one side of a schema: of what goes in, or of what comes out. */
+/** Converts one side of a schema to JSON Schema: its input, or its output. */
 export type SchemaConverter = (options: SchemaConverterOptions) => Record<string, unknown>
 
 /** The options of a converter of Standard JSON Schema. */
@@ -16,12 +16,12 @@ export interface SchemaConverterOptions {
 const memoised = new WeakMap<object, object>()
 
 /**
- * The same schema, which is converted to JSON Schema once and not for each server: SDK 2 does it with each `tools/list`
- * for all tools, and for clients of 2026-07-28 with each `tools/call` for the tool that is called. Call it once per schema, outside of `createServer`.
+ * The same schema, but converted to JSON Schema only once. SDK 2 converts those of all tools with each `tools/list`, and for
+ * clients of 2026-07-28 that of the called tool with each `tools/call`. Call it once per schema, outside of `createServer`.
  *
- * What is shared is frozen.
+ * The JSON Schema is shared by all servers, and therefore frozen.
  *
- * @throws TypeError for a schema that cannot say what it is as JSON Schema, such as one of zod before 4.2
+ * @throws TypeError for a schema that cannot be converted to JSON Schema, such as one of zod before 4.2
  * @example
  * ```ts
  * const note = memoiseSchema(z.object({ text: z.string() }))
@@ -35,14 +35,16 @@ const memoised = new WeakMap<object, object>()
  */
 export function memoiseSchema<S extends JsonConvertibleSchema> (schema: S): S {
   const known = memoised.get(schema)
-  // What is kept for a schema is its heir.
+  // The map has only heirs as values, each of the type of its schema: Object() hands it back as it is.
   if (known !== undefined) return Object(known)
   const { '~standard': standard }: JsonConvertibleSchema = schema
   if (!('jsonSchema' in standard)) {
-    throw new TypeError('memoiseSchema() takes a schema that implements Standard JSON Schema (`~standard.jsonSchema`), as those of zod do from 4.2.0 on')
+    throw new TypeError(
+      'memoiseSchema() takes a schema that implements Standard JSON Schema (`~standard.jsonSchema`), as those of zod do from 4.2.0 on'
+    )
   }
   const { input, output } = standard.jsonSchema
-  // It has all that the library and the app find on a schema.
+  // It inherits all else that the library and the app look for on a schema.
   const heir: S = Object.create(schema, {
     '~standard': { value: { ...standard, jsonSchema: { input: memoise(input), output: memoise(output) } } }
   })
@@ -53,7 +55,7 @@ export function memoiseSchema<S extends JsonConvertibleSchema> (schema: S): S {
 function memoise (convert: SchemaConverter): SchemaConverter {
   const made = new Map<string, Record<string, unknown>>()
   return (options) => {
-    // Whose meaning nobody but the library knows.
+    // What these options mean only the library knows, so its answer is not kept.
     if (options.libraryOptions !== undefined) return convert(options)
     const json = made.get(options.target) ?? freeze(convert(options))
     made.set(options.target, json)

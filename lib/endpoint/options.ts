@@ -1,5 +1,6 @@
 import type { FastifyRequest } from 'fastify'
-import { checkBoolean, checkCount, checkFunction, checkMilliseconds, checkNames, checkTimer, refuse } from '../base/option-checks.js'
+import { checkBoolean, checkCount, checkMilliseconds, checkNames, checkTimer, refuse } from '../base/option-checks.js'
+import { REGISTER_OPTIONS } from '../http/register-options.js'
 import type { Session } from '../session/session.js'
 import type { AuthInfo } from './auth-info.js'
 import { checkHosts, checkOrigins, type HostPattern, type OriginPattern } from './allowed-names.js'
@@ -8,7 +9,7 @@ import { resolveRouteOptions, type EndpointRouteOptions } from './route-options.
 
 /** An MCP server of either official SDK: `McpServer`, or the `Server` below it. */
 export interface SessionServer {
-  /** Each SDK has a type of its own for what goes in here. The transport of the endpoint is both. */
+  /** The parameter has another type in each SDK. The transport of the endpoint is of both types. */
   connect (transport: never): Promise<void>
   /** Called once in a session, when it ends or is parked. */
   close (): Promise<void>
@@ -16,7 +17,7 @@ export interface SessionServer {
 
 /** What `createServer` is told of the session that a server is for. */
 export interface CreateServerContext {
-  /** Of revisions with sessions, in the word of SDK 2. */
+  /** SDK 2's word for the revisions with sessions. */
   readonly era: 'legacy'
   /** The session that the server is for. */
   readonly session: Session
@@ -30,7 +31,7 @@ export interface CreateServerContext {
 
 /** What `createServer` is told when the server is for one request of revision 2026-07-28 or later. */
 export interface ModernServerContext {
-  /** Of revisions without sessions, in the word of SDK 2. */
+  /** SDK 2's word for the revisions without sessions. */
   readonly era: 'modern'
   /** There is none. */
   readonly session: null
@@ -44,7 +45,7 @@ export interface ModernServerContext {
 
 /** What `createServer` is told when servers are reused: nothing of a session, for the server is for many. */
 export interface SharedServerContext {
-  /** Of revisions with sessions, in the word of SDK 2. */
+  /** SDK 2's word for the revisions with sessions. */
   readonly era: 'legacy'
 }
 
@@ -82,18 +83,20 @@ export interface ResumableOptions {
 /** Options of the endpoint. All times are milliseconds, all sizes bytes. */
 export type McpEndpointOptions = SessionEndpointOptions | DualEndpointOptions | SharedEndpointOptions
 
-/** Those of an endpoint whose `createServer` makes servers for sessions. */
+/** The options of an endpoint whose `createServer` makes servers for sessions. */
 export interface SessionEndpointOptions extends CommonEndpointOptions, OwnServers {
   /** Makes the MCP server of a new session. What it throws is the answer to `initialize`, and no session is left. */
   createServer: CreateServer
   /**
    * Serves clients of revision 2026-07-28, which have no sessions, at the same path: what `createMcpHandler` of SDK 2
-   * returns. The endpoint closes it with the app. Default: those clients are told to fall back to a session.
+   * returns. The endpoint closes it with the app.
+   *
+   * @default those clients are told to fall back to a session
    */
   modern?: ModernHandler | undefined
 }
 
-/** Those of an endpoint whose `createServer` makes servers for clients of both eras. */
+/** The options of an endpoint whose `createServer` makes servers for clients of both eras. */
 export interface DualEndpointOptions extends CommonEndpointOptions, OwnServers {
   /**
    * Makes the MCP server of a new session or, of SDK 2, for one request of revision 2026-07-28. What it throws is the
@@ -107,7 +110,7 @@ export interface DualEndpointOptions extends CommonEndpointOptions, OwnServers {
   modern: true
 }
 
-/** Those of an endpoint whose servers serve one session after the other. */
+/** The options of an endpoint whose servers serve one session after the other. */
 export interface SharedEndpointOptions extends CommonEndpointOptions {
   /**
    * Makes an MCP server for many sessions, one after the other, or for one request of revision 2026-07-28, where `modern`
@@ -120,7 +123,7 @@ export interface SharedEndpointOptions extends CommonEndpointOptions {
    * Lets the server of a session that has ended or is parked serve another one. Only for servers that know nothing of
    * their session and keep nothing of it. A number is how many servers without a session are kept; `true` is 256.
    */
-  // No object: from one, TypeScript could not tell what createServer is told.
+  // Not an object: with one, TypeScript cannot tell which of the three kinds of options these are.
   reuseServers: true | number
 }
 
@@ -194,14 +197,17 @@ interface CommonEndpointOptions extends EndpointRouteOptions {
   parkAfter?: number | undefined
   /**
    * Hosts to answer to: `'mcp.example.com'` at any port, `'mcp.example.com:8443'` at one, `'*.example.com'` for all below
-   * it and not for itself, `'[::1]'`. `['*']` is any host, and takes the guard away. Default: loopback hosts on loopback
-   * connections, any on others.
+   * it and not for itself, `'[::1]'`. `['*']` is any host, and takes the guard away.
+   *
+   * @default loopback hosts on loopback connections, any on others
    */
   allowedHosts?: readonly string[] | undefined
   /**
    * Origins of web pages to answer to, as browsers send them: `'https://app.example.com'`, with a port unless it is the
    * default one; `'https://*.example.com'` for all below it, `'https://*'` for any, `'null'` for pages that have none.
-   * `[]` is no web page at all. Default: those whose host is allowed.
+   * `[]` is no web page at all.
+   *
+   * @default those whose host is allowed
    */
   allowedOrigins?: readonly string[] | undefined
   /**
@@ -216,6 +222,7 @@ export interface ResolvedResumableOptions {
   readonly maxEvents: number
   /** Bytes. */
   readonly maxBytes: number
+  /** Milliseconds. */
   readonly retryInterval: number
 }
 
@@ -236,8 +243,9 @@ export interface ResolvedEndpointOptions {
   readonly reuseServers: number | undefined
   readonly allowedHosts: readonly HostPattern[] | undefined
   readonly allowedOrigins: readonly OriginPattern[] | undefined
+  /** Milliseconds; 0: never. */
   readonly heartbeatInterval: number
-  /** A function: what makes the servers. Undefined: clients of 2026-07-28 are told to fall back. */
+  /** What serves clients of 2026-07-28: a handler, or a function that makes servers. Undefined: they are told to fall back. */
   readonly modern: ModernHandler | CreateDualServer | undefined
   /** What is passed on to the routes. */
   readonly route: EndpointRouteOptions
@@ -267,16 +275,19 @@ const ownNames: Record<keyof McpEndpointOptions, true> = {
   config: true,
   constraints: true
 }
-// What every plugin can be registered with comes along.
-const NAMES = [...Object.keys(ownNames), 'prefix', 'logLevel', 'logSerializers']
+const NAMES = [...Object.keys(ownNames), ...REGISTER_OPTIONS]
+const CREATE_SERVER = 'a function ({ era, session, request, restored, authInfo }) => McpServer'
 
 /** @throws TypeError that names the option */
 export function resolveEndpointOptions (options: McpEndpointOptions): ResolvedEndpointOptions {
   refuseOldName(options)
   checkNames(options, NAMES)
-  const { path = '/mcp', responseMode = 'auto', cancelOnDisconnect = false, maxBuffered = 4 * MIB, maxSetup = 65_536, recheckOwner = true, parkAfter = 0, heartbeatInterval = 15_000 } = options
-  const createServer: CreateServer | undefined = checkFunction('createServer', options.createServer, '({ era, session, request, restored, authInfo }) => McpServer')
-  if (createServer === undefined) refuse('createServer', 'a function ({ era, session, request, restored, authInfo }) => McpServer', createServer)
+  const {
+    path = '/mcp', responseMode = 'auto', cancelOnDisconnect = false, maxBuffered = 4 * MIB, maxSetup = 65_536, recheckOwner = true,
+    parkAfter = 0, heartbeatInterval = 15_000
+  } = options
+  const createServer: CreateServer | undefined = options.createServer
+  if (typeof createServer !== 'function') refuse('createServer', CREATE_SERVER, createServer)
   if (typeof path !== 'string' || !path.startsWith('/')) refuse('path', 'a string that starts with /', path)
   return {
     createServer,

@@ -33,7 +33,8 @@ export function refuseOtherMethods (app: FastifyInstance, { path, served, route,
       method,
       url: path,
       exposeHeadRoute: false,
-      // Ahead of the body, whose type may be none that is read here. Fastify wants a handler all the same.
+      // In a hook, because the body comes next, and may be of a type that is not read here. The handler is never called, but
+      // Fastify wants one.
       onRequest: [guard, refuse],
       handler: refuse
     })

@@ -10,13 +10,16 @@ export interface ParkingSweepOptions<S> {
   readonly onError: (error: Error) => void
 }
 
-// Looking at a session takes next to nothing, letting go of its server a hundred microseconds, and more while V8 collects
-// garbage: so a slice is bounded by time. In milliseconds.
+// In milliseconds, for a number of sessions says little: to look at one takes next to nothing, to let go of its server a
+// hundred microseconds, and more while V8 collects garbage.
 const LONGEST_SLICE = 2
 const SHORTEST_INTERVAL = 100
 const LONGEST_INTERVAL = 60_000
 
-/** Looks, twice in the time after which a session is parked, for those to park: in slices, so that many do not hold up the event loop. */
+/**
+ * Looks for sessions to park, twice in the time after which one is parked. It does so in slices, so that many sessions do not
+ * hold up the event loop.
+ */
 export class ParkingSweep<S> {
   readonly #options: ParkingSweepOptions<S>
   readonly #timer: NodeJS.Timeout
@@ -35,7 +38,7 @@ export class ParkingSweep<S> {
     this.#slice = undefined
   }
 
-  // One that takes longer than the interval goes on instead.
+  // A sweep that takes longer than the interval goes on, and no other begins.
   #start (): void {
     if (this.#slice === undefined) this.#run(this.#options.sessions()[Symbol.iterator]())
   }
@@ -45,7 +48,7 @@ export class ParkingSweep<S> {
     this.#slice?.unref()
   }
 
-  // Whether it has come to the end.
+  // Returns whether it has come to the end.
   #runSlice (sessions: Iterator<S>): boolean {
     const end = performance.now() + LONGEST_SLICE
     do {

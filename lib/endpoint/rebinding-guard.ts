@@ -24,14 +24,15 @@ export function createRebindingGuard (allowed: AllowedNames, { reject, cluster }
       done()
       return
     }
-    request.log.warn({ host: request.host, origin: request.headers.origin }, `${error.message}; see the options allowedHosts and allowedOrigins`)
+    const { host, headers: { origin }, log } = request
+    log.warn({ host, origin }, `${error.message}; see the options allowedHosts and allowedOrigins`)
     reject(request, reply, error)
   }
 }
 
 function findForbidden (request: FastifyRequest, { allowedHosts, allowedOrigins }: AllowedNames): SessionError | undefined {
   const isLocal = isLoopback(request.socket.localAddress)
-  // HTTP/1.0 has requests without a host. What is there and is none is no name that anybody has.
+  // A request of HTTP/1.0 may have no host. One whose host cannot be read is refused.
   const host = request.host === '' ? NOWHERE : parseHost(request.host)
   if (host === undefined || !isAllowedHost(host)) return new ForbiddenOriginError('this Host')
   if (request.headers.origin !== undefined && !isAllowedOrigin(request.headers.origin)) return new ForbiddenOriginError('this Origin')

@@ -2,7 +2,7 @@ import type { FastifyContextConfig, FastifyInstance, FastifySchema, RouteOptions
 import { checkCount, checkTimer, refuse } from '../base/option-checks.js'
 import { exemptFromTimeout } from '../http/handler-timeout.js'
 
-// Spelt out, for older versions of Fastify do not know of handlerTimeout.
+// With handlerTimeout spelt out, because older versions of Fastify do not have it.
 type PassedOn = Pick<RouteOptions, 'bodyLimit' | 'schema' | 'config' | 'constraints'> & { handlerTimeout?: number }
 
 /** Options of Fastify's routes that an endpoint passes on to its own. */
@@ -30,7 +30,8 @@ export interface EndpointRouteOptions {
 }
 
 /** @throws TypeError that names the option */
-export function resolveRouteOptions ({ bodyLimit, handlerTimeout, schema, config, constraints }: EndpointRouteOptions): EndpointRouteOptions {
+export function resolveRouteOptions (options: EndpointRouteOptions): EndpointRouteOptions {
+  const { bodyLimit, handlerTimeout, schema, config, constraints } = options
   checkCount('bodyLimit', bodyLimit)
   if (checkCount('handlerTimeout', handlerTimeout) !== undefined) checkTimer('handlerTimeout', handlerTimeout, 'not allowed here')
   checkObject('schema', schema)
@@ -41,7 +42,8 @@ export function resolveRouteOptions ({ bodyLimit, handlerTimeout, schema, config
 }
 
 /** The options of the route for one method, as Fastify takes them. */
-export function toRouteOptions (method: string, { bodyLimit, schema, config, constraints }: EndpointRouteOptions, app: FastifyInstance): PassedOn {
+export function toRouteOptions (method: string, options: EndpointRouteOptions, app: FastifyInstance): PassedOn {
+  const { bodyLimit, schema, config, constraints } = options
   const handlerTimeout = exemptFromTimeout(app)
   return {
     config: { ...config, mcpSession: 'ignore' },
@@ -52,7 +54,7 @@ export function toRouteOptions (method: string, { bodyLimit, schema, config, con
   }
 }
 
-// A copy for each route, since Fastify marks the schemas that it has seen; and it takes none for a body that there is not.
+// A copy for each route, because Fastify marks the schemas that it has seen. It refuses a body schema for methods without one.
 function toSchema (method: string, schema: FastifySchema): FastifySchema {
   const { body, ...others } = schema
   return method === 'POST' ? { ...schema } : others

@@ -13,7 +13,7 @@ export interface ConnectableServer extends SessionServer {
 
 export type ServerFactory<Context> = (context: Context) => Promise<ConnectableServer>
 
-/** `createServer` as the app gave it, with its results checked: a server that serves two sessions mixes them up. */
+/** `createServer` of the app, with its results checked: a server that is returned twice would mix up the answers of two sessions. */
 export function createServerFactory<Context> (createServer: CreateServer<Context>): ServerFactory<Context> {
   const made = new WeakSet<ConnectableServer>()
 
@@ -32,10 +32,7 @@ export function toServerContext (session: Session, request: FastifyRequest, rest
   return { era: 'legacy', session, request, restored, authInfo: readAuthInfo(request) }
 }
 
-/**
- * What `createServer` is told when the server is for many sessions: of none. Whoever asks all the same learns why there
- * is no answer.
- */
+/** What `createServer` is told when the server is for many sessions. Whoever reads what is of one session learns why it is not there. */
 export class SharedContext implements CreateServerContext {
   readonly era = 'legacy'
 

@@ -4,8 +4,8 @@ import type { ScopeChallengeResolver } from './transport/scope-challenge.js'
 import type { SessionTransport } from './transport/session-transport.js'
 
 /**
- * What a server holds of the transport of its session. When the session is parked the link is cut: the server closes as
- * any other, and the transport, with the stream that is open on it, waits for the next one.
+ * What connects a server to the transport of its session where the server may be replaced. When the session is parked the
+ * link is cut: the server closes, and the transport, with the stream that is open on it, waits for the next server.
  */
 export class ServerLink implements Transport {
   readonly sessionId?: string | undefined
@@ -39,7 +39,7 @@ export class ServerLink implements Transport {
 
   async close (): Promise<void> {
     if (!this.#isCut) await this.#transport.close()
-    // Once: a server that is closed twice may be that of another session by now.
+    // Only once: by the second time the server may be that of another session.
     const { onclose } = this
     this.onclose = undefined
     onclose?.()

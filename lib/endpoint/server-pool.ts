@@ -2,7 +2,7 @@ import type { CreateServerContext } from './options.js'
 import { SharedContext, type ConnectableServer, type ServerFactory } from './server-factory.js'
 import type { SharedLink } from './shared-link.js'
 
-/** Servers whose sessions have ended or are parked, for sessions to come. They are closed, and so connected to nothing. */
+/** Servers of sessions that have ended or are parked, for sessions to come. They have been closed, and are connected to nothing. */
 export class ServerPool {
   readonly #max: number
   readonly #make: () => Promise<ConnectableServer>
@@ -15,9 +15,9 @@ export class ServerPool {
     this.#make = () => makeServer(new SharedContext())
   }
 
-  /** One that is kept, or a new one. Rejects as `createServer` does. */
+  /** Returns a server that was kept, or a new one. Rejects as `createServer` does. */
   async take (): Promise<ConnectableServer> {
-    // The last one, which is still in the caches of the processor.
+    // The last one that was kept is still in the caches of the processor.
     return this.#idle.pop() ?? this.#make()
   }
 

@@ -6,11 +6,7 @@ import type { SessionRuntime } from './session-runtime.js'
 import type { SessionRuntimes } from './session-runtimes.js'
 import type { Incoming } from './transport/session-transport.js'
 
-/**
- * Answers a request, now or later.
- *
- * @throws, or rejects with, what the request is answered with instead
- */
+/** Answers a request, now or later. When it throws or rejects, the request is answered with that error. */
 export type EndpointHandler = (incoming: Incoming) => void | Promise<void>
 
 /** What the routes of an endpoint do. */
@@ -28,7 +24,7 @@ export function createSessionHandlers ({ sessions, shutdown, cluster }: PluginCo
     const { body, mcpSession } = incoming.request
     if (body === undefined || body === null) throw new ParseError('the body is empty')
     if (mcpSession === null) return openSession(incoming)
-    // No promise on the way of most calls.
+    // Without a promise where the session is at hand, as for most calls.
     const found = runtimes.find(mcpSession, incoming.request)
     if (found instanceof Promise) return found.then((runtime) => requireRuntime(runtime).transport.post(incoming))
     requireRuntime(found).transport.post(incoming)
@@ -44,7 +40,7 @@ export function createSessionHandlers ({ sessions, shutdown, cluster }: PluginCo
 
   async function handleStream (incoming: Incoming): Promise<void> {
     const { transport } = await findRuntime(incoming.request)
-    // Its stream has just been ended, and it must not come back for another one.
+    // The shutdown has ended its stream, and the client must not come back for another one.
     refuseWhileClosing()
     await transport.openStream(incoming)
   }

@@ -16,15 +16,15 @@ const REPLAY_PATIENCE = 1000
 
 export interface SessionRuntimeOptions {
   readonly session: Session
-  /** The path at which it was opened, as the client wrote it; at any other, the session is unknown. */
+  /** The path at which it was opened, as the client wrote it. At any other path the session is unknown. */
   readonly path: string
   readonly transport: SessionTransportOptions
   readonly setup: ClientSetup
-  /** Whether the server may be let go of, and another one take its place. */
+  /** Whether the session may be parked: its server is closed then, and another one takes its place later. */
   readonly canPark: boolean
   /** Where a server goes that can serve another session. */
   readonly pool?: ServerPool | undefined
-  /** Called when the session ends from within, by its own server. */
+  /** Called when the transport has closed, be it by the MCP server itself. */
   readonly onClosed: () => void
 }
 
@@ -38,7 +38,7 @@ export class SessionRuntime {
   readonly #pool: ServerPool | undefined
   #link: ServerLink | undefined
   #server: ConnectableServer | undefined
-  // As the server has declared them.
+  // The capabilities that the server has declared.
   #capabilities: unknown
 
   constructor ({ session, path, transport, setup, canPark, pool, onClosed }: SessionRuntimeOptions) {
@@ -106,7 +106,7 @@ export class SessionRuntime {
     if ('result' in answer) this.#capabilities = answer.result['capabilities']
   }
 
-  /** Tells the client of a change, if its server has declared that it does so and the client, where it has to, has subscribed. */
+  /** Tells the client of a change, if its server has declared that it does and, for a resource, the client has subscribed. */
   async announce (change: ServerChange): Promise<void> {
     if (!isDeclared(change, this.#capabilities)) return
     if (change.kind === 'resource_updated' && !this.#setup.hasSubscribed(change.uri)) return

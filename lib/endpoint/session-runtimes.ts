@@ -37,7 +37,7 @@ export class SessionRuntimes {
   readonly #log: FastifyBaseLogger
   readonly #live = new Map<Session, SessionRuntime>()
   readonly #restoring = new Map<Session, Promise<SessionRuntime>>()
-  // Those whose server is being made, and what to do when they end before.
+  // Those whose server is being made, each with what to call when the session ends before the server is there.
   readonly #waiting = new Map<SessionRuntime, () => void>()
   readonly #parked = new ParkedSessions()
   readonly #parking: ParkingSweep<SessionRuntime> | undefined
@@ -57,7 +57,7 @@ export class SessionRuntimes {
   }
 
   /**
-   * The live copy of a session. One that has come from another node, or is parked,
+   * The runtime of a session. A session that has come from another node, or is parked,
    * gets a new server, which hears what the client had said to the last one. Undefined
    * for a session that is not of this endpoint, or was opened at another path.
    */
@@ -71,7 +71,8 @@ export class SessionRuntimes {
   /**
    * Whether the session is of this endpoint, and was opened at the path of the request. It need not have a server.
    *
-   * @throws UnsupportedRevisionError for a request of a revision that its server, or without one nobody, speaks
+   * @throws UnsupportedRevisionError for a request of a revision that its server does not speak; where it has no server, of
+   * one that has no sessions
    */
   serves (session: Session, request: FastifyRequest): boolean {
     const runtime = this.#live.get(session)
@@ -88,7 +89,7 @@ export class SessionRuntimes {
    */
   async open (incoming: Incoming, params: InitializeParams): Promise<void> {
     const { request, reply, record } = incoming
-    // Before there is a session, for which another may have to go.
+    // Checked before the session is opened, because another one may have to make room for it.
     this.#checkSize(params)
     requireAccepted(request.headers.accept)
     const principal = await this.#context.identify(request)
@@ -131,8 +132,12 @@ export class SessionRuntimes {
 
   #checkSize (params: InitializeParams): void {
     const { maxSetup } = this.#options
-    if (isDeeperThan(DEEPEST_SETUP, params)) throw new InvalidRequestError(`initialize must not be nested deeper than ${DEEPEST_SETUP} levels`)
-    if (Buffer.byteLength(JSON.stringify(params)) > maxSetup) throw new InvalidRequestError(`initialize must not be larger than ${maxSetup} bytes`)
+    if (isDeeperThan(DEEPEST_SETUP, params)) {
+      throw new InvalidRequestError(`initialize must not be nested deeper than ${DEEPEST_SETUP} levels`)
+    }
+    if (Buffer.byteLength(JSON.stringify(params)) > maxSetup) {
+      throw new InvalidRequestError(`initialize must not be larger than ${maxSetup} bytes`)
+    }
   }
 
   #create (origin: SessionOrigin): Session {
@@ -143,17 +148,17 @@ export class SessionRuntimes {
     return session
   }
 
-  // A client that has got no answer, or an error, does not know the id.
+  // Closes the session when its client cannot know the id: it has got an error, or no answer.
   #discardUnlessSent ({ reply: { raw }, record }: Incoming, session: Session): void {
     let isSent = false
-    // In a pipeline a response can have ended and never be sent; in HTTP/2, be finished and not have ended.
+    // Both are needed: in a pipeline a response can end and never be sent, and in HTTP/2 it can finish without having ended.
     raw.once('finish', () => { isSent = raw.writableEnded })
     record.onResponseEnd(() => {
       if (!isSent || raw.statusCode >= 400) this.#discard(session)
     })
   }
 
-  // From what is kept: nothing of it lives here, for it was parked, or served by another node, or made by the app.
+  // Brings back a session of which nothing lives here: it was parked, or served by another node, or made by the app.
   #restore (session: Session, request: FastifyRequest): Promise<SessionRuntime> | undefined {
     const { cluster } = this.#context
     const stored = this.#readState(session)
@@ -168,7 +173,7 @@ export class SessionRuntimes {
     return this.#context.cluster?.readState(session) ?? this.#parked.readState(session)
   }
 
-  // It lost nothing but its server. A stream that is open stays.
+  // Gives a new server to a session that has kept all else, such as a stream that is open.
   #wake (runtime: SessionRuntime, request: FastifyRequest): Promise<SessionRuntime> {
     const { session } = runtime
     const context = toServerContext(session, request, true)
@@ -177,11 +182,11 @@ export class SessionRuntimes {
     })
   }
 
-  // Whoever comes meanwhile waits for the same.
+  // Requests that come meanwhile wait for the same promise.
   #bringBackOnce (context: CreateServerContext, serve: () => Promise<SessionRuntime>, undo: () => void): Promise<SessionRuntime> {
     const { session } = context
     const restoring = this.#bringBack(context, serve, undo).finally(() => {
-      // One that has failed may still wait for the directory when the next one has begun.
+      // An attempt that has failed may still wait for the directory when the next one has begun.
       if (this.#restoring.get(session) === restoring) this.#restoring.delete(session)
     })
     this.#restoring.set(session, restoring)
@@ -198,7 +203,7 @@ export class SessionRuntimes {
       return runtime
     } catch (error) {
       undo()
-      // It may have failed because the session has moved: that is no 404.
+      // If it has failed because the session has moved to another node, this rejects with the error for that.
       await this.#context.cluster?.barrier(session)
       throw error
     }
@@ -223,7 +228,7 @@ export class SessionRuntimes {
       canPark: this.#parking !== undefined,
       pool: this.#pool,
       onClosed: () => {
-        // Of one that could not be brought back, the transport closes while the next attempt is made.
+        // The transport of an attempt that has failed may close while the next attempt is under way.
         if (this.#live.get(session) === runtime) this.#discard(session)
       }
     })
@@ -236,7 +241,7 @@ export class SessionRuntimes {
     return runtime
   }
 
-  // The session may end while its server is made: who waits for that is told at once, for createServer may never return.
+  // Rejects at once when the session ends while its server is made, for createServer may never return.
   #serverFor (runtime: SessionRuntime, context: CreateServerContext): Promise<ConnectableServer> {
     const { session } = context
     const { shutdown } = this.#context
@@ -277,7 +282,7 @@ export class SessionRuntimes {
     this.#forgetTransport(runtime)
   }
 
-  // With a stream that is open, or one that its client may come back for, all but the server stays: it hears of changes.
+  // A session with a stream that is open, or that its client may come back for, keeps its transport: it still hears of changes.
   #forgetTransport ({ session, state, transport }: SessionRuntime): void {
     if (session.openStreams > 0 || transport.mayBeResumed) return
     this.#live.delete(session)
@@ -319,8 +324,10 @@ export class SessionRuntimes {
     return {
       maxBytes: this.#options.maxSetup,
       onForget: () => {
-        if (!isLogged) this.#log.warn({ sessionId: hashSessionId(id) }, 'A session has too many subscriptions. The oldest will not be there on another node, nor after parking')
+        if (isLogged) return
         isLogged = true
+        const sessionId = hashSessionId(id)
+        this.#log.warn({ sessionId }, 'A session has too many subscriptions. The oldest will not be there on another node, nor after parking')
       }
     }
   }

@@ -4,32 +4,32 @@ import { ServerLink } from './server-link.js'
 import { isAnswer, isListChange, isRequest, type JSONRPCMessage, type JSONRPCRequest, type RequestId } from './transport/json-rpc.js'
 import type { SessionTransport } from './transport/session-transport.js'
 
-/** A session with a server, to whatever began with a message of its client. */
+/** A session and its server, as seen by the work that a message of its client has begun. */
 interface Voice {
-  /** Says which server it is. Neither that nor the link itself: what lives on would keep it. */
+  /** Stands for the server. Not the server itself, nor its link: work that never ends would keep them in memory. */
   readonly serverMark: object
 }
 
-// Who works now.
+// In which session the work that runs now has begun.
 const voices = new AsyncLocalStorage<Voice>()
 const serverMarks = new WeakMap<object, object>()
 
-// What changes a server for all that come after, as a list does that has changed.
+// Requests that leave a server different for all sessions that come after, as does a change of its lists.
 const SETTINGS: readonly string[] = ['resources/subscribe', 'logging/setLevel']
 
 /**
- * What a server that is for many sessions, one after the other, holds of one of them. It sees whether the session leaves
- * anything behind in the server, and lets nothing that began in another session speak in this one.
+ * What connects a server that serves many sessions, one after the other, to the one that it serves now. It sees whether the
+ * session leaves anything behind in the server, and lets no work that began in another session speak in this one.
  */
 export class SharedLink extends ServerLink {
-  // Of the client, without an answer of the server. One that is cancelled gets none, and may go on for ever.
+  // Requests of the client that the server has not answered. One that was cancelled gets no answer, and may still be running.
   readonly #running = new Set<RequestId>()
-  // Of the server, without an answer of the client.
+  // Requests of the server that the client has not answered.
   readonly #asked = new Set<RequestId>()
   readonly #voice: Voice
   #hasChanged = false
 
-  /** @param server the one that gets the link */
+  /** @param server the server that will be connected to the link */
   constructor (transport: SessionTransport, server: object) {
     super(transport)
     this.#voice = { serverMark: readMark(server) }
@@ -46,7 +46,7 @@ export class SharedLink extends ServerLink {
 
   override async send (message: JSONRPCMessage, options?: TransportSendOptions): Promise<void> {
     if (isListChange(message)) {
-      // The list is the server's: whoever has changed it, the client that has the server now hears so.
+      // The list is the server's, whoever has changed it. So the client that has the server now is told.
       this.#hasChanged = true
     } else if (this.#isLeftOver()) {
       throw new Error('The session is over: its MCP server is that of another one by now. See the option reuseServers')
@@ -57,12 +57,13 @@ export class SharedLink extends ServerLink {
   }
 
   override async close (): Promise<void> {
-    // What it means to end has ended.
+    // Work that is left over wants to end its own session, which has ended already.
     if (!this.isCut && this.#isLeftOver()) return
     await super.close()
   }
 
-  // Of an earlier session of this server. One that has another server may have this one speak, as when a tool tells all.
+  // Whether the work that runs now began in an earlier session of this server. Work of another server may speak here, such as
+  // a tool that tells all sessions something.
   #isLeftOver (): boolean {
     const voice = voices.getStore()
     return voice !== undefined && voice !== this.#voice && voice.serverMark === this.#voice.serverMark
@@ -84,7 +85,7 @@ export class SharedLink extends ServerLink {
       if (message.id !== undefined) this.#asked.delete(message.id)
     } else if (isRequest(message)) {
       this.#running.add(message.id)
-      // A task goes on when its call has been answered.
+      // A task goes on after its call has been answered.
       if (SETTINGS.includes(message.method) || message.params?.['task'] !== undefined) this.#hasChanged = true
     }
   }

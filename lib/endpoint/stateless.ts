@@ -31,23 +31,26 @@ export function createStatelessHandlers ({ identify, shutdown }: PluginContext, 
     const { request, reply, record } = incoming
     const { body } = request
     if (body === undefined || body === null) throw new ParseError('the body is empty')
-    // Before there is a server to close.
+    // Checked before a server is made, which would have to be closed again.
     if (readMessages(body).some(isRequest)) requireAccepted(request.headers.accept)
     const session = new SessionRecord(randomUUID(), Date.now(), undefined, { principal: await identify(request) })
     const server = await (pool?.take() ?? makeServer(toServerContext(session, request, false)))
     let link: SharedLink | undefined
     record.onOver(() => closeServer(incoming, server, link))
     if (record.isResponseOver || hasResponseEnded(request, reply)) throw new InvalidRequestError('the client has gone')
-    const transport = new SessionTransport({ responseMode, heartbeatInterval, maxBuffered, cancelOnDisconnect, renamesCalls: pool !== undefined, retryInterval: 0 })
+    const transport = new SessionTransport({
+      responseMode, heartbeatInterval, maxBuffered, cancelOnDisconnect, renamesCalls: pool !== undefined, retryInterval: 0
+    })
     running.add(transport)
     record.onOver(() => running.delete(transport))
-    // Nobody says `initialize` to the next one, which would find what the client has said of itself.
+    // Not after `initialize`: what the client has said of itself stays in the server, and would be there for the next request,
+    // which may be of another client.
     if (pool !== undefined && readInitialize(body) === undefined) link = new SharedLink(transport, server)
     await server.connect(link ?? transport)
     transport.post(incoming)
   }
 
-  // A tool that never answers must not keep its server open past the app: its request is answered, and so over.
+  // Answers what is still running, so that a tool that never answers does not keep its server open past the app.
   async function closeRunning (): Promise<void> {
     pool?.close()
     await Promise.all(Array.from(running, (transport) => transport.close()))

@@ -10,7 +10,10 @@ export function toWebRequest (request: FastifyRequest, signal?: AbortSignal): Re
   return new Request(toUrl(request), { method: request.method, headers, ...(signal !== undefined && { signal }) })
 }
 
-/** The URL of a request. The Host header is the client's to choose, and need not be one; a `Request` takes none with credentials. */
+/**
+ * The URL of a request. The client can put into the Host header whatever it likes: where that makes no URL, or one with
+ * credentials, which a `Request` does not take, the host is `localhost`.
+ */
 export function toUrl ({ protocol, host, url: target }: FastifyRequest): string {
   // The target of a request can be a whole URL, too.
   const path = target.startsWith('/') ? target : target.replace(/^[a-z]+:\/\/[^/]*/i, '')
