@@ -8,9 +8,9 @@ const ANY_ADDRESS = new Set(['0.0.0.0', '::', '[::]'])
 /** The URL at which the other nodes reach this one, as far as it can be seen from here. */
 export function findOwnUrl (fastify: FastifyInstance): string {
   const [bound] = fastify.addresses().filter((address) => typeof address === 'object')
-  // Also when the app has made its server itself.
+  // The app may have made its server itself, with `serverFactory`.
   const protocol = fastify.initialConfig.https || fastify.server instanceof TlsServer ? 'https' : 'http'
-  // An app that does not listen, as in tests, has sessions of its own, and nobody passes it any.
+  // An app that does not listen, such as in a test, can still have sessions; nobody can pass requests on to it.
   if (bound === undefined) return `${protocol}://localhost:0`
   const address = ANY_ADDRESS.has(bound.address) ? findOwnAddress() : bound.address
   return `${protocol}://${address.includes(':') ? `[${address}]` : address}:${bound.port}`
@@ -27,10 +27,10 @@ export function isLoopbackUrl (url: string): boolean {
 }
 
 /**
- * What is wrong with the URL of this node where Redis is on another machine: so can the other nodes be. Undefined: nothing
- * that can be seen from here.
+ * What is wrong with a loopback URL of this node: where Redis is on another machine, other nodes can be, too. Undefined:
+ * nothing that can be seen from here.
  *
- * @param redisHost undefined: that of several servers, which need not be in one place
+ * @param redisHost undefined for a Redis of several servers, which need not be in one place
  */
 export function findLoopbackFault (url: string, redisHost: string | undefined): string | undefined {
   if (redisHost === undefined || isLoopback(redisHost) || !isLoopbackUrl(url)) return undefined

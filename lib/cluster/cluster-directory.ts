@@ -4,7 +4,7 @@ import type { Outbox } from './outbox.js'
 import { readOrigin } from './stored-state.js'
 import type { ThisNode } from './this-node.js'
 
-/** What a node is told when one of its sessions was terminated elsewhere. */
+/** The type of the message that tells a node that one of its sessions was terminated elsewhere. */
 export const TERMINATED = 'terminated'
 
 /**
@@ -18,7 +18,12 @@ export class ClusterDirectory implements SessionDirectory {
   readonly #closeLocally: (id: string) => boolean
 
   /** @param closeLocally closes the session if it lives in this process */
-  constructor (directory: Directory, outbox: Outbox, thisNode: Pick<ThisNode, 'incarnation'>, closeLocally: (id: string) => boolean) {
+  constructor (
+    directory: Directory,
+    outbox: Outbox,
+    thisNode: Pick<ThisNode, 'incarnation'>,
+    closeLocally: (id: string) => boolean
+  ) {
     this.#directory = directory
     this.#outbox = outbox
     this.#thisNode = thisNode
@@ -62,7 +67,7 @@ export class ClusterDirectory implements SessionDirectory {
 
   async #close (id: string, removed: StoredSession | undefined): Promise<boolean> {
     const wasLocal = this.#closeLocally(id)
-    // It is over whether or not its owner hears of it at once.
+    // The record is gone already: the owner is only told so that it need not find out by itself.
     if (!wasLocal && removed?.owner !== undefined) await this.#outbox.tell(removed.owner, { type: TERMINATED, id })
     return removed !== undefined || wasLocal
   }

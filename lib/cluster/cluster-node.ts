@@ -40,16 +40,19 @@ const PATIENCE = 1000
 const ON_ITS_WAY = 100
 // How much later a node that is busy may act on what it remembers, in milliseconds.
 const LATENESS = 400
-// A session's last use is written at most this part of the ttl too late.
+// When sessions were last used is written so many times per ttl, and at least once in the longest interval, in milliseconds.
 const WRITES_PER_TTL = 20
 const LONGEST_WRITE_INTERVAL = 60_000
+
+const SHORTAGE = 'Too few replicas of Redis have what it is told for "cluster.waitForReplicas". Until they do, what follows from it ' +
+  'is answered with 503'
 
 export interface ClusterNodeOptions {
   sessions: SessionManager
   /** Idle milliseconds after which a session expires; 0: never. */
   ttl: number
   options: ClusterOptions
-  /** The URL at which the other nodes reach this one, unless the options say it. */
+  /** Finds the URL at which the other nodes reach this one. Asked where the options do not say it. */
   findOwnUrl: () => string
   /** The path at which nodes ask each other. */
   pingPath: string
@@ -61,7 +64,7 @@ export interface ClusterNodeOptions {
 export function createClusterNode ({ sessions, ttl, options, findOwnUrl, pingPath, log, warnings }: ClusterNodeOptions): ClusterNode {
   const { redis, prefix, lease, advertise, dispatcher, balance, waitForReplicas } = resolveClusterOptions(options)
   const interval = Math.min(ttl / WRITES_PER_TTL, LONGEST_WRITE_INTERVAL)
-  // What was used since the last write must not be gone before the next one.
+  // The record of a session outlives its ttl by an interval: its last use may not be written yet.
   const directory = new RedisDirectory({
     redis,
     isOwn: true,
@@ -70,7 +73,9 @@ export function createClusterNode ({ sessions, ttl, options, findOwnUrl, pingPat
     ttl: ttl + interval,
     waitForReplicas,
     onShortage: (shortage) => logShortage(log, shortage),
-    onUnreadable: ({ message }, key) => log.error({ key }, `The record of a session cannot be read, for ${message}. To its client the session is gone`)
+    onUnreadable: ({ message }, key) => {
+      log.error({ key }, `The record of a session cannot be read, for ${message}. To its client the session is gone`)
+    }
   })
   const url = (): string => advertise ?? findOwnUrl()
   const nodeLease = new NodeLease({ directory, lease, url })
@@ -83,7 +88,9 @@ export function createClusterNode ({ sessions, ttl, options, findOwnUrl, pingPat
     const fault = findLoopbackFault(url(), redis.options.host)
     if (fault !== undefined) warnOfLoopback(fault)
   })
-  return new ClusterNode({ sessions, directory, nodeLease, loads, interval, log, warnOfLoopback, thisNode: new ThisNode(nodeLease, url), forwarder: new Forwarder({ dispatcher, pingPath }) })
+  const thisNode = new ThisNode(nodeLease, url)
+  const forwarder = new Forwarder({ dispatcher, pingPath })
+  return new ClusterNode({ sessions, directory, nodeLease, loads, interval, log, warnOfLoopback, thisNode, forwarder })
 }
 
 interface ClusterParts {
@@ -121,7 +128,7 @@ export class ClusterNode implements SessionCluster, Successor {
 
   constructor ({ sessions, directory, nodeLease, loads, thisNode, forwarder, interval, log, warnOfLoopback }: ClusterParts) {
     const onError = (message: string, error: unknown): void => {
-      // That too few replicas have it is told once for all, by `logShortage`.
+      // That replicas are missing is logged once for all writes, by `logShortage`.
       if (!(error instanceof NotAcknowledgedError)) log.warn(error, message)
     }
     const find = (id: string): Session | undefined => sessions.get(id)
@@ -177,18 +184,18 @@ export class ClusterNode implements SessionCluster, Successor {
     await this.#nodeLease.join()
   }
 
-  /** From now on no session is to come here. */
+  /** See `Successor`: the shutdown has begun, and no session is to come here any more. */
   begin (): void {
     this.#loads.leave()
   }
 
-  /** See `Successor`. A connection that ends while a request is on its way here makes that one fail. */
+  /** See `Successor`: for so long others still pass requests on to this node, without asking who the owner is now. */
   get notice (): number {
     const forgotten = this.#loads.hasOthers ? this.#receiver.servedLast + OWNER_MEMORY + LATENESS : 0
     return Math.max(0, forgotten - performance.now()) + ON_ITS_WAY
   }
 
-  /** Resolves when the directory says of the sessions which have been handed over that they have no owner. Never rejects. */
+  /** Resolves when the directory knows that the sessions which were handed over have no owner. Never rejects. */
   async settle (): Promise<void> {
     await this.#ownedSessions.whenAllLeft()
     await this.#outbox.flush()
@@ -200,7 +207,7 @@ export class ClusterNode implements SessionCluster, Successor {
     this.#stopListening()
     await this.#loads.leave()
     await this.#ownedSessions.whenAllLeft()
-    // What has failed a moment ago would only fail again.
+    // A flush that has failed a moment ago would only fail again, and hold up the shutdown.
     if (!this.#outbox.isFailing) await this.#outbox.flush()
     await this.announcements.close()
     await this.#nodeLease.leave()
@@ -212,11 +219,16 @@ export class ClusterNode implements SessionCluster, Successor {
     return this.#ownedSessions.isCurrent(session)
   }
 
-  locate (request: FastifyRequest, reply: FastifyReply, id: string, principal: string | undefined): Promise<Session | SessionError | 'answered'> {
+  locate (
+    request: FastifyRequest,
+    reply: FastifyReply,
+    id: string,
+    principal: string | undefined
+  ): Promise<Session | SessionError | 'answered'> {
     return this.#locator.locate(request, reply, id, principal)
   }
 
-  /** From now on, answers to other nodes say that they are this one's. */
+  /** Has the answers to other nodes signed from now on, so that they can tell that this node has answered. */
   listen (server: Pick<Server, 'prependListener'>): void {
     this.#receiver.listen(server)
   }
@@ -268,7 +280,7 @@ export class ClusterNode implements SessionCluster, Successor {
     return this.#ownedSessions.readState(session)
   }
 
-  // What could not be written before: during an outage, without a lease, or for a slip of Redis.
+  // Writes what could not be written before: during an outage, without a lease, or because Redis has failed once.
   #catchUp (): void {
     this.#ownedSessions.settleAll()
     this.#outbox.flush()
@@ -277,17 +289,19 @@ export class ClusterNode implements SessionCluster, Successor {
 
   #startWriting (interval: number): NodeJS.Timeout {
     const timer = setInterval(() => {
-      this.#ownedSessions.writeLiveness().catch((error: unknown) => this.#onError('The last use of sessions could not be written; this is tried again', error))
+      this.#ownedSessions.writeLiveness().catch((error: unknown) => {
+        this.#onError('The last use of sessions could not be written; this is tried again', error)
+      })
     }, interval)
     timer.unref()
     return timer
   }
 }
 
-// Once for each time that they are missing.
+// Called once when replicas begin to be missing, and once when they are back.
 function logShortage (log: FastifyBaseLogger, shortage: NotAcknowledgedError | undefined): void {
   if (shortage === undefined) log.info('As many replicas of Redis as "cluster.waitForReplicas" asks for have what it is told again')
-  else log.error(shortage, 'Too few replicas of Redis have what it is told for "cluster.waitForReplicas". Until they do, what follows from it is answered with 503')
+  else log.error(shortage, SHORTAGE)
 }
 
 function closeTerminated (sessions: SessionManager, messages: JsonObject[]): void {

@@ -1,7 +1,10 @@
 import type { ServerResponse } from 'node:http'
 import type { ServedHop } from './hop-report.js'
 
-/** Counts what is written in answer to a request that another node has passed on: by Fastify, or by an app on the raw response. */
+/**
+ * Counts the bytes that are written in answer to a request that another node has passed on, be it by Fastify or by an app on
+ * the raw response.
+ */
 export class CountedAnswer implements ServedHop {
   written = 0
   readonly #response: ServerResponse
@@ -19,7 +22,7 @@ export class CountedAnswer implements ServedHop {
     return String(this.#response.getHeader('content-encoding') ?? '')
   }
 
-  /** All of it is on its way, or in the hands of the system. */
+  /** Whether all of the answer has been handed to Node.js. */
   get isAnswered (): boolean {
     return this.#response.writableEnded
   }

@@ -10,8 +10,8 @@ export interface StoredSession {
   owner: string | undefined
   /**
    * The fencing token, new with every change of owner. A write that names another epoch than the stored one is
-   * refused. It begins with the clock of the store, and ends with a random part: the later one of two can be told,
-   * and two histories of a store that was rolled back never come to the same.
+   * refused. It begins with the clock of the store, so that the later one of two can be told, and ends with a random
+   * part, so that two histories of a store that was rolled back never come to the same one.
    */
   epoch: string
   createdAt: number
@@ -33,14 +33,14 @@ export interface Peer {
 /** A node, and how many sessions it holds and has room for. */
 export interface NodeLoad extends Peer {
   held: number
-  /** For how many more. Infinity: without limit. */
+  /** How many more it has room for. Infinity: without limit. */
   room: number
-  /** Whether it has an idle one that could go back into the directory for another. */
+  /** Whether it has an idle session that could go back into the directory to make room. */
   spare: boolean
 }
 
 export interface KnownLoad extends NodeLoad {
-  /** Milliseconds for which it still counts: the lease of the node. */
+  /** Milliseconds for which it still counts: what is left of the lease of the node. */
   left: number
 }
 
@@ -63,21 +63,21 @@ export interface Claimable extends Held {
 
 /** The copy that a node has of a session, when the store may have lost its own. */
 export interface Copy {
-  /** At which the session was held before. */
+  /** The epoch at which the node has held the session. */
   epoch: string
-  /** Nobody can have taken the session since: what the store has instead is older. */
+  /** Whether nobody can have taken the session since: then whatever the store has instead is older. */
   isCertain: boolean
-  /** The copy may be stale: it can only take the place of an older one. */
+  /** Whether the store must still have the session: the copy may be stale, and must not bring back one that has ended. */
   mustExist: boolean
 }
 
-/** What the store has kept without a break. */
+/** An unbroken life of the data in the store. */
 export interface History {
-  /** Another one means that the store may have lost what it was told last, or all of it. */
+  /** Changes when the store may have lost what it was told last, or all of it. */
   id: string
-  /** Milliseconds for which the nodes have known it. */
+  /** Milliseconds since the first node asked for it. */
   age: number
-  /** It began with nothing: what is there has been said since. */
+  /** Whether it began with an empty store: then all that is there was written since. */
   isFresh: boolean
   /** What the nodes sign their forwarding headers with. */
   secret: string
@@ -86,7 +86,7 @@ export interface History {
 export interface Liveness extends Held {
   /** Milliseconds since 1970 on this machine's clock; the session expires one ttl later. */
   lastAccessedAt: number
-  /** Of a claim that is undone: the epoch before it, by which it is compared with copies until somebody claims it. */
+  /** To undo a claim: the epoch before it. Until somebody claims the session, copies of other nodes are compared with that one. */
   from?: string | undefined
 }
 
@@ -100,9 +100,9 @@ export interface Changes {
 /**
  * Where every session of the cluster lives, and which nodes are alive.
  *
- * Every method settles within a bounded time and rejects with a `DirectoryUnavailableError` when the store
- * cannot answer: that is never the same as "no such session". Where replicas are waited for, those that change a session reject
- * with a `NotAcknowledgedError` when too few have the change.
+ * Every method settles within a bounded time, and rejects with a `DirectoryUnavailableError` when the store
+ * cannot answer: that is never the same as "no such session". Where replicas are waited for, the methods that change
+ * a session reject with a `NotAcknowledgedError` when too few replicas have the change.
  *
  * A session key and a node's lease need not be readable at one instant (in Redis Cluster they are on
  * different machines). What makes two owners impossible is `claim`, a compare-and-set on the epoch, with
@@ -125,15 +125,16 @@ export interface Directory {
   get (id: string): Promise<Located | undefined>
 
   /**
-   * Makes `node` the owner, if owner and epoch are still what they were. Returns the record with its new epoch, or
-   * `undefined` if another node was first or the session is gone. Claiming what `node` has claimed already succeeds:
-   * it may not have got the answer; so does claiming what somebody has claimed since then and let go of unserved. The caller has seen that the owner's lease is over; the record expires one ttl
-   * after `lastAccessedAt`.
+   * Makes `node` the owner, if owner and epoch are still what they were. The caller has seen that the owner's lease is
+   * over. Returns the record with its new epoch, or `undefined` if another node was first or the session is gone.
+   *
+   * It also succeeds when `node` has claimed the session already, for it may not have got the answer, and when another
+   * node has claimed it since and undone that. The record expires one ttl after `lastAccessedAt`.
    */
   claim (session: Claimable, node: string, lastAccessedAt: number): Promise<StoredSession | undefined>
 
   /**
-   * Brings back a session that the store may have lost, under a new epoch, unless it has a later one. Of several
+   * Brings back, under a new epoch, a session that the store may have lost, unless the store has a later copy. Of several
    * copies the latest stays, as long as none is claimed. Returns the epoch; `undefined`: the copy is of no use.
    */
   recover (session: NewSession, copy: Copy): Promise<string | undefined>
@@ -209,14 +210,14 @@ export class DirectoryUnavailableError extends Error {
 }
 
 /**
- * The store has done it, and too few replicas have it within the time for which this may be waited for: it counts as failed, and
- * is undone where that can be.
+ * The store has made the change, but too few replicas had it in time. It counts as failed, and is undone where that is
+ * possible.
  */
 export class NotAcknowledgedError extends DirectoryUnavailableError {
   override name = 'NotAcknowledgedError'
   /** What the store has answered. */
   readonly reply: unknown
-  /** The session that it has removed. */
+  /** The session that was removed, if that was the change. */
   removed: StoredSession | undefined
 
   constructor (message: string, { cause, reply }: { cause?: unknown, reply?: unknown } = {}) {

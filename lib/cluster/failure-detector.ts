@@ -14,23 +14,23 @@ interface Watched {
 
 export interface FailureDetectorOptions {
   readonly directory: Pick<Directory, 'peer'>
-  /** Of the nodes, in milliseconds. */
+  /** The lease of the nodes, in milliseconds. */
   readonly lease: number
   /** Asks the node itself. Rejects with the cause when it does not answer. */
   readonly probe: (peer: Peer) => Promise<void>
-  /** Called again and again, once a node has not answered for a lease, until it does. */
+  /** Called when a node has not answered for a lease, and then at each interval until it does. */
   readonly onSilent: (peer: Peer, cause: unknown) => void
 }
 
-// How long after the end of its lease a node is missed at the latest, in milliseconds.
+// How long after the end of its lease it is noticed at the latest that a node is gone, in milliseconds.
 const LONGEST_INTERVAL = 500
-// A node that closes gives its lease back right after its last answers: time to read them, in milliseconds.
+// How long the last answers of a node may take to be read, in milliseconds: one that closes gives its lease back right after them.
 const LAST_ANSWERS = 100
 
 /**
- * Tells when nodes are gone that somebody waits for. One that stands still keeps its connections: only its
- * lease says so. And one whose lease runs can have become silent to this node alone: so it is asked, too.
- * Both once an interval, however many wait for it.
+ * Tells when a node is gone that somebody waits for. A node that stands still keeps its connections, so its lease is looked
+ * at. A node whose lease runs may be silent to this one alone, so it is asked as well. Both happen once an interval, however
+ * many wait for the node.
  */
 export class FailureDetector {
   readonly #options: FailureDetectorOptions
@@ -43,12 +43,12 @@ export class FailureDetector {
     this.#interval = Math.min(options.lease / 10, LONGEST_INTERVAL)
   }
 
-  /** The signal aborts when the lease of the node is over; call `end` when that does not matter any more. */
+  /** Watches a node: the signal aborts when its lease is over. Call `end` when that does not matter any more. */
   watch (peer: Peer): { signal: AbortSignal, end: () => void } {
     const watched = this.#watched.get(peer.node) ?? this.#start(peer)
     watched.watchers++
     let isOver = false
-    // A client that goes away ends it, and so does the request that failed for it: others still wait.
+    // It may be called twice, by the client that goes away and by the request that fails for that, and counts once.
     const end = (): void => {
       if (!isOver) watched.watchers--
       isOver = true
@@ -57,7 +57,9 @@ export class FailureDetector {
   }
 
   #start (peer: Peer): Watched {
-    const watched: Watched = { peer, lost: new AbortController(), watchers: 0, endPatience: () => {}, cause: undefined, isSilent: false }
+    const watched: Watched = {
+      peer, lost: new AbortController(), watchers: 0, endPatience: () => {}, cause: undefined, isSilent: false
+    }
     setMaxListeners(0, watched.lost.signal)
     this.#watched.set(peer.node, watched)
     this.#listen(watched)
@@ -67,11 +69,11 @@ export class FailureDetector {
 
   #end (watched: Watched): void {
     watched.endPatience()
-    // Who comes now waits anew.
+    // Whoever comes later begins to watch anew.
     this.#watched.delete(watched.peer.node)
   }
 
-  // From now on it has a lease to answer.
+  // Gives the node a lease to answer, from now on.
   #listen (watched: Watched): void {
     watched.endPatience()
     watched.isSilent = false

@@ -12,13 +12,13 @@ import { SilenceError, type OpenHop } from './open-hops.js'
 
 type Controller = Dispatcher.DispatchController
 
-// Idempotent by https://www.rfc-editor.org/rfc/rfc9110#section-9.2.2.
+// The methods that are idempotent by https://www.rfc-editor.org/rfc/rfc9110#section-9.2.2.
 const REPEATABLE: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE'])
 // A server says so of a head that it has not read, which is larger than that of the client by what nodes tell each other.
 const TOO_LARGE_HEAD = 431
 
 export interface ForwardedAnswerOptions {
-  /** By which both nodes know it. */
+  /** The name by which both nodes know the hop. */
   readonly id: string
   readonly reply: FastifyReply
   /** What the owner's answer has to bring. */
@@ -29,7 +29,7 @@ export interface ForwardedAnswerOptions {
   readonly trace: Trace<ForwardMessage> | undefined
 }
 
-/** What becomes of a request that is on its way to another node: takes the answer in, and sends it as the reply. */
+/** A request on its way to another node: takes the answer of that node in, and sends it as the reply. */
 export class ForwardedAnswer implements Dispatcher.DispatchHandler, OpenHop {
   readonly id: string
   quietSince = performance.now()
@@ -47,7 +47,7 @@ export class ForwardedAnswer implements Dispatcher.DispatchHandler, OpenHop {
   #resolve: ((outcome: HopOutcome) => void) | undefined
   #reject: ((error: ForwardError) => void) | undefined
   #controller: Controller | undefined
-  // Of an answer that is not for the client.
+  // Whether the answer is not for the client, and is thrown away.
   #isIgnored = false
   #isSettled = false
   #isOver = false
@@ -70,7 +70,7 @@ export class ForwardedAnswer implements Dispatcher.DispatchHandler, OpenHop {
     signal?.addEventListener('abort', this.#onLost)
   }
 
-  /** Ends it, however far it has come. */
+  /** Ends the hop, however far it has come. */
   cut (reason: Error): void {
     if (this.#controller !== undefined) this.#controller.abort(reason)
     else this.#fail(reason)
@@ -92,7 +92,7 @@ export class ForwardedAnswer implements Dispatcher.DispatchHandler, OpenHop {
       return
     }
     this.#isIgnored = true
-    // Who is asked next begins with what has been read of it.
+    // The body is kept for the node that is asked next, which gets it from the beginning.
     if (this.#requestBody instanceof BodyReader) this.#requestBody.destroy()
     if (state !== undefined) {
       this.#settle({ kind: state })
@@ -106,12 +106,12 @@ export class ForwardedAnswer implements Dispatcher.DispatchHandler, OpenHop {
     if (this.#isIgnored) return
     this.quietSince = performance.now()
     this.received += chunk.length
-    // Most answers are here at once, and then cost less in one piece.
+    // Most answers come in one chunk, which costs less to send than a stream.
     if (this.#body === undefined && chunk.length === this.#length) this.#whole = chunk
     else if (!this.#open(controller).push(chunk)) this.#pause(controller)
   }
 
-  // What the owner has sent meanwhile is not missed.
+  // While the client does not take more, nothing is expected of the owner.
   #pause (controller: Controller): void {
     this.quietSince = Infinity
     controller.pause()
@@ -123,7 +123,7 @@ export class ForwardedAnswer implements Dispatcher.DispatchHandler, OpenHop {
   }
 
   onResponseEnd (controller: Controller): void {
-    // Its length is that of what GET would bring: Fastify counts what it is given, unless that is a stream.
+    // As a stream, even though it is empty: of anything else Fastify would set the content-length, which here is that of GET.
     if (this.#reply.request.method === 'HEAD' && !this.#isIgnored) this.#open(controller)
     if (this.#body !== undefined) this.#body.push(null)
     else if (!this.#isIgnored) this.#send(this.#whole)
@@ -144,7 +144,7 @@ export class ForwardedAnswer implements Dispatcher.DispatchHandler, OpenHop {
 
   #begin (status: number, headers: IncomingHttpHeaders): void {
     if (this.#requestBody instanceof WholeBody) this.#requestBody.drop()
-    // Such as one that has timed out here.
+    // Somebody here may have answered meanwhile, such as a timeout.
     if (this.#reply.sent) {
       this.#isIgnored = true
       this.cut(new Error('The request was answered here'))
@@ -157,7 +157,7 @@ export class ForwardedAnswer implements Dispatcher.DispatchHandler, OpenHop {
     process.nextTick(this.#openLate)
   }
 
-  // Otherwise the head of a quiet stream waits for the first event.
+  // Sends the head of a stream that says nothing yet, which would otherwise wait for the first event.
   readonly #openLate = (): void => {
     if (this.#isOver || this.#body !== undefined || this.#whole !== undefined || this.#controller === undefined) return
     const { raw } = this.#reply
@@ -186,7 +186,8 @@ export class ForwardedAnswer implements Dispatcher.DispatchHandler, OpenHop {
     this.#end()
   }
 
-  // Without a body, what is written says all; only some methods may be carried out twice.
+  // Whether the owner may have begun to act on the request. A body says so: it has been read, or not. A request without one may
+  // have gone out with its head, which matters unless its method may be carried out twice.
   #mayHaveBegun (): boolean {
     if (this.#requestBody !== undefined) return this.#requestBody.wasRead
     return this.#controller !== undefined && !REPEATABLE.has(this.#reply.request.method)

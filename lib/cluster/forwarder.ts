@@ -18,25 +18,37 @@ export interface Hop {
   secret: string
   /** The body of the request. */
   body: KeptBody
-  /** Gives the owner up: for example, when its lease has lapsed. */
+  /** Aborts when the owner is given up, such as when its lease is over. */
   signal?: AbortSignal | undefined
-  /** Milliseconds in which the owner must have said that it has the request. Left out: `probe` and `giveUp` alone tell when it is lost. */
+  /** Milliseconds in which the owner must say that it has the request. Left out: only `probe` and `giveUp` find out that it is lost. */
   patience?: number | undefined
 }
 
 export interface ForwarderOptions {
-  /** Makes the connections. Who made it closes it. By default the forwarder has one of its own. */
+  /**
+   * Makes the connections. Who made it closes it.
+   *
+   * @default one of the forwarder's own
+   */
   dispatcher?: Dispatcher | undefined
-  /** Milliseconds until a node that does not take a connection counts as unreachable, without `dispatcher`. Default 1000. */
+  /**
+   * Milliseconds until a node that does not take a connection counts as unreachable, without `dispatcher`.
+   *
+   * @default 1000
+   */
   connectTimeout?: number
-  /** The path at which nodes ask each other. Default `/`. */
+  /**
+   * The path at which nodes ask each other.
+   *
+   * @default '/'
+   */
   pingPath?: string
 }
 
 export interface Probe {
   /** The secret of the cluster. */
   secret: string
-  /** Milliseconds for which a hop may be missing, and, half of them, the answer. */
+  /** Milliseconds for which a hop may be missing. The answer to the question may take half as long. */
   patience: number
 }
 
@@ -47,7 +59,7 @@ export class Forwarder {
   readonly #pingPath: string
   readonly #hops = new OpenHops()
   readonly #pings = new Set<HopPing>()
-  // What tells the hops of this process from those of others.
+  // What the ids of all hops of this process begin with, so that no other process has the same.
   readonly #name = randomBytes(6).toString('base64url')
   #count = 0
 
@@ -65,15 +77,23 @@ export class Forwarder {
     if (signal?.aborted === true) return { kind: 'lost' }
     const { method, originalUrl: url, ip, protocol, host } = request
     const id = `${this.#name}${(this.#count++).toString(36)}`
-    const { header, proof } = signHop({ node: to.node, method, url, sessionId: request.headers['mcp-session-id'] }, { ip, protocol, host }, secret, id)
+    const sessionId = request.headers['mcp-session-id']
+    const { header, proof } = signHop({ node: to.node, method, url, sessionId }, { ip, protocol, host }, secret, id)
     const headers = passOnHeaders(request, header)
-    const trace = traceForward(() => ({ sessions: request.server.sessionManager, sessionId: String(headers['mcp-session-id']), url: to.url, method, headers }))
+    const { sessionManager: sessions } = request.server
+    const trace = traceForward(() => ({ sessions, sessionId: String(headers['mcp-session-id']), url: to.url, method, headers }))
     const sent = body.begin()
     const answer = new ForwardedAnswer({ id, reply, proof, signal, trace, body: sent })
     answer.onOver = this.#hops.add(to.node, answer, patience)
     // A tool may run for long, and a stream may be quiet: no timeouts here. `signal` and `probe` end what is dead.
     const send = (): boolean => this.#dispatcher.dispatch({
-      origin: to.url, path: url, method, headers, body: sent instanceof WholeBody ? sent.data : sent ?? null, headersTimeout: 0, bodyTimeout: 0
+      origin: to.url,
+      path: url,
+      method,
+      headers,
+      body: sent instanceof WholeBody ? sent.data : sent ?? null,
+      headersTimeout: 0,
+      bodyTimeout: 0
     }, answer)
     if (trace === undefined) send()
     else trace.run(send)
@@ -81,8 +101,9 @@ export class Forwarder {
   }
 
   /**
-   * Asks a node whether it is there, and ends the hops to it that it says it has not, or of which what it has written does not come. Resolves when it has answered, or
-   * cannot be asked for now; rejects with the cause when it does not answer.
+   * Asks a node whether it is there, and ends the hops to it that are lost: those that it says it does not have, and those of
+   * whose answer it has written more than has come. Resolves when it has answered, or cannot be asked for now; rejects with
+   * the cause when it does not answer.
    */
   async probe (to: Peer, { secret, patience }: Probe): Promise<void> {
     const asked = performance.now()
@@ -91,12 +112,12 @@ export class Forwarder {
     if (report !== undefined) this.#hops.judge(to.node, { hops, report, asked, patience })
   }
 
-  /** Ends the hops to a node that does not answer, as far as nothing has come of them for that many milliseconds. */
+  /** Ends those hops to a node that does not answer of which nothing has come for `quietFor` milliseconds. */
   giveUp ({ node }: Peer, quietFor: number, cause: unknown): void {
     this.#hops.cutQuiet(node, performance.now() - quietFor, new SilenceError('The node is silent', cause))
   }
 
-  /** Ends what still runs, and the connections that are its own. */
+  /** Ends what still runs, and the forwarder's own connections. */
   async close (): Promise<void> {
     const reason = new Error('This node is closing')
     this.#hops.cutAll(reason)
@@ -127,4 +148,5 @@ export class Forwarder {
   }
 }
 
+// The caller of a question to another node: it is not passed on for anybody.
 const NOBODY = { ip: '', protocol: '', host: '' }

@@ -1,9 +1,9 @@
 import { createHmac, hash } from 'node:crypto'
 
-// In bytes, of SHA-256.
+// The sizes of SHA-256, in bytes.
 const BLOCK = 64
 const DIGEST = 32
-// As text, such a key is the same bytes after it has been combined with the paddings, which are ASCII, too.
+// Keys for which the shortcut holds: combined with the paddings, which are ASCII, they are still one byte for each character.
 const ASCII_BLOCK = new RegExp(`^[\\x00-\\x7f]{0,${BLOCK}}$`)
 
 /**

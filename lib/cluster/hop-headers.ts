@@ -2,7 +2,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { IncomingHttpHeaders } from 'node:http'
 import { ANSWER_HEADER, FORWARDED_HEADER, HOPS_HEADER } from './hop-signature.js'
 
-/** RFC 9110, section 7.6.1: these belong to one connection. A client's `Expect` was answered by this node. */
+/** Headers that belong to one connection (RFC 9110, section 7.6.1). A client's `Expect` was answered by this node. */
 const HOP_BY_HOP: ReadonlySet<string> = new Set([
   'connection', 'keep-alive', 'proxy-authenticate', 'proxy-authorization', 'proxy-connection', 'te', 'trailer',
   'transfer-encoding', 'upgrade', 'expect', ANSWER_HEADER, HOPS_HEADER
@@ -23,7 +23,7 @@ export function passOnHeaders (request: FastifyRequest, signature: string): Inco
   return passedOn
 }
 
-/** The answer went through the hooks of its own node; what hooks here have set as well is not sent twice. */
+/** Sets the headers of the owner's answer on the reply. Hooks of both nodes may have set the same cookie: it is sent once. */
 export function takeOverHeaders (reply: FastifyReply, headers: IncomingHttpHeaders): void {
   const dropped = hopByHop(headers)
   for (const name in headers) {

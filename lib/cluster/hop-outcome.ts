@@ -1,9 +1,19 @@
 /**
- * `answered`: the reply has been sent. Otherwise nobody has acted on the request, and it may go somewhere else.
- * `lost`: the owner was given up. `refused`: it does not serve the session any more. `misdirected`: another node of the
- * cluster is there. `unreachable`: no node is there, for this cause. `stranger`: something else is, which has answered,
- * and may have done what it likes with the request. `silent`: the connection was, or it was lost; nobody knows whether
- * the owner has acted.
+ * What has become of a request that was passed on.
+ *
+ * - `answered`: the owner has answered, and the reply is sent
+ *
+ * Nobody has acted on the request, and it may go somewhere else:
+ *
+ * - `lost`: the owner was given up
+ * - `refused`: the owner does not serve the session any more
+ * - `misdirected`: another node of the cluster is at the URL of the owner
+ * - `unreachable`: no node is at that URL, for this cause
+ *
+ * Nobody knows whether somebody has acted on it:
+ *
+ * - `stranger`: something that is no node of the cluster has answered there
+ * - `silent`: nothing has come for too long, or the connection was lost
  */
 export type HopOutcome =
   | { readonly kind: 'answered' | 'lost' | 'refused' | 'misdirected' }

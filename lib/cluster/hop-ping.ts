@@ -11,7 +11,7 @@ export interface HopPingOptions {
   readonly proof: string
   /** How long to wait for it, in milliseconds. */
   readonly patience: number
-  /** Called once: with what the node says of the hops, with nothing when it could not be asked, or with why it has not answered. */
+  /** Called once: with what the node says of the hops, with why it has not answered, or with undefined when it could not be asked. */
   readonly onOver: (outcome: HopReport | Error | undefined) => void
 }
 
@@ -30,7 +30,7 @@ export class HopPing implements Dispatcher.DispatchHandler {
     this.#endPatience = startPatience(patience, () => this.cut(new Error(`The node has not answered within ${patience} ms`)))
   }
 
-  /** The dispatcher takes no more requests for now. That one waits there says nothing about the node. */
+  /** Is told that the question waits in the dispatcher, which has no connection to spare: that says nothing about the node. */
   queue (): void {
     this.#isQueued = this.#controller === undefined
   }
@@ -48,10 +48,11 @@ export class HopPing implements Dispatcher.DispatchHandler {
   onResponseStart (_controller: Controller, status: number, headers: IncomingHttpHeaders): void {
     if (status < 200) return
     const state = readAnswer(headers[ANSWER_HEADER], this.#proof)
-    this.#end(state === 'served' ? parseReport(String(headers[HOPS_HEADER])) : new Error(`What answers there is another: it says ${status}`))
+    if (state === 'served') this.#end(parseReport(String(headers[HOPS_HEADER])))
+    else this.#end(new Error(`What answers there is another: it says ${status}`))
   }
 
-  // Whatever the app says to the question, all that counts is in the head.
+  // All that counts is in the head, whatever the app of that node answers.
   onResponseData (): void {}
 
   onResponseEnd (): void {}

@@ -19,22 +19,22 @@ export class HopReceiver {
     this.#self = self
   }
 
-  /** When another node was served last, on the clock of `performance.now`: it will come here again without asking for the owner. */
+  /** When another node was served last, on the clock of `performance.now`. For a while it comes back without asking for the owner. */
   get servedLast (): number {
     return this.#servedLast
   }
 
-  /** Signs the answers to what comes from other nodes before anybody else sees it: also those of the app's own hooks. */
+  /** Signs the answers to requests of other nodes before Fastify sees them, so that an answer of a hook of the app is signed, too. */
   listen (server: Pick<Server, 'prependListener'>): void {
     server.prependListener('request', (raw, response) => { this.#receive(raw, response, raw.url) })
   }
 
   /**
-   * `mine`: another node has passed the request on to this one. `misdirected`: to another than this one. Undefined: no
-   * node has, whatever a client may have made up.
+   * Whether another node has passed the request on: to this one (`mine`), or to one that is not this (`misdirected`).
+   * Undefined: no node has, whatever a client may have made up.
    */
   receive (request: FastifyRequest, reply: FastifyReply): 'mine' | 'misdirected' | undefined {
-    // A second server of the app, for a second address of a name, is not the one that is listened to.
+    // Fastify has more than one server when its host name has several addresses, and only the first is listened to.
     const hop = this.#hops.get(request.raw) ?? this.#receive(request.raw, reply.raw, request.originalUrl)
     if (hop === undefined) return undefined
     return this.#isMine(hop) ? 'mine' : 'misdirected'
@@ -52,7 +52,7 @@ export class HopReceiver {
     answer(reply.raw, hop, 'refused')
   }
 
-  /** Has the request say who is calling as it did on the first node, whatever the app trusts here. */
+  /** Gives the request the address, protocol and host that it had on the first node, whatever the app trusts here. */
   presentCaller (request: FastifyRequest): void {
     const caller = this.#hops.get(request.raw)?.caller
     if (caller === undefined) return
@@ -78,9 +78,9 @@ export class HopReceiver {
 
   #keep (response: ServerResponse, { id }: VerifiedHop): void {
     this.#open.set(id, new CountedAnswer(response))
-    // It closes once: on() spares every request the wrapper that once() makes.
+    // A response closes only once, so that on() will do: once() would make a wrapper for every request.
     response.on('close', () => {
-      // Not of those that were refused.
+      // A request that was refused is not among them any more, and does not count as served.
       if (this.#open.delete(id)) this.#servedLast = performance.now()
     })
   }
@@ -90,13 +90,13 @@ export class HopReceiver {
     response.setHeader(HOPS_HEADER, formatReport(asked, this.#open))
   }
 
-  // What was meant for the node that was here before is this one's: it has died.
+  // Whether the request is for this node. While this is new, so is one for a node that was here before: that has died.
   #isMine ({ node }: VerifiedHop): boolean {
     return node === this.#self.incarnation || this.#self.isNew
   }
 }
 
-// On the raw response, so that a reply that the app hijacks has it too.
+// On the raw response, so that a reply that the app hijacks is signed as well.
 function answer (response: ServerResponse, { proof }: VerifiedHop, state: AnswerState): void {
   response.setHeader(ANSWER_HEADER, signAnswer(proof, state))
 }

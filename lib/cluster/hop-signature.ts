@@ -1,15 +1,14 @@
 import { timingSafeEqual } from 'node:crypto'
 import { createSigner } from './hmac.js'
 
-/** How a node shows the owner of a session that it, and not a client, has passed the request on. */
+/** In a request: shows the owner of a session that a node, and not a client, has passed it on. */
 export const FORWARDED_HEADER = 'mcp-session-forwarded'
-/** How the owner shows that it, and not something else at its address, has answered. It never reaches a client. */
+/** In an answer: shows that the owner, and not something else at its address, has given it. It never reaches a client. */
 export const ANSWER_HEADER = 'mcp-session-answer'
-
-/** In a question about hops: their ids. In the answer: what `formatReport` says of them. Neither ever reaches a client. */
+/** In a question about hops: their ids. In the answer to it: what `formatReport` says of them. Neither ever reaches a client. */
 export const HOPS_HEADER = 'mcp-session-hops'
 
-/** Who has sent a request, as the node knows it to which the request came first. */
+/** Who has sent a request, as seen by the node to which the request came first. */
 export interface Caller {
   readonly ip: string
   readonly protocol: string
@@ -34,30 +33,34 @@ export type AnswerState = 'served' | 'refused' | 'misdirected'
 export interface SignedHop {
   /** The value of `FORWARDED_HEADER`. */
   readonly header: string
-  /** What only who knows the secret can answer to it. */
+  /** What the answer has to bring: only somebody who knows the secret can tell. */
   readonly proof: string
 }
 
 export interface VerifiedHop {
   readonly node: string
-  /** Empty for a question about others. */
+  /** The name by which both nodes know the hop. Empty for a question about other hops. */
   readonly id: string
   readonly caller: Caller
   readonly proof: string
 }
 
-// Of the 43 characters of the signature, which one half asks for and the other answers: 132 and 126 bits.
+// A signature has 43 characters. The first 22 go along with the request, the others have to come with the answer: 132 and 126 bits.
 const HALF = 22
 
-/** @param id by which both nodes know the hop */
+/** @param id the name by which both nodes know the hop */
 export function signHop (request: SignedRequest, caller: Caller, secret: string, id = ''): SignedHop {
   const text = JSON.stringify([caller.ip, caller.protocol, caller.host, id])
   const signature = sign(request.node, request, text, secret)
   return { header: `${signature.slice(0, HALF)} ${request.node} ${text}`, proof: signature.slice(HALF) }
 }
 
-/** Undefined for a header that no node has signed for this very request. */
-export function verifyHop (header: string | string[] | undefined, request: Omit<SignedRequest, 'node'>, secret: string): VerifiedHop | undefined {
+/** Reads `FORWARDED_HEADER`. Undefined for a header that no node has signed for this very request. */
+export function verifyHop (
+  header: string | string[] | undefined,
+  request: Omit<SignedRequest, 'node'>,
+  secret: string
+): VerifiedHop | undefined {
   // Before a node has learned the secret, it can trust nobody.
   if (typeof header !== 'string' || secret === '') return undefined
   const nodeEnd = header.indexOf(' ', HALF + 1)
@@ -75,14 +78,14 @@ export function signAnswer (proof: string, state: AnswerState): string {
   return `${proof} ${state}`
 }
 
-/** Undefined for an answer that is not the one of a node of this cluster to this very request. */
+/** Reads `ANSWER_HEADER`. Undefined for an answer that no node of this cluster has given to this very request. */
 export function readAnswer (header: string | string[] | undefined, proof: string): AnswerState | undefined {
   return STATES.find((state) => header === signAnswer(proof, state))
 }
 
 const STATES: readonly AnswerState[] = ['served', 'refused', 'misdirected']
 
-// A node has one secret, and another one only when Redis has lost its data.
+// The last signer is kept: the secret of the cluster changes only when Redis has lost its data.
 let signer = { secret: '', sign: createSigner('') }
 
 function sign (node: string, { method, url, sessionId }: Omit<SignedRequest, 'node'>, caller: string, secret: string): string {
@@ -90,7 +93,7 @@ function sign (node: string, { method, url, sessionId }: Omit<SignedRequest, 'no
   return signer.sign(JSON.stringify([node, method, url, sessionId, caller]))
 }
 
-// For signatures that are compared, to make none each time.
+// Used again for each comparison, so that none has to be allocated.
 const given = Buffer.alloc(HALF)
 const wanted = Buffer.alloc(HALF)
 

@@ -3,18 +3,18 @@ import { Readable } from 'node:stream'
 
 const BODILESS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'DELETE', 'OPTIONS'])
 
-/** Up to how many bytes of a body are kept, to be sent once more when a node that got them had no use for them. */
+/** How many bytes of a body are kept at most, to be sent once more when the first node that got them does not serve the session. */
 export const MOST_KEPT = 1024 * 1024
 
 /**
- * The body of a client's request, which stays unread until somebody reads it, and can be read again from its
- * beginning by who comes next. Unlike a pipe or an iterator, the end of a reader leaves the request open, so that
- * the client can still get an answer.
+ * The body of a client's request. It stays unread until somebody reads it, and the next reader can read it again from its
+ * beginning. Unlike with a pipe or an iterator, the request stays open when a reader ends, so that the client can still get
+ * an answer.
  */
 export class KeptBody {
   /** Whether any of it may have been sent to another node. */
   wasRead = false
-  /** Whether the request has none of it any more, or not all. */
+  /** Whether some of it has been taken out of the request. */
   isTaken = false
   readonly #raw: IncomingMessage
   #kept: Buffer[] = []
@@ -27,17 +27,17 @@ export class KeptBody {
 
   get isEmpty (): boolean {
     const { headers: { 'content-length': length, 'transfer-encoding': encoding }, httpVersionMajor, method = '' } = this.#raw
-    // HTTP/2 need not say ahead that there is a body.
+    // HTTP/2 need not announce a body.
     if (httpVersionMajor > 1 && length === undefined) return BODILESS.has(method)
     return encoding === undefined && Number(length ?? 0) === 0
   }
 
-  /** Whether it can be read from its beginning: all that has been read was little enough to be kept. */
+  /** Whether it can be read from its beginning: no more has been read than is kept. */
   get isWhole (): boolean {
     return this.#size <= MOST_KEPT
   }
 
-  /** To be sent: all of it, when all has come, for one piece costs less than a stream. Undefined: it has none. */
+  /** The body to be sent: in one piece if all of it has come, for that costs less, or else as a stream. Undefined: there is none. */
   begin (): WholeBody | BodyReader | undefined {
     if (this.isEmpty) return undefined
     const data = this.#peek()
@@ -45,7 +45,7 @@ export class KeptBody {
     return new WholeBody(data, { onSend: () => { this.wasRead = true }, onDrop: () => this.#raw.resume() })
   }
 
-  /** One reader at a time. */
+  /** Reads it from its beginning. There may be one reader at a time. */
   open (): BodyReader {
     const raw = this.#raw
     const onData = (chunk: Buffer): void => {
@@ -69,10 +69,10 @@ export class KeptBody {
     return reader
   }
 
-  // The request has it still: who serves it here after all finds all as it was.
+  // The whole body, which stays in the request, so that this node can still serve the request itself. Undefined: not all is there.
   #peek (): Buffer | undefined {
     const raw = this.#raw
-    // A request is complete a little later than its body, and says nothing of its length when that comes in chunks.
+    // `raw.complete` comes too late, and in chunks the length is not known.
     if (raw.readableFlowing !== null || raw.readableLength !== Number(raw.headers['content-length'])) return undefined
     const data: Buffer = raw.read()
     raw.unshift(data)
@@ -97,7 +97,7 @@ interface WholeBodyListeners {
   readonly onDrop: () => void
 }
 
-/** A body that was there as a whole before it was sent. */
+/** A body that has come as a whole before it is sent. */
 export class WholeBody {
   readonly data: Buffer
   wasRead = false
@@ -108,19 +108,19 @@ export class WholeBody {
     this.#listeners = listeners
   }
 
-  /** There is a connection, on which it is sent now. */
+  /** Is told that there is a connection, on which it is sent now. */
   send (): void {
     this.wasRead = true
     this.#listeners.onSend()
   }
 
-  /** Nobody else needs it. */
+  /** Is told that nobody else needs it. */
   drop (): void {
     this.#listeners.onDrop()
   }
 }
 
-/** undici reads from a stream only when there is a connection to send it on. */
+/** A body that is read while it is sent. undici begins to read when there is a connection to send it on. */
 export class BodyReader extends Readable {
   wasRead = false
   readonly #source: Source

@@ -8,9 +8,17 @@ export interface NodeLeaseOptions {
   directory: Directory
   /** Where the other nodes reach this one. Asked when a lease starts: a port is known only then. */
   url: () => string
-  /** Milliseconds for which the others take this node for alive after its last renewal. Default 5000. */
+  /**
+   * Milliseconds for which the others take this node for alive after its last renewal.
+   *
+   * @default 5000
+   */
   lease?: number
-  /** Milliseconds on a clock that never goes back. Default `performance.now`. */
+  /**
+   * Milliseconds on a clock that never goes back.
+   *
+   * @default performance.now
+   */
   now?: () => number
 }
 
@@ -31,16 +39,16 @@ export interface NodeLeaseEvents {
   unavailable: [error: unknown]
 }
 
-// How much later than this one other nodes may find the directory back, in milliseconds: by default ioredis 6
+// How much later than this node others may notice that the directory is back, in milliseconds: by default ioredis 6
 // waits for up to 5.2 seconds between two attempts to connect.
 export const RECONNECT_TIME = 6000
 
 /**
- * This node's lease: what lets it serve sessions, and the others leave them alone.
+ * This node's lease. While it runs, this node may serve its sessions, and the others leave them alone.
  *
- * The others see the lease end when the directory says so. This node takes it for over a little earlier:
- * it counts from before each renewal was sent, on its own clock, so a network or a process that stands
- * still makes it stop first.
+ * The others see the lease end when the directory says so. This node takes it for over a little earlier, and
+ * counts it on its own clock from before each renewal was sent. So when the network or this process stands
+ * still, this node stops before the others may begin.
  */
 export class NodeLease extends EventEmitter<NodeLeaseEvents> {
   readonly lease: number
@@ -49,7 +57,7 @@ export class NodeLease extends EventEmitter<NodeLeaseEvents> {
   readonly #now: () => number
   readonly #margin: number
   #incarnation: string | undefined
-  // The URL of that incarnation.
+  // The URL at which that incarnation was announced. Undefined: a new one has to be announced.
   #announced: string | undefined
   #secret = ''
   #history = ''
@@ -58,9 +66,11 @@ export class NodeLease extends EventEmitter<NodeLeaseEvents> {
   #isFresh = true
   #rebuiltUntil = -Infinity
   #validUntil = -Infinity
-  // The same, also when the directory has put an end to it before.
+  // When the lease would have ended, even if the directory has lost it before.
   #ranUntil = -Infinity
+  // The incarnation whose sessions nobody can have taken yet: see isCertain().
   #certain: { readonly incarnation: string, readonly until: number } | undefined
+  // The incarnation at whose end this process stood still: see hasSlept().
   #asleep: string | undefined
   #lapsed = true
   #timer: NodeJS.Timeout | undefined
@@ -99,25 +109,25 @@ export class NodeLease extends EventEmitter<NodeLeaseEvents> {
     return this.#history
   }
 
-  /** Whether the directory has lost its data so lately that other nodes may not have brought their sessions back yet. */
+  /** Whether the directory has lost data so recently that other nodes may not have brought their sessions back yet. */
   isRebuilding (): boolean {
     return this.#now() < this.#rebuiltUntil
   }
 
   /**
-   * Whether what the directory says of a session can be taken at its word. For a lease after it has lost what it was
-   * told last, it may say that nobody serves a session whose owner has not noticed yet.
+   * Whether to believe the directory that nobody serves a session. For a lease after it has lost what it was told last,
+   * that session may have an owner who has not noticed yet.
    */
   isTrustworthy (): boolean {
     return this.#isFresh || this.isHistorySettled()
   }
 
-  /** Whether the history is older than a lease: whoever holds a session since before has noticed, or has no lease. */
+  /** Whether the history is older than a lease. Then every node that held sessions before it has noticed, or has no lease. */
   isHistorySettled (): boolean {
     return this.#now() >= this.#historyBegan + this.lease
   }
 
-  /** Whether nobody can have taken what that incarnation of this node held when the directory lost its data. */
+  /** Whether nobody can have taken a session that this incarnation of this node held when the directory lost its data. */
   isCertain (incarnation: string): boolean {
     return this.#certain?.incarnation === incarnation && this.#now() < this.#certain.until
   }
@@ -128,8 +138,8 @@ export class NodeLease extends EventEmitter<NodeLeaseEvents> {
   }
 
   /**
-   * Asks whether the directory may have lost data since it had that history: by default that of the last renewal, which may
-   * come meanwhile. If so, there is another lease when it resolves to true. Rejects with a `DirectoryUnavailableError`.
+   * Asks whether the directory may have lost data since it had the history `known`, by default that of the last renewal.
+   * Resolves to true when it may have, and this node has a new lease for that. Rejects with a `DirectoryUnavailableError`.
    */
   async hasForgotten (known = this.#history): Promise<boolean> {
     const { id } = await this.#directory.history()
@@ -153,7 +163,10 @@ export class NodeLease extends EventEmitter<NodeLeaseEvents> {
     return this.isValid()
   }
 
-  /** Resolves when the lease runs, or after `timeout` milliseconds: to whether it does. Asks for the first lease, if nobody has. */
+  /**
+   * Resolves to whether the lease runs, as soon as it does or after `timeout` milliseconds. Asks for a first lease, if nobody
+   * has.
+   */
   whenValid (timeout: number): Promise<boolean> {
     if (this.isValid() || this.#left) return Promise.resolve(this.isValid())
     if (this.#timer === undefined) this.#renew()
@@ -197,9 +210,9 @@ export class NodeLease extends EventEmitter<NodeLeaseEvents> {
     return this.#beat
   }
 
-  // Whether the lease was extended, or started anew.
+  // Extends the lease, or starts a new one, and returns whether that was possible.
   async #heartbeat (): Promise<boolean> {
-    // A process that stood still sees here, before anything else, that it is late.
+    // First of all, so that a process that stood still sees that its lease is over.
     this.#noticeLapse()
     const incarnation = this.#incarnation
     const starts = incarnation === undefined || this.#announced === undefined
@@ -214,7 +227,7 @@ export class NodeLease extends EventEmitter<NodeLeaseEvents> {
     if (renewal.status === 'rejected') throw renewal.reason
     const messages = renewal.value
     if (messages !== undefined && messages.length > 0) this.emit('mail', messages)
-    // A lease in a directory that may have lost what it was told is none.
+    // Whether the directory has lost data must be known: if it has, the lease is worth nothing.
     if (history.status === 'rejected') throw history.reason
     if (messages === undefined || this.#announced === undefined) return this.#start()
     const wasLapsed = this.#lapsed
@@ -224,7 +237,7 @@ export class NodeLease extends EventEmitter<NodeLeaseEvents> {
   }
 
   async #start (): Promise<void> {
-    // The directory has forgotten the lease, even if it should still run by this node's clock.
+    // The directory does not have the lease any more, even if it still runs by this node's clock.
     this.#stop()
     await this.#learnHistory()
     // Every attempt has a new id: one that seems to have failed may still be carried out.
@@ -240,7 +253,7 @@ export class NodeLease extends EventEmitter<NodeLeaseEvents> {
     this.emit('renewed')
   }
 
-  // Again every time: a store that has lost its data gets a new history.
+  // Asked with every renewal: a store that has lost data has another history.
   async #learnHistory (): Promise<void> {
     const { id, age, isFresh, secret } = await this.#directory.history()
     const isKnown = this.#history === '' || this.#history === id
@@ -251,7 +264,7 @@ export class NodeLease extends EventEmitter<NodeLeaseEvents> {
     if (!isKnown) this.#forget()
   }
 
-  // The lease first, and the sessions after it: whatever has become of them in the directory, they must be claimed anew.
+  // The directory has lost data: this node needs another lease, with which it claims its sessions anew.
   #forget (): void {
     const incarnation = this.#incarnation
     if (incarnation !== undefined && this.#now() < this.#ranUntil) this.#certain = { incarnation, until: this.#ranUntil }
@@ -280,7 +293,7 @@ export class NodeLease extends EventEmitter<NodeLeaseEvents> {
     this.emit('lapsed', String(this.#incarnation))
   }
 
-  /** A third of a lease leaves time for more attempts, which then come faster. */
+  // After a third of the lease there is time for more attempts, and those come faster.
   #schedule (renewed: boolean): void {
     if (this.#left) return
     // join() may have come between two renewals.

@@ -4,27 +4,31 @@ import type { NodeLease } from './lease.js'
 export interface NodeLoadsOptions {
   directory: Pick<Directory, 'report'>
   nodeLease: NodeLease
-  /** Of this node, now. */
+  /** The load of this node, now. */
   load: () => Pick<NodeLoad, 'held' | 'room' | 'spare'>
-  /** Its URL. */
+  /** The URL of this node. */
   url: () => string
   /** Whether sessions go to nodes that hold less than their share, and not only to those that have room. */
   balances: boolean
-  /** Milliseconds on a clock that never goes back. Default `performance.now`. */
+  /**
+   * Milliseconds on a clock that never goes back.
+   *
+   * @default performance.now
+   */
   now?: () => number
 }
 
-// A node may hold this much more than its share, and a few more, before that is too much.
+// A node has too many sessions when it holds more than its share times this, plus a few.
 const TOLERANCE = 1.2
 const FEW = 2
-// Of what is too much, this part is let go of at a time.
+// It lets go of an eighth of what is above its share at a time.
 const PART = 8
 
-/** How many sessions each node holds and has room for, as told with every renewal of the lease. */
+/** How many sessions each node holds and has room for: the nodes tell each other with every renewal of the lease. */
 export class NodeLoads {
   readonly #options: NodeLoadsOptions
   readonly #now: () => number
-  // Of the other nodes, with what was sent to them since.
+  // The other nodes, with those sessions counted in that were sent to them since they told.
   #others: NodeLoad[] = []
   #knownUntil = -Infinity
   readonly #avoided = new Map<string, number>()
@@ -42,23 +46,23 @@ export class NodeLoads {
     return this.#reporting
   }
 
-  /** Whether there are others, as far as this one has heard. */
+  /** Whether there are other nodes, as far as this one has heard. */
   get hasOthers (): boolean {
     return this.#living().length > 0
   }
 
-  /** Whether nothing is to come here any more. */
+  /** Whether this node takes no more sessions, because it closes. */
   get isLeaving (): boolean {
     return this.#leaving !== undefined
   }
 
-  /** From now on nothing is to come here. Never rejects. */
+  /** Tells the others that this node takes no more sessions. Never rejects. */
   leave (): Promise<void> {
     this.#leaving ??= this.#leave()
     return this.#leaving
   }
 
-  /** How many sessions this node should let go of now, so that all come to hold the same, little by little. */
+  /** How many sessions this node should let go of now, so that little by little all nodes hold the same number. */
   get surplus (): number {
     const { held } = this.#options.load()
     const share = this.#share(held)
@@ -66,7 +70,7 @@ export class NodeLoads {
     return Math.ceil((held - share) / PART)
   }
 
-  /** The node that a session which nobody serves should go to; undefined: this one. */
+  /** The node to which a session that nobody serves should go. Undefined: this one. */
   findPlace (): Peer | undefined {
     const { held, room, spare } = this.#options.load()
     const others = this.#living().filter(({ node }) => !this.#isAvoided(node))
@@ -80,7 +84,7 @@ export class NodeLoads {
     return next && send(next)
   }
 
-  /** It could not be reached, or would not take the session. */
+  /** Sends nothing to a node for a lease: it could not be reached, or would not take the session. */
   avoid ({ node }: Peer): void {
     this.#avoided.set(node, this.#now() + this.#options.nodeLease.lease)
   }
@@ -100,7 +104,7 @@ export class NodeLoads {
       this.#knownUntil = asked + this.#options.nodeLease.lease
       for (const [node, until] of this.#avoided) if (until <= asked) this.#avoided.delete(node)
     } catch {
-      // The lease, which is renewed at the same time, tells of an outage; what is known grows old.
+      // An outage is logged by the lease, which is renewed at the same time. Until it is over, what is known grows old.
     }
   }
 
@@ -122,7 +126,7 @@ function emptiest (loads: readonly NodeLoad[]): NodeLoad | undefined {
   return loads.reduce<NodeLoad | undefined>((best, load) => best === undefined || load.held < best.held ? load : best, undefined)
 }
 
-// What goes there is there before the node tells of it.
+// Counts a session that goes to a node now: that node tells of it only later.
 function send (load: NodeLoad): Peer {
   load.held++
   load.room = Math.max(0, load.room - 1)

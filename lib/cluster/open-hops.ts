@@ -3,9 +3,9 @@ import type { HopReport } from './hop-report.js'
 
 /** A request that is on its way to another node, or its answer on the way back. */
 export interface OpenHop {
-  /** By which the other node knows it, too. */
+  /** The name by which the other node knows it, too. */
   readonly id: string
-  /** When something came of it last, on the clock of `performance.now`. Infinity: more is there than the client takes. */
+  /** When something came of it last, on the clock of `performance.now`. Infinity: the client does not take what has come already. */
   readonly quietSince: number
   /** Bytes of the body of the answer that have come. */
   readonly received: number
@@ -17,7 +17,10 @@ export interface OpenHop {
 
 interface Entry {
   readonly hop: OpenHop
-  /** When the other node was asked about it first of those times in a row in which it did not have it, or had written more than has come. */
+  /**
+   * Since when it has been lost, by the answers of the other node: that it does not have it, or has written more than has
+   * come. Undefined: the last answer was another.
+   */
   missedSince: number | undefined
   /** Whether it is given up before the others, unless the other node says that it has it. */
   isUrgent: boolean
@@ -31,12 +34,12 @@ export interface Verdict {
   readonly asked: number
 }
 
-/** About so many hops a node is asked at a time: what fits into a header. */
+// How many hops a node is asked about at a time: as many as fit into a header.
 const MOST_ASKED = 400
 
 /**
- * A connection between two nodes was silent for too long, or does not bring what is sent on it. Whether
- * it has acted on it is not known.
+ * A connection between two nodes was silent for too long, or does not bring what is sent on it. It is not known whether the
+ * other node has acted on the request.
  */
 export class SilenceError extends Error {
   override name = 'SilenceError'
@@ -51,8 +54,8 @@ export class OpenHops {
   readonly #byNode = new Map<string, Set<Entry>>()
 
   /**
-   * @param patience milliseconds in which something must have been heard of it; left out: as long as `judge` and `cutQuiet` leave it
-   * @returns what ends it
+   * @param patience milliseconds in which something must be heard of it. Left out: only `judge` and `cutQuiet` end it
+   * @returns what takes it out again
    */
   add (node: string, hop: OpenHop, patience?: number): () => void {
     const entries = this.#byNode.get(node) ?? new Set()
@@ -67,7 +70,10 @@ export class OpenHops {
     }
   }
 
-  /** Those to ask the node about: of which nothing was heard since then, or which are urgent. Of many, those that have waited longest. */
+  /**
+   * The hops to ask the node about: those of which nothing was heard since then, and those that are urgent. Of many, those
+   * that have waited longest.
+   */
   pick (node: string, since: number): OpenHop[] {
     const entries = this.#byNode.get(node) ?? new Set()
     const picked: Entry[] = []
@@ -75,7 +81,7 @@ export class OpenHops {
       if (picked.length === MOST_ASKED) break
       if (entry.hop.quietSince <= since || entry.isUrgent) picked.push(entry)
     }
-    // To the end of the queue.
+    // They go to the end of the queue.
     for (const entry of picked) {
       entries.delete(entry)
       entries.add(entry)
@@ -84,8 +90,9 @@ export class OpenHops {
   }
 
   /**
-   * Ends those of which nothing has come for `patience` milliseconds, in which the node has said each time that it has not
-   * got them, or has written more than has come. Once means nothing: the request or the answer can be on its way.
+   * Ends the hops of which nothing has come for `patience` milliseconds, and of which the node has said all that time that it
+   * does not have them, or has written more than has come. To have said so once means nothing: the request or the answer can
+   * be on its way.
    */
   judge (node: string, { hops, report, asked, patience }: Verdict & { readonly patience: number }): void {
     const judged = new Set(hops)
@@ -99,16 +106,17 @@ export class OpenHops {
       }
       const since = Math.max(entry.missedSince ?? asked, Math.min(hop.quietSince, asked))
       entry.missedSince = since
-      if (asked - since >= patience) hop.cut(new SilenceError('A connection is dead: the node has not got what was sent on it, or its answer is lost'))
+      if (asked - since < patience) continue
+      hop.cut(new SilenceError('A connection is dead: the node has not got what was sent on it, or its answer is lost'))
     }
   }
 
-  /** The node cannot be asked for now: that it has said nothing of them means nothing. */
+  /** Is told that the node cannot be asked for now: that it has said nothing of its hops means nothing then. */
   wait (node: string): void {
     for (const entry of this.#byNode.get(node) ?? []) entry.isUrgent = false
   }
 
-  /** Ends those of which nothing was heard since then. */
+  /** Ends the hops to the node of which nothing was heard since then. */
   cutQuiet (node: string, since: number, reason: Error): void {
     for (const { hop } of this.#byNode.get(node) ?? []) if (hop.quietSince <= since) hop.cut(reason)
   }
@@ -125,6 +133,6 @@ function cutUnheard ({ hop, isUrgent }: Entry, began: number): void {
 function isMissed ({ id, received, encoding }: OpenHop, { missing, written }: HopReport): boolean {
   if (missing.has(id)) return true
   const body = written.get(id)
-  // What lies between the nodes may have packed it: then nobody can compare.
+  // Something between the nodes may have compressed the answer: then the numbers cannot be compared.
   return body !== undefined && body.bytes > received && (encoding === undefined || body.encoding === encoding)
 }

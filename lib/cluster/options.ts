@@ -7,9 +7,9 @@ import type { RedisClient } from './redis/connection.js'
 /** Lets sessions live on many machines. */
 export interface ClusterOptions {
   /**
-   * An ioredis `Redis` or `Cluster`, on Redis 7 or Valkey. Who made it closes it. It is the model for two connections (three with `waitForReplicas`) that
-   * the plugin makes itself (`duplicate()`), closes with the app, and replaces when they are silent; what the app does with
-   * its own neither waits for them nor makes them wait.
+   * An ioredis `Redis` or `Cluster`, on Redis 7 or Valkey. Who made it closes it. The plugin makes two connections of its own
+   * like it with `duplicate()` (three with `waitForReplicas`), closes them with the app, and replaces them when they are silent.
+   * What the app does on its client neither waits for them nor makes them wait.
    */
   redis: RedisClient
   /**
@@ -33,7 +33,8 @@ export interface ClusterOptions {
   lease?: number | undefined
   /**
    * Whether idle sessions move, a few at a time, from a node that holds clearly more than its share to one that holds
-   * less: after a deploy, the node that was restarted last has none. Each at most once a minute, and none in use.
+   * less: after a deploy, the node that was restarted last has none. A session moves at most once a minute, and never while
+   * it is in use.
    *
    * @default true
    */
@@ -47,10 +48,10 @@ export interface ClusterOptions {
    */
   dispatcher?: Dispatcher | undefined
   /**
-   * Answers only once so many replicas of Redis have what the answer follows from (`WAIT`): a session that was opened, taken over,
-   * changed or ended. So a failover to one of them loses none of it. What they do not have in time is undone as far as it can be, and
-   * answered with 503 (`FST_ERR_MCP_SESSION_NOT_REPLICATED`). Such writes go over a third connection, together with one `WAIT`
-   * for all that come at the same time. Each of them takes the way to the replicas and back longer.
+   * Has an answer wait (`WAIT` of Redis) until so many replicas of Redis have what it follows from: a session that was opened,
+   * taken over, changed or ended. So a failover to one of them loses none of it. What they do not have in time is undone as
+   * far as it can be, and answered with 503 (`FST_ERR_MCP_SESSION_NOT_REPLICATED`). Such writes go over a third connection,
+   * with one `WAIT` for all that come at the same time. Each of them takes the way to the replicas and back longer.
    *
    * @default undefined, which costs nothing: whatever Redis has taken counts
    * @example { count: 1, timeout: 500 }
@@ -68,9 +69,9 @@ export interface WaitForReplicasOptions {
    */
   count?: number | undefined
   /**
-   * Milliseconds after which too few have it: at most `lease`.
+   * Milliseconds that the replicas have for it: at most `lease`.
    *
-   * @default 500
+   * @default 500, or `lease` if that is shorter
    */
   timeout?: number | undefined
 }
@@ -92,7 +93,9 @@ export function resolveClusterOptions (options: ClusterOptions): ResolvedCluster
   if (typeof options !== 'object' || options === null) refuse('cluster', 'an object { redis }', options)
   checkNames(options, ['redis', 'advertise', 'prefix', 'lease', 'balance', 'dispatcher', 'waitForReplicas'], 'cluster')
   const { redis, advertise, prefix = 'mcp:', lease = 5000, balance = true, dispatcher, waitForReplicas } = options
-  if (typeof redis !== 'object' || redis === null || typeof redis.defineCommand !== 'function') refuse('cluster.redis', 'a client of ioredis, such as new Redis(url)', redis)
+  if (typeof redis !== 'object' || redis === null || typeof redis.defineCommand !== 'function') {
+    refuse('cluster.redis', 'a client of ioredis, such as new Redis(url)', redis)
+  }
   checkAdvertise(advertise)
   checkMethod('cluster.dispatcher', dispatcher, 'dispatch', ', such as an Agent of undici')
   if (typeof prefix !== 'string' || /[{}]/.test(prefix)) refuse('cluster.prefix', 'a string without braces', prefix)
@@ -100,7 +103,13 @@ export function resolveClusterOptions (options: ClusterOptions): ResolvedCluster
     refuse('cluster.lease', `at least ${SHORTEST_LEASE} ms, for it is renewed three times in its life`, lease)
   }
   return {
-    redis, advertise, prefix, lease, balance: checkBoolean('cluster.balance', balance), dispatcher, waitForReplicas: resolveWait(waitForReplicas, lease)
+    redis,
+    advertise,
+    prefix,
+    lease,
+    balance: checkBoolean('cluster.balance', balance),
+    dispatcher,
+    waitForReplicas: resolveWait(waitForReplicas, lease)
   }
 }
 
@@ -119,7 +128,7 @@ function resolveWait (options: WaitForReplicasOptions | undefined, lease: number
 function checkAdvertise (url: unknown): void {
   const fault = url === undefined ? undefined : findAdvertiseFault(url)
   if (fault === undefined) return
-  // A password is not for the log.
+  // The URL itself is left out of the message, which may be logged: it holds a password.
   if (hasCredentials(url)) throw new TypeError(`Option "cluster.advertise" must be ${fault}, got a URL with credentials`)
   refuse('cluster.advertise', fault, url)
 }

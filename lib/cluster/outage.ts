@@ -2,7 +2,7 @@ import type { FastifyBaseLogger } from 'fastify'
 import { channels } from '../observe/channels.js'
 import type { NodeLease } from './lease.js'
 
-/** Whether the directory answers. Tells it once at the beginning and once at the end of an outage, not at every attempt. */
+/** Knows whether the directory answers. Logs the beginning and the end of an outage, and not every attempt. */
 export class Outage {
   readonly #log: FastifyBaseLogger
   readonly #sessions: object

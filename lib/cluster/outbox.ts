@@ -8,17 +8,17 @@ export interface OutboxOptions {
 const BATCH = 64
 
 /**
- * Sessions that have ended here, on their way out of the directory, and what
- * their owners have to know of it. What Redis does not take stays here for the
- * next flush, so that a session which was closed while Redis was away does not
- * come back.
+ * What the directory has still to be told of sessions that have ended here or
+ * are left to others, and messages to other nodes. What Redis does not take
+ * stays here for the next flush, so that a session which was closed while Redis
+ * was away does not come back.
  */
 export class Outbox {
   readonly #directory: Directory
   readonly #onError: OutboxOptions['onError']
-  // Id to the epoch under which it was held.
+  // By id, the epoch under which the session was held.
   readonly #removals = new Map<string, string>()
-  // Those of which too few replicas know.
+  // By id, removals of which too few replicas know.
   readonly #shortages = new Map<string, NotAcknowledgedError>()
   readonly #releases = new Map<string, Liveness>()
   readonly #mail = new Set<{ readonly node: string, readonly message: JsonObject }>()
@@ -41,19 +41,19 @@ export class Outbox {
     return this.#removals.has(id)
   }
 
-  /** Why the end of the session does not count yet: another node may still serve it. Undefined: it does, or there is none. */
+  /** Why the end of the session does not count yet: another node may still serve it. Undefined: it counts, or has not come. */
   failureOf (id: string): DirectoryUnavailableError | undefined {
     if (!this.isOver(id)) return undefined
     return this.#shortages.get(id) ?? new DirectoryUnavailableError('The end of the session is not in the directory yet')
   }
 
-  /** The session is over everywhere. Resolves when the directory has been told, or does not answer. */
+  /** Takes in a session that is over everywhere. Resolves when the directory has been told, or does not answer. */
   remove (id: string, epoch: string): Promise<void> {
     this.#removals.set(id, epoch)
     return this.#flushSoon()
   }
 
-  /** The session lives on, on the node that asks for it first. Resolves as `remove` does. */
+  /** Takes in a session that lives on, on the node that asks for it first. Resolves as `remove` does. */
   release (session: Liveness): Promise<void> {
     this.#releases.set(session.id, session)
     return this.#flushSoon()
@@ -88,7 +88,7 @@ export class Outbox {
       await this.#flushMail()
       this.#isFailing = false
     } catch (error) {
-      // Once for each time that Redis is away: this is tried again with every renewal of the lease.
+      // Logged once for each outage: it is tried again with every renewal of the lease.
       if (!this.#isFailing) this.#onError('Sessions that have ended are still in the directory; this is tried again', error)
       this.#isFailing = true
     } finally {

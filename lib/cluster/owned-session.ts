@@ -12,12 +12,12 @@ import type { Claimable, Liveness } from './directory.js'
  */
 export type Phase = 'new' | 'owned' | 'dirty' | 'doubtful' | 'leaving' | 'lost'
 
-/** Where the directory has the session. */
+/** What makes a session this node's, as the directory has it. */
 export interface Claim {
   readonly epoch: string
-  /** The incarnation of this node that holds it. */
+  /** The incarnation of this node that has claimed it. */
   readonly owner: string
-  /** The history of the directory in which it was made. */
+  /** The history of the directory in which the claim was made. */
   readonly history: string
 }
 
@@ -67,7 +67,7 @@ export class OwnedSession {
     return this.#end !== undefined
   }
 
-  /** Undefined: it is new. */
+  /** The claim by which this node has it. Undefined: it is new. */
   get claim (): Claim | undefined {
     return this.#claim
   }
@@ -82,18 +82,18 @@ export class OwnedSession {
     return this.#claim !== undefined && this.#dirty.size === 0
   }
 
-  /** Whether that incarnation of this node holds it, and nothing speaks against it. */
+  /** Whether that incarnation of this node holds it, without a doubt. */
   isHeldBy (incarnation: string | undefined): boolean {
     return this.#claim !== undefined && this.#claim.owner === incarnation && !this.#isDoubtful && !this.isOver
   }
 
-  /** As it was claimed last. @throws Error when it is new */
+  /** The record by which it can be claimed again. @throws Error when it is new */
   toClaimable (): Claimable {
     const { epoch, owner } = this.#required()
     return { id: this.session.id, epoch, owner }
   }
 
-  /** How it is told to the directory that it was used. @throws Error when it is new */
+  /** What the directory is told of its last use. @throws Error when it is new */
   toLiveness (): Liveness {
     return { id: this.session.id, epoch: this.#required().epoch, lastAccessedAt: this.lastUse }
   }
@@ -103,23 +103,24 @@ export class OwnedSession {
     return this.session.activeRequests > 0 ? Date.now() : this.session.lastAccessedAt
   }
 
-  /** The directory has it: recorded, or claimed again. */
+  /** Is told that the directory has recorded it, or that it was claimed again. */
   held (claim: Claim): void {
     this.#claim = claim
     this.#isDoubtful = this.#isOffered = false
   }
 
-  /** The directory has this copy, and compares it with those of others: when that is over, it has to be claimed. */
+  /** Is told that the directory has this copy, and compares it with those of others. When that is over, it has to be claimed. */
   offered (claim: Claim): void {
     this.#claim = claim
     this.#isDoubtful = this.#isOffered = true
   }
 
+  /** Whether its copy was offered to the directory, and was not claimed since. */
   get isOffered (): boolean {
     return this.#isOffered
   }
 
-  /** It may be another node's. Nothing happens to one that is new: nobody can have it. */
+  /** Is told that it may be another node's. A session that is new cannot be, and stays as it is. */
   doubt (): void {
     if (this.#claim !== undefined) this.#isDoubtful = true
   }
@@ -135,12 +136,12 @@ export class OwnedSession {
     return parts
   }
 
-  /** They could not be written. */
+  /** Is told that these parts could not be written. */
   putBack (parts: readonly Part[]): void {
     for (const part of parts) this.#dirty.add(part)
   }
 
-  /** It has ended here. False: it is lost, and the directory is not to be told. */
+  /** Is told that it has ended here. False: it is lost, and the directory is not to be told. */
   leave (): boolean {
     this.#end ??= 'leaving'
     return this.#end === 'leaving'

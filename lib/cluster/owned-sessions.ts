@@ -12,7 +12,7 @@ import { OwnedSession, type Claim, type Part, type Phase } from './owned-session
 import { readOrigin, toJson, writeState } from './stored-state.js'
 
 const BATCH = 64
-// How long a session that has moved stays where it is, as far as the balance of all is concerned, in milliseconds.
+// How long a session that has moved to this node is not moved on to balance the nodes, in milliseconds.
 const SETTLING_TIME = 60_000
 
 export interface OwnedSessionsOptions {
@@ -26,8 +26,8 @@ export interface OwnedSessionsOptions {
 }
 
 /**
- * The sessions that this node owns. Brings what becomes of them here to the
- * directory, always under the epoch at which they were claimed, and drops those
+ * The sessions that this node owns. Writes to the directory what changes in
+ * them here, always under the epoch at which they were claimed, and drops those
  * that another node has claimed since.
  */
 export class OwnedSessions {
@@ -38,12 +38,13 @@ export class OwnedSessions {
   readonly #patience: number
   readonly #onError: OwnedSessionsOptions['onError']
   readonly #held = new Map<Session, OwnedSession>()
+  // By id, the records of sessions that are being registered here.
   readonly #adopting = new Map<string, StoredSession>()
-  // Ended by this node, and not lost to another: what they still have to say may go out.
+  // Sessions that this node has ended, and has not lost to another: their last answers may go out.
   readonly #ended = new WeakSet<Session>()
-  // Of these, those that were let go of for others.
+  // Those of them that were left to other nodes.
   readonly #handedOver = new WeakSet<Session>()
-  // By id: an id that is used again has to wait until it is free.
+  // By id, because a new session of the same id has to wait until the directory has let go of the last one.
   readonly #leaving = new Map<string, Promise<void>>()
 
   constructor ({ sessions, directory, nodeLease, outbox, patience, onError }: OwnedSessionsOptions) {
@@ -93,7 +94,7 @@ export class OwnedSessions {
     if (failure !== undefined) throw failure
   }
 
-  /** The same for all sessions. */
+  /** What `whenLeft` does, for all sessions. */
   async whenAllLeft (): Promise<void> {
     await Promise.all(this.#leaving.values())
   }
@@ -110,7 +111,7 @@ export class OwnedSessions {
     }
     if (this.isSettled(session)) return Promise.resolve()
     owned.settling ??= this.#settle(owned)
-    // Whoever has ended here meanwhile may say what it still had to say, as one that had ended before.
+    // If it has ended here meanwhile, and is not lost, its last answers may go out.
     return owned.settling.catch((error: unknown) => {
       if (error instanceof SessionLostError && this.#ended.has(session)) return this.#whenOver(session.id)
       throw error
@@ -134,21 +135,21 @@ export class OwnedSessions {
   async takeOver (record: StoredSession): Promise<Session | undefined> {
     const incarnation = await this.#nodeLease.whenIncarnated(this.#patience)
     if (!this.#nodeLease.isTrustworthy()) return undefined
-    // What a renewal learns meanwhile is not what has been trusted.
+    // The history that was just found trustworthy. A renewal may bring another one meanwhile.
     const known = this.#nodeLease.history
-    // Before it is claimed: another node may have room.
+    // Before it is claimed, because another node may have room where this one has none.
     this.#makeRoom(record.principal)
     const [claimed, history] = await Promise.all([this.#directory.claim(record, incarnation, Date.now()), this.#directory.history()])
     if (claimed === undefined) return undefined
     if (history.id === known) return this.adopt(claimed)
-    // What was claimed may be older than what its owner has.
+    // The directory has lost data: the record that was claimed may be older than the copy of its owner.
     await this.#outbox.release({ ...claimed, from: record.epoch })
     await this.#nodeLease.hasForgotten(known)
     return undefined
   }
 
   /**
-   * Takes a session in that this node has claimed, or lets go of it again.
+   * Takes in a session that this node has claimed. When there is no room for it, lets go of it again.
    *
    * @throws SessionLimitError when there is no room for it
    */
@@ -184,14 +185,17 @@ export class OwnedSessions {
     return count
   }
 
-  /** The epoch at which this node holds the session: empty if it does not. A new session is written to the directory first. Rejects as `settle` does. */
+  /**
+   * The epoch at which this node holds the session; empty if it does not. A new session is written to the directory first.
+   * Rejects as `settle` does.
+   */
   async epochOf (session: Session): Promise<string> {
     const owned = this.#held.get(session)
     if (owned?.phase === 'new') await this.settle(session)
     return owned?.epoch ?? ''
   }
 
-  /** Has it checked whether the session is still this node's. */
+  /** Has the directory asked whether the session is still this node's. */
   doubt (session: Session): void {
     const owned = this.#held.get(session)
     if (owned === undefined) return
@@ -199,7 +203,7 @@ export class OwnedSessions {
     this.#settleQuietly(owned)
   }
 
-  /** Written before the next answer. */
+  /** Keeps what it takes to bring the session back elsewhere. It is written before the next answer. */
   saveState (session: Session, state: SessionState): void {
     const owned = this.#held.get(session)
     if (owned === undefined) return
@@ -225,8 +229,8 @@ export class OwnedSessions {
   }
 
   /**
-   * For a session that comes from another node nobody here loses one: who is idle goes back into the directory, as it
-   * would when this node closes. Not one that was opened less than a lease ago, whose client is still setting it up.
+   * Makes room for a session that comes from another node, without ending any: an idle session goes back into the directory,
+   * as when this node closes. One that was opened less than a lease ago stays, for its client is still setting it up.
    *
    * @throws SessionLimitError when there is no such session
    */
@@ -259,7 +263,8 @@ export class OwnedSessions {
     // A listener that was called before this one may have closed it.
     if (this.#sessions.get(session.id) !== session) return
     const stored = this.#adopting.get(session.id)
-    const claim = stored?.owner === undefined ? undefined : { epoch: stored.epoch, owner: stored.owner, history: this.#nodeLease.history }
+    const { history } = this.#nodeLease
+    const claim = stored?.owner === undefined ? undefined : { epoch: stored.epoch, owner: stored.owner, history }
     const owned = new OwnedSession(session, claim, stored?.state)
     this.#held.set(session, owned)
     // Later, so that an endpoint which has more to say of the session needs one write for both.
@@ -303,7 +308,7 @@ export class OwnedSessions {
     if (handedOver.hasSubscribers) handedOver.publish({ sessions: this.#sessions, session: owned.session })
   }
 
-  // The next owner has to find what this one has not written yet.
+  // Writes what is not written yet, so that the next owner finds it.
   async #writeLast (owned: OwnedSession): Promise<void> {
     const { incarnation } = this.#nodeLease
     if (owned.isWritten || incarnation === undefined || !this.#nodeLease.isValid()) return
@@ -334,7 +339,7 @@ export class OwnedSessions {
       if (error instanceof SessionLostError && !owned.isOver) this.#sessions.cleanup(owned.session.id, 'moved')
       throw error
     } finally {
-      // Here and not a turn later, when what has changed meanwhile would be taken for written.
+      // In the same turn in which nothing was left to write: a later change must not take this promise for its own.
       owned.settling = undefined
     }
   }
@@ -348,14 +353,14 @@ export class OwnedSessions {
     return this.#claimAgain(owned, incarnation)
   }
 
-  // False: the directory does not answer.
+  // Settles a session, and returns whether the directory has answered.
   async #settleQuietly (owned: OwnedSession): Promise<boolean> {
     if (owned.isOver) return true
     try {
       await this.settle(owned.session)
       return true
     } catch (error) {
-      // Of one that is being recovered, nothing is known before its time.
+      // Of a session that is being recovered, it is known only after a lease whose copy lives on.
       if (error instanceof SessionLostError || error instanceof SessionRecoveringError) return true
       this.#onError('A session could not be written to the directory; this is tried again', error)
       return false
@@ -372,7 +377,7 @@ export class OwnedSessions {
     else if (!await this.#nodeLease.hasForgotten(history)) throw new SessionLostError('The session has moved to another node, or is gone')
   }
 
-  // The directory may have lost the session, or what it was told of it last.
+  // Brings the copy of this node back: the directory may have lost the session, or what it was told of it last.
   async #recover (owned: OwnedSession, { epoch, owner }: Claim, incarnation: string): Promise<void> {
     const { history } = this.#nodeLease
     const isCertain = this.#nodeLease.isCertain(owner)
@@ -386,17 +391,17 @@ export class OwnedSessions {
   }
 
   async #create (owned: OwnedSession, incarnation: string): Promise<void> {
-    // The end of this very session would wait for it.
+    // A session that has ended must not wait below for its own end.
     checkHeld(owned)
     const { id } = owned.session
-    // One that had the same id goes first.
+    // An earlier session of the same id has to be out of the directory first.
     await this.whenLeft(id)
     if (this.isOver(id)) throw new DirectoryUnavailableError('The last session of that id is still in the directory')
     await this.#record(owned, incarnation)
   }
 
   async #record (owned: OwnedSession, owner: string): Promise<void> {
-    // What is lost while it is on its way counts as lost after it.
+    // The history from before it is written: if that changes meanwhile, the session may be lost, and is recovered.
     const { history } = this.#nodeLease
     const epoch = await this.#undoOnFailure(owned, () => this.#directory.create(this.#toStored(owned, owner)))
     if (epoch === undefined) throw new SessionLostError('The id of the session is taken')
@@ -410,13 +415,13 @@ export class OwnedSessions {
       if (parts.includes('metadata')) changes.metadata = this.#metadataOf(session)
       if (parts.includes('state')) changes.state = writeState(session, owned.state)
       if (await this.#directory.update(session.id, epoch, changes)) return
-      // Claiming it tells whether it is another node's, or the directory has lost its data.
+      // It is claimed next, which tells whether it is another node's or the directory has lost data.
       owned.doubt()
       owned.putBack(parts)
     })
   }
 
-  // What counted as written is not, when it fails.
+  // Runs a write of all that has changed. When it fails, those changes count as not written.
   async #undoOnFailure<T> (owned: OwnedSession, write: (parts: readonly Part[]) => Promise<T>): Promise<T> {
     const parts = owned.takeChanges()
     try {

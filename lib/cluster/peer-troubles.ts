@@ -10,16 +10,25 @@ interface Trouble {
 type Log = (fields: object, message: string) => void
 
 export interface PeerTroublesOptions {
-  /** Of the nodes, in milliseconds. */
+  /** The lease of the nodes, in milliseconds. */
   readonly lease: number
   readonly log: { readonly info: Log, readonly error: Log }
-  /** Told what makes nodes of other machines unable to reach one. */
+  /** Called when some nodes cannot be reached from other machines, with what they advertise. */
   readonly warnOfLoopback: (what: string) => void
-  /** Milliseconds on a clock that never goes back. Default `performance.now`. */
+  /**
+   * Milliseconds on a clock that never goes back.
+   *
+   * @default performance.now
+   */
   readonly now?: () => number
 }
 
-/** The nodes that this one cannot reach, though their leases run. Says so once for each, until it works again. */
+const UNREACHABLE = 'A node of the cluster cannot be reached at the URL that it advertises (option "cluster.advertise")'
+const SILENT = 'A node of the cluster does not answer this one, though its lease runs: the way between them is broken'
+const MISDIRECTED = 'The URL that a node of the cluster advertises leads to another node. Each needs a URL of its own ' +
+  '(option "cluster.advertise")'
+
+/** The nodes that this one cannot reach, though their leases run. Logs each once, until it can be reached again. */
 export class PeerTroubles {
   readonly #lease: number
   readonly #log: PeerTroublesOptions['log']
@@ -35,24 +44,24 @@ export class PeerTroubles {
     this.#now = now
   }
 
-  /** Nobody is at the address of the node, or not a node of this cluster. */
+  /** Is told that nobody is at the URL of a node, or something that is no node of this cluster. */
   unreachable (peer: Peer, cause: unknown): void {
-    if (this.#count(peer)) this.#log.error({ err: cause, node: peer.node, url: peer.url }, 'A node of the cluster cannot be reached at the URL that it advertises (option "cluster.advertise")')
+    if (this.#count(peer)) this.#log.error({ err: cause, node: peer.node, url: peer.url }, UNREACHABLE)
   }
 
-  /** It is there, but what was sent to it is not answered. */
+  /** Is told that a node is there, and that what was sent to it is not answered. */
   silent (peer: Peer, cause: unknown): void {
-    if (this.#count(peer)) this.#log.error({ err: cause, node: peer.node, url: peer.url }, 'A node of the cluster does not answer this one, though its lease runs: the way between them is broken')
+    if (this.#count(peer)) this.#log.error({ err: cause, node: peer.node, url: peer.url }, SILENT)
   }
 
-  /** Another node than this one is at its address. */
+  /** Is told that another node is at the URL of a node. */
   misdirected (peer: Peer): void {
-    if (this.#count(peer)) this.#log.error({ node: peer.node, url: peer.url }, 'The URL that a node of the cluster advertises leads to another node. Each needs a URL of its own (option "cluster.advertise")')
+    if (this.#count(peer)) this.#log.error({ node: peer.node, url: peer.url }, MISDIRECTED)
   }
 
-  /** It has answered. */
+  /** Is told that a node has answered. */
   reached ({ node, url }: Peer): void {
-    // Most of the time there are none.
+    // Most of the time no node is in trouble.
     if (this.#troubles.size === 0) return
     const trouble = this.#troubles.get(node)
     if (trouble === undefined) return
@@ -60,20 +69,20 @@ export class PeerTroubles {
     this.#log.info({ node, url, attempts: trouble.requests }, 'A node of the cluster that could not be reached answers again')
   }
 
-  /** Whether it has been like this for longer than a node that has died keeps its lease: to wait is of no use. */
+  /** Whether a node has been in trouble for longer than a lease: if it had died, its lease would be over, so waiting is of no use. */
   isLasting ({ node }: Peer): boolean {
     const trouble = this.#troubles.get(node)
     return trouble !== undefined && this.#now() - trouble.since > this.#lease
   }
 
-  /** A cluster of several machines, in which one can be reached from its own only. */
+  /** Warns when of two nodes one advertises a loopback URL: then one of them cannot be reached from the other's machine. */
   compare (own: string, peer: Peer): void {
     if (this.#hasWarnedOfLoopback || own === '' || isLoopbackUrl(own) === isLoopbackUrl(peer.url)) return
     this.#hasWarnedOfLoopback = true
     this.#warnOfLoopback(`Nodes of this cluster advertise ${own} and ${peer.url}`)
   }
 
-  // Whether it is news.
+  // Counts a request that has failed, and returns whether the trouble of that node is new.
   #count ({ node }: Peer): boolean {
     const now = this.#now()
     const trouble = this.#troubles.get(node)
@@ -82,7 +91,7 @@ export class PeerTroubles {
       trouble.lastAt = now
       return false
     }
-    // Those that nobody asks about any more are gone.
+    // Forgets nodes that no request has gone to for long: they are gone.
     for (const [other, { lastAt }] of this.#troubles) if (now - lastAt > 10 * this.#lease) this.#troubles.delete(other)
     this.#troubles.set(node, { since: now, requests: 1, lastAt: now })
     return true

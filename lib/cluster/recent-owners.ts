@@ -2,7 +2,7 @@ import type { Peer } from './directory.js'
 
 interface RecentOwner {
   readonly owner: Peer
-  /** Whose session it is. */
+  /** The principal to which the session belongs. */
   readonly principal: string | undefined
   readonly until: number
 }
@@ -12,8 +12,8 @@ export const OWNER_MEMORY = 1000
 const MOST_REMEMBERED = 10_000
 
 /**
- * Which nodes have just answered for sessions, so that the directory need not be asked for each request. Nothing depends on
- * its being right: a node refuses what it does not own any more.
+ * Which nodes have just answered for which sessions, so that the directory need not be asked for each request. It may be out
+ * of date: a node refuses requests for sessions that it does not own any more.
  */
 export class RecentOwners {
   // In the order of the time until which they are remembered.
@@ -29,7 +29,7 @@ export class RecentOwners {
     }
   }
 
-  /** Undefined as well for a session of somebody else: the directory knows what to say. */
+  /** The owner, if the session belongs to the principal. Undefined: ask the directory. */
   find (id: string, principal: string | undefined): Peer | undefined {
     const recent = this.#owners.get(id)
     return recent !== undefined && recent.principal === principal && recent.until > performance.now() ? recent.owner : undefined

@@ -2,7 +2,10 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { IncomingMessage } from 'node:http'
 import type { Readable } from 'node:stream'
 import { setTimeout } from 'node:timers/promises'
-import { ClusterUnavailableError, MisdirectedError, OwnerFailedError, OwnerUnreachableError, SessionLimitError, SessionNotFoundError, type SessionError } from '../base/errors.js'
+import {
+  ClusterUnavailableError, MisdirectedError, OwnerFailedError, OwnerUnreachableError, SessionLimitError, SessionNotFoundError,
+  type SessionError
+} from '../base/errors.js'
 import type { Session } from '../session/session.js'
 import { DirectoryUnavailableError, SessionLostError, type Directory, type Peer, type StoredSession } from './directory.js'
 import type { Forwarder } from './forwarder.js'
@@ -18,12 +21,12 @@ import { RecentOwners } from './recent-owners.js'
 import type { ThisNode } from './this-node.js'
 import { toUnavailable } from './unavailable.js'
 
-// When a request is tried again, in milliseconds. Each further pause is twice as long, up to a part of the lease: hundreds
-// may wait for one owner.
+// The pause before a request is tried again, in milliseconds. Each further one is twice as long, up to a quarter of the lease,
+// because hundreds of requests may wait for one owner.
 const SHORTEST_PAUSE = 100
 const PAUSES_PER_LEASE = 4
-// However late a request is passed on, its owner has this long to say that it has it, in milliseconds: a few questions. So
-// long it looks for the session itself.
+// However late a request is passed on, its owner has this long to say that it has it, in milliseconds: time for a few
+// questions. An owner looks for as long for a session that was passed on to it.
 const SHORT_PATIENCE = 1000
 
 export interface SessionRouterOptions {
@@ -47,7 +50,7 @@ interface Visit {
   readonly reply: FastifyReply
   readonly id: string
   readonly principal: string | undefined
-  /** When it is not tried again, on the clock of `performance.now`. */
+  /** From when on it is not tried again, on the clock of `performance.now`. */
   readonly deadline: number
   /** Why it has failed so far. */
   error: SessionError
@@ -71,12 +74,13 @@ export class SessionRouter {
   readonly #recentOwners = new RecentOwners()
   readonly #patience: number
   readonly #find: (id: string) => Session | undefined
-  // One at a time for each session, however many requests arrive together.
+  // By session id: one takeover at a time, however many requests arrive together.
   readonly #takeovers = new Map<string, Promise<Session | SessionError | undefined>>()
-  // Of requests that have been passed on.
+  // The bodies of requests that have been passed on.
   readonly #bodies = new WeakMap<IncomingMessage, KeptBody>()
 
-  constructor ({ directory, nodeLease, ownedSessions, forwarder, receiver, thisNode, troubles, loads, patience, find }: SessionRouterOptions) {
+  constructor (options: SessionRouterOptions) {
+    const { directory, nodeLease, ownedSessions, forwarder, receiver, thisNode, troubles, loads, patience, find } = options
     this.#directory = directory
     this.#nodeLease = nodeLease
     this.#ownedSessions = ownedSessions
@@ -113,7 +117,7 @@ export class SessionRouter {
         await this.#pause(visit, pause)
         pause = Math.min(2 * pause, Math.max(this.#nodeLease.lease / PAUSES_PER_LEASE, SHORTEST_PAUSE))
       } while (performance.now() < deadline && !reply.raw.destroyed)
-      // Where it comes from, somebody knows how much time is left.
+      // A request of another node goes back there: that node knows how much time it has left.
       return isForwarded ? this.#refuse(visit) : visit.error
     } catch (error) {
       if (error instanceof DirectoryUnavailableError) return toUnavailable(error)
@@ -128,7 +132,7 @@ export class SessionRouter {
     return body?.isTaken === true ? body.open() : undefined
   }
 
-  // Over at once when the lease of an owner that cannot be reached is.
+  // Waits before the next attempt. Ends early when the lease of the owner that could not be reached is over.
   async #pause ({ unreachable }: Visit, pause: number): Promise<void> {
     if (unreachable === undefined) return setTimeout(pause)
     const { signal, end } = this.#peers.watch(unreachable)
@@ -136,10 +140,11 @@ export class SessionRouter {
     end()
   }
 
-  // Undefined: not now, but perhaps a little later.
+  // Undefined: it did not work, and may work a little later.
   async #tryOnce (visit: Visit): Promise<Located | undefined> {
     const { id, principal } = visit
-    // What has just ended here may still be in the directory. Meanwhile, what has come with the head of the request is read.
+    // A session that has just ended here may still be in the directory. The wait also lets Node.js read a body that has come
+    // together with the head of the request.
     await this.#ownedSessions.whenLeft(id)
     if (this.#ownedSessions.isOver(id)) return new SessionNotFoundError()
     const session = this.#find(id)
@@ -153,14 +158,14 @@ export class SessionRouter {
     const { record, owner } = located
     if (owner === undefined || owner.node === this.#nodeLease.incarnation) return this.#takeOver(visit, record)
     if (!this.#thisNode.isAtSameAddress(owner)) return this.#passOnAtFirst(visit, owner)
-    // A node that was here before has died, and need not be waited for.
+    // The owner was at this address before this node came: it has died, and its lease need not be waited for.
     if (this.#thisNode.isNew) return this.#takeOver(visit, record)
     this.#troubles.misdirected(owner)
     return new MisdirectedError()
   }
 
-  // A directory that has lost its data has lost the lease of this node too, unless that was in another part. Until the owners
-  // have written their sessions again, one that is not in there need not be gone.
+  // Whether a session that is not in the directory may have an owner who has not written it again yet, because the directory
+  // has lost data. With that it has lost the lease of this node, too, unless the lease is in another part of the directory.
   async #isRebuilding (): Promise<boolean> {
     const { incarnation } = this.#nodeLease
     if (incarnation === undefined) return false
@@ -168,13 +173,13 @@ export class SessionRouter {
     return this.#nodeLease.isRebuilding() || await this.#directory.peer(incarnation) === undefined
   }
 
-  // A copy that is here counts if it is still ours.
+  // The session, if it is still this node's.
   async #whenCurrent (session: Session): Promise<Session | undefined> {
     if (!this.#ownedSessions.isCurrent(session)) await this.#ownedSessions.settle(session).catch(ignoreLoss)
     return this.#ownedSessions.isCurrent(session) ? session : undefined
   }
 
-  // Undefined: there is none, or it is not the owner any more, and the directory knows who is.
+  // Undefined: no owner is remembered, or it does not own the session any more. Then the directory is asked.
   async #askRecentOwner (visit: Visit): Promise<Located | undefined> {
     const { id, principal, request } = visit
     const owner = this.#receiver.isForwarded(request) ? undefined : this.#recentOwners.find(id, principal)
@@ -183,7 +188,7 @@ export class SessionRouter {
     return this.#passOn(visit, owner)
   }
 
-  // To a node that need not have answered before.
+  // Passes a request on to a node that may never have answered this one.
   #passOnAtFirst (visit: Visit, owner: Peer): Promise<Located | undefined> {
     this.#troubles.compare(this.#thisNode.origin, owner)
     return this.#passOn(visit, owner)
@@ -209,33 +214,35 @@ export class SessionRouter {
         this.#troubles.unreachable(owner, outcome.cause)
         visit.unreachable = owner
         visit.error = new OwnerUnreachableError('Try again later')
-        // A stranger may have done something with what it was sent.
+        // A stranger may have acted on a request whose body it has got.
         return (outcome.kind === 'stranger' && body.wasRead) || this.#troubles.isLasting(owner) ? visit.error : undefined
       case 'silent':
         this.#troubles.silent(owner, outcome.cause)
-        // It has waited for long enough, and the owner may be at work on it.
+        // Not tried again: it has taken long already, and the owner may be at work on it.
         return new OwnerUnreachableError(body.wasRead ? 'The request may or may not have been carried out' : 'Try again later')
       default:
         return body.isWhole ? undefined : new ClusterUnavailableError()
     }
   }
 
-  // The node that it came from has to look anew.
+  // Has the node that passed the request on look for the session anew.
   #refuse ({ request, reply }: Visit): SessionError {
     this.#receiver.refuse(request, reply)
     return new ClusterUnavailableError()
   }
 
   async #forward ({ request, reply, deadline }: Visit, to: Peer, body: KeptBody): Promise<HopOutcome> {
-    // Before that, it may not know the secret.
+    // Without a lease this node may not know the secret of the cluster.
     if (!this.#nodeLease.isValid()) await this.#nodeLease.whenIncarnated(this.#patience)
-    // It would never close again.
+    // A reply that is closed already would not say so again, below.
     if (reply.raw.destroyed) throw new ForwardError('The client has gone away')
     const { signal, end } = this.#peers.watch(to)
     reply.raw.on('close', end)
     let answered = false
     try {
-      const outcome = await this.#forwarder.forward(request, reply, { to, secret: this.#nodeLease.secret, body, signal, patience: this.#patienceUntil(deadline) })
+      const { secret } = this.#nodeLease
+      const patience = this.#patienceUntil(deadline)
+      const outcome = await this.#forwarder.forward(request, reply, { to, secret, body, signal, patience })
       answered = outcome.kind === 'answered'
       return outcome
     } finally {
@@ -246,7 +253,7 @@ export class SessionRouter {
     }
   }
 
-  // Undefined: a silent owner is found out by then anyway.
+  // How long the owner has to say that it has the request. Undefined: there is time for the detector to find out that it is silent.
   #patienceUntil (deadline: number): number | undefined {
     const { lease } = this.#nodeLease
     const left = deadline - performance.now()
@@ -258,31 +265,31 @@ export class SessionRouter {
   }
 
   async #takeOver (visit: Visit, record: StoredSession): Promise<Located | undefined> {
-    // It may have come here while the directory was asked: it must not be claimed from ourselves.
+    // The session may have come here while the directory was asked: this node must not claim it from itself.
     if (!this.#takeovers.has(record.id) && this.#find(record.id) !== undefined) return this.#tryOnce(visit)
-    // Those that stay go on with it.
+    // This node closes: one that stays should take it.
     if (this.#loads.isLeaving && this.#receiver.isForwarded(visit.request)) return this.#refuse(visit)
     const elsewhere = this.#findPlace(visit)
     if (elsewhere !== undefined) return this.#leaveTo(visit, elsewhere)
     const taken = await this.#claimOnce(record)
-    // The lease under which it was claimed can be over already.
+    // If it is not current, the lease under which it was claimed is over already.
     if (taken === undefined || taken instanceof Error || this.#ownedSessions.isCurrent(taken)) return taken
     return undefined
   }
 
-  // What another node has passed on is for this one.
+  // Another node with which the session is better off. None for a request that another node has passed on to this one.
   #findPlace ({ id, request }: Visit): Peer | undefined {
     if (this.#takeovers.has(id) || this.#receiver.isForwarded(request)) return undefined
     const place = this.#loads.findPlace()
     return place === undefined || this.#thisNode.isAtSameAddress(place) ? undefined : place
   }
 
-  // A node that nobody can reach, or that is full by now, is not waited for as an owner would be.
+  // Leaves the session to another node. If that cannot be reached, or is full by now, this node takes another way at once.
   async #leaveTo (visit: Visit, place: Peer): Promise<Located | undefined> {
     const outcome = await this.#passOnAtFirst(visit, place)
     if (outcome === 'answered') return outcome
     this.#loads.avoid(place)
-    // Whoever has read the request may have done something with it.
+    // A node that has read the request may have acted on it.
     return this.#bodies.get(visit.request.raw)?.wasRead === true ? outcome : undefined
   }
 
@@ -294,7 +301,7 @@ export class SessionRouter {
     return takeover
   }
 
-  // Undefined: not now.
+  // Undefined: it did not work, and may work a little later.
   async #claim (record: StoredSession): Promise<Session | SessionError | undefined> {
     try {
       return await this.#ownedSessions.takeOver(record)

@@ -14,27 +14,27 @@ export interface NodeUsesOptions {
   readonly now?: () => number
 }
 
-// The types of what nodes send to each other's mailboxes. A node of an older version leaves what it does not know unread.
+// The types of messages between the mailboxes of nodes. A node of an older version ignores the types that it does not know.
 const QUESTION = 'which-are-in-use'
 const ANSWER = 'in-use'
-// Of sessions in use in one answer, and of those that are parked.
+// How many sessions in use are in one answer at most, and how many that are parked.
 const MOST_TOLD = 500
-// Milliseconds, after two leases, for which an answer is good: whoever looks asks anew long before that.
+// An answer is good for two leases and this, in milliseconds: whoever still looks has asked again long before that.
 const GRACE = 6000
 const IDLE: SessionUse = { inFlight: 0, streams: 0 }
 
 interface Answer {
   readonly at: number
   readonly text: string
-  /** Whether those that are not in it are idle. */
+  /** Whether all sessions in use are in it, so that all others are idle. */
   readonly isWhole: boolean
   readonly uses: ReadonlyMap<string, SessionUse>
-  /** Whether those that are not among the parked are not parked. */
+  /** Whether all parked sessions are in it, so that no other is parked. */
   readonly hasAllParked: boolean
   readonly parked: ReadonlySet<string>
 }
 
-/** Asks other nodes which of their sessions are in use or parked, and tells them of those of this one. Unasked, it says nothing. */
+/** Asks other nodes which of their sessions are in use or parked, and answers the same question about the sessions of this node. */
 export class NodeUses implements SessionUses {
   version = 0
   readonly #options: NodeUsesOptions
@@ -72,7 +72,7 @@ export class NodeUses implements SessionUses {
     this.#answers.clear()
   }
 
-  /** What other nodes have sent. */
+  /** Is given what other nodes have sent to this one. */
   hear (messages: readonly JsonObject[]): void {
     const askers = new Set<string>()
     for (const message of messages) {
@@ -93,7 +93,7 @@ export class NodeUses implements SessionUses {
     const { directory, nodeLease: { incarnation }, sessions, parked } = this.#options
     if (incarnation === undefined) return
     const busy = sessions.list().filter(({ activeRequests }) => activeRequests > 0)
-    // Nearly every client keeps a stream open; what waits for an answer is what is looked for.
+    // Sessions with calls first: nearly every client keeps a stream open, so that says little.
     const first = [...busy.filter(hasCalls), ...busy.filter((session) => !hasCalls(session))].slice(0, MOST_TOLD)
     const answer = {
       type: ANSWER,
@@ -103,7 +103,7 @@ export class NodeUses implements SessionUses {
       hasAllParked: parked.size <= MOST_TOLD,
       parked: parked.lastIds(MOST_TOLD)
     }
-    // Whoever does not get it asks again.
+    // A node that does not get it asks again.
     for (const node of askers) directory.send(node, answer).catch(() => {})
   }
 

@@ -18,7 +18,7 @@ export function readOrigin ({ principal, createdAt, state }: StoredSession): Res
   }
 }
 
-/** A copy of what JSON can say of `value`. @throws TypeError when it is circular */
+/** A copy of `value` as JSON keeps it. @throws TypeError when it is circular */
 export function toJson (value: Readonly<JsonObject> | undefined): JsonObject | undefined {
   if (value === undefined) return undefined
   const copy: JsonObject = JSON.parse(JSON.stringify(value))

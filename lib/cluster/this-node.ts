@@ -1,7 +1,7 @@
 import type { Peer } from './directory.js'
 import type { NodeLease } from './lease.js'
 
-/** This node, as the others see it. */
+/** This node as the others see it: its incarnation and its address. */
 export class ThisNode {
   readonly #nodeLease: NodeLease
   readonly #now: () => number
@@ -21,7 +21,7 @@ export class ThisNode {
     })
   }
 
-  /** Undefined before the first lease. */
+  /** The incarnation of this node. Undefined before the first lease. */
   get incarnation (): string | undefined {
     return this.#nodeLease.incarnation
   }
@@ -31,20 +31,20 @@ export class ThisNode {
     return this.#nodeLease.secret
   }
 
-  /** Of the URL that it advertises; empty before the first lease. */
+  /** The origin of the URL that it advertises; empty before the first lease. */
   get origin (): string {
     return this.#origin
   }
 
   /**
-   * Whether the lease of a node that was at this address before can still run: then it has died, for this one is there
-   * now. Later only a node that lives can have a lease.
+   * Whether this node came less than a lease ago. Until then, another node that is said to be at this address has died: its
+   * lease is left over. Later only a node that lives can have a lease.
    */
   get isNew (): boolean {
     return this.#now() < this.#joinedAt + this.#nodeLease.lease
   }
 
-  /** Whether another incarnation says that it is where this one is. */
+  /** Whether another incarnation advertises the address of this one. */
   isAtSameAddress ({ node, url }: Peer): boolean {
     return node !== this.incarnation && URL.canParse(url) && new URL(url).origin === this.#origin
   }
