@@ -5,7 +5,7 @@ import { formatReport } from './hop-report.js'
 import { ANSWER_HEADER, FORWARDED_HEADER, HOPS_HEADER, signAnswer, verifyHop, type AnswerState, type VerifiedHop } from './hop-signature.js'
 import type { ThisNode } from './this-node.js'
 
-type Self = Pick<ThisNode, 'secret' | 'incarnation' | 'isNew'>
+type Self = Pick<ThisNode, 'secret' | 'formerSecret' | 'incarnation' | 'isNew'>
 
 /** The requests that other nodes have passed on to this one. */
 export class HopReceiver {
@@ -65,8 +65,9 @@ export class HopReceiver {
   #receive (raw: IncomingMessage, response: ServerResponse, url = ''): VerifiedHop | undefined {
     const header = raw.headers[FORWARDED_HEADER]
     if (header === undefined) return undefined
-    const { secret } = this.#self
-    const hop = verifyHop(header, { method: raw.method, url, sessionId: raw.headers['mcp-session-id'] }, secret)
+    const { secret, formerSecret } = this.#self
+    const request = { method: raw.method, url, sessionId: raw.headers['mcp-session-id'] }
+    const hop = verifyHop(header, request, secret) ?? verifyHop(header, request, formerSecret)
     if (hop === undefined) return undefined
     this.#hops.set(raw, hop)
     answer(response, hop, this.#isMine(hop) ? 'served' : 'misdirected')

@@ -60,6 +60,7 @@ export class NodeLease extends EventEmitter<NodeLeaseEvents> {
   // The URL at which that incarnation was announced. Undefined: a new one has to be announced.
   #announced: string | undefined
   #secret = ''
+  #former = { secret: '', until: -Infinity }
   #history = ''
   // When that history began, on this node's clock.
   #historyBegan = -Infinity
@@ -97,6 +98,11 @@ export class NodeLease extends EventEmitter<NodeLeaseEvents> {
   /** The secret of the cluster as of the last renewal; empty before the first lease. */
   get secret (): string {
     return this.#secret
+  }
+
+  /** The secret before the directory lost it. For a lease, other nodes may not have heard of the new one. Empty: there is none. */
+  get formerSecret (): string {
+    return this.#now() < this.#former.until ? this.#former.secret : ''
   }
 
   /** Whether the lease runs. Costs a look at the clock: ask before every request. */
@@ -260,6 +266,7 @@ export class NodeLease extends EventEmitter<NodeLeaseEvents> {
     this.#historyBegan = this.#now() - age
     this.#history = id
     this.#isFresh = isFresh
+    if (secret !== this.#secret) this.#former = { secret: this.#secret, until: this.#now() + this.lease }
     this.#secret = secret
     if (!isKnown) this.#forget()
   }

@@ -182,7 +182,9 @@ export class SessionRouter {
   // Undefined: no owner is remembered, or it does not own the session any more. Then the directory is asked.
   async #askRecentOwner (visit: Visit): Promise<Located | undefined> {
     const { id, principal, request } = visit
-    const owner = this.#receiver.isForwarded(request) ? undefined : this.#recentOwners.find(id, principal)
+    // After a loss of data, the owner knows the new secret once the directory has its sessions again.
+    if (this.#receiver.isForwarded(request) || this.#nodeLease.isRebuilding()) return undefined
+    const owner = this.#recentOwners.find(id, principal)
     if (owner === undefined) return undefined
     this.#recentOwners.forget(id)
     return this.#passOn(visit, owner)
@@ -209,17 +211,21 @@ export class SessionRouter {
       case 'misdirected':
         this.#troubles.misdirected(owner)
         return new MisdirectedError()
-      case 'unreachable':
       case 'stranger':
         this.#troubles.unreachable(owner, outcome.cause)
         visit.unreachable = owner
+        // It may have acted on a request whose body it has got.
+        visit.error = unreachable(body)
+        return body.wasRead || this.#troubles.isLasting(owner) ? visit.error : undefined
+      case 'unreachable':
+        this.#troubles.unreachable(owner, outcome.cause)
+        visit.unreachable = owner
         visit.error = new OwnerUnreachableError('Try again later')
-        // A stranger may have acted on a request whose body it has got.
-        return (outcome.kind === 'stranger' && body.wasRead) || this.#troubles.isLasting(owner) ? visit.error : undefined
+        return this.#troubles.isLasting(owner) ? visit.error : undefined
       case 'silent':
         this.#troubles.silent(owner, outcome.cause)
         // Not tried again: it has taken long already, and the owner may be at work on it.
-        return new OwnerUnreachableError(body.wasRead ? 'The request may or may not have been carried out' : 'Try again later')
+        return unreachable(body)
       default:
         return body.isWhole ? undefined : new ClusterUnavailableError()
     }
@@ -314,4 +320,8 @@ export class SessionRouter {
 
 function ignoreLoss (error: unknown): void {
   if (!(error instanceof SessionLostError)) throw error
+}
+
+function unreachable ({ wasRead }: KeptBody): SessionError {
+  return new OwnerUnreachableError(wasRead ? 'The request may or may not have been carried out' : 'Try again later')
 }

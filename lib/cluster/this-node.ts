@@ -31,6 +31,11 @@ export class ThisNode {
     return this.#nodeLease.secret
   }
 
+  /** The secret before this one, while other nodes may still go by it; empty: there is none. */
+  get formerSecret (): string {
+    return this.#nodeLease.formerSecret
+  }
+
   /** The origin of the URL that it advertises; empty before the first lease. */
   get origin (): string {
     return this.#origin

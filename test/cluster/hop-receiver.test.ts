@@ -7,8 +7,8 @@ import { until } from '../helpers/waiting/until.js'
 const SECRET = 'the secret of the cluster'
 const CALLER = { ip: '203.0.113.7', protocol: 'https', host: 'api.example.com' }
 
-function createReceiver (): HopReceiver {
-  return new HopReceiver({ secret: SECRET, incarnation: 'node-1', isNew: false })
+function createReceiver (secrets = { secret: SECRET, formerSecret: '' }): HopReceiver {
+  return new HopReceiver({ ...secrets, incarnation: 'node-1', isNew: false })
 }
 
 /** A node that refuses whatever it is asked for, on `/late` when the head of its answer is on its way. What an answer to a request says of itself. */
@@ -35,6 +35,13 @@ t.test('a node refuses what another one has passed on to it', async (t) => {
   const ask = await scene(t)
   t.equal(await ask('/', 'node-1'), 'refused')
   t.equal(await ask('/late', 'node-1'), 'served', 'as long as it has not begun to answer')
+})
+
+t.test('a node that does not know the new secret yet is known by the former one', async (t) => {
+  const ask = await scene(t, createReceiver({ secret: 'that of another history', formerSecret: SECRET }))
+  t.equal(await ask('/', 'node-1'), 'refused')
+  const forgetful = await scene(t, createReceiver({ secret: 'that of another history', formerSecret: '' }))
+  t.equal(await forgetful('/', 'node-1'), undefined)
 })
 
 t.test('a client is told nothing of that', async (t) => {

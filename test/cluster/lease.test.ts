@@ -172,6 +172,9 @@ t.test('a directory that has lost its data makes every node join again', async t
   t.not(node.incarnation, incarnation)
   t.not(node.secret, secret)
   t.equal(node.secret, (await directory.history()).secret)
+  t.equal(node.formerSecret, secret, 'which others may go by until they have noticed, too')
+  await pass(LEASE)
+  t.equal(node.formerSecret, '')
 })
 
 t.test('a history that has changed ends the lease, which begins anew', async t => {

@@ -483,6 +483,21 @@ t.test('why a node cannot be reached is said once, until it answers', async (t) 
   t.equal(logged.length, 2)
 })
 
+t.test('an owner that has just answered is looked for once the directory has lost its data', async (t) => {
+  const { locate, record, directory, pass } = await scene(t)
+  const owner = { node: 'other', url: 'http://10.0.0.2:3000' }
+  const id = await record()
+  await directory.announce(owner, 10 * LEASE)
+  t.equal(await locate(id), 'from the owner')
+  directory.wipe()
+  await pass(LEASE / 3)
+  await directory.announce(owner, 10 * LEASE)
+  await record({ id })
+  const asked = directory.calls.get('get')
+  t.equal(await locate(id), 'from the owner')
+  t.not(directory.calls.get('get'), asked, 'it may not know the new secret before it has written its sessions again')
+})
+
 t.test('a stranger at the address of the owner', async (t) => {
   const { locate, record, forwarder, directory, logged } = await scene(t)
   const id = await record()
