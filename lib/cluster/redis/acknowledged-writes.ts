@@ -14,7 +14,7 @@ export interface ScriptCall {
   readonly script: ScriptName
   readonly keys: readonly string[]
   readonly args: ReadonlyArray<string | number>
-  /** Called with the reply of what was carried out, and must count as failed all the same. */
+  /** Called with the reply to a script that Redis has carried out, but that counts as failed. */
   readonly late?: ((reply: unknown) => void) | undefined
 }
 
@@ -29,9 +29,9 @@ interface Outcome {
 }
 
 interface Sent {
-  /** One for each write, and that of WAIT. */
+  /** One for each write, and one for WAIT at the end. Undefined: the pipeline was not carried out. */
   readonly outcomes: readonly Outcome[] | undefined
-  /** Too few replicas have it. */
+  /** Why the writes count as failed: too few replicas have them. */
   readonly shortage: NotAcknowledgedError | undefined
 }
 
@@ -42,7 +42,7 @@ interface Lane {
 }
 
 export interface AcknowledgedWritesOptions {
-  /** For these writes alone: WAIT blocks it. */
+  /** A connection for these writes alone, because WAIT blocks it. */
   connection: OwnConnection
   wait: ReplicaWait
   /** Milliseconds for which Redis may take to answer, besides the time for the replicas. */
@@ -53,16 +53,16 @@ export interface AcknowledgedWritesOptions {
   onShortage: (shortage: NotAcknowledgedError | undefined) => void
 }
 
-// What is more than that waits for the next turn: others use this Redis, too.
+// How many writes go into one pipeline. The others wait for the next one, because this Redis has other users, too.
 const MOST_AT_ONCE = 128
 
 /**
  * Writes that count once so many replicas have them.
  *
- * WAIT speaks of what its own connection has written before, to the server that answers it. So the writes go through one pipeline
- * with it: if the connection breaks in its midst, ioredis fails what is left of it, and never sends a WAIT after the writes have gone
- * elsewhere. What comes meanwhile goes together in the next pipeline, with one WAIT for all. The scripts go as they are
- * and not by their hashes, which a server may not know that has just become the master.
+ * WAIT speaks of what its own connection has written before to the server that answers it. So it goes through one pipeline
+ * with the writes: if the connection breaks half way, ioredis fails the rest of the pipeline, and never sends a WAIT to
+ * another server than the writes. Writes that come meanwhile go into the next pipeline together, with one WAIT for all. The
+ * scripts are sent as text and not by their hashes, which a server that has just become the master may not know.
  */
 export class AcknowledgedWrites {
   readonly #connection: OwnConnection
@@ -102,14 +102,14 @@ export class AcknowledgedWrites {
 
   async #empty (lane: Lane): Promise<void> {
     lane.isBusy = true
-    // What comes in the same turn goes together.
+    // Writes that come in the same turn go together.
     await undefined
     while (lane.waiting.length > 0) {
       const batch = lane.waiting.splice(0, MOST_AT_ONCE)
       try {
         this.#settle(batch, await this.#calls.call(({ client }) => send(client, batch, this.#wait), (late) => undo(batch, late)))
       } catch (error) {
-        // Those that wait would only wait for the same.
+        // The writes that wait for their turn would only fail in the same way, later.
         for (const { reject } of [...batch, ...lane.waiting.splice(0)]) reject(error)
       }
     }
@@ -137,7 +137,8 @@ async function send (client: RedisClient, batch: readonly Write[], wait: Replica
   const outcomes = await exec(client, batch, wait)
   const moved = batch.find((_, index) => outcomes?.[index]?.error?.message.startsWith('MOVED '))
   if (moved === undefined) return toSent(outcomes, wait)
-  // A pipeline with a WAIT in it does not follow a shard to another machine. One without does, and tells the client of it.
+  // The shard has moved to another machine. A pipeline with a WAIT in it does not follow it there. One without does, and with
+  // that the client learns where the shard is.
   const pipeline = client.pipeline()
   pipeline.eval(scripts.read.lua, 1, String(moved.keys[0]))
   await pipeline.exec()
@@ -156,7 +157,8 @@ function toSent (outcomes: Sent['outcomes'], { count, timeout }: ReplicaWait): S
   const { reply, error } = { ...outcomes?.at(-1) }
   if (error === undefined && Number(reply) >= count) return { outcomes, shortage: undefined }
   const who = error === undefined ? `${Number(reply)} of ${count} replicas have` : 'It is not known which replicas have'
-  return { outcomes, shortage: new NotAcknowledgedError(`${who} what Redis was told ${timeout} ms ago`, { cause: error && withoutArguments(error) }) }
+  const cause = error && withoutArguments(error)
+  return { outcomes, shortage: new NotAcknowledgedError(`${who} what Redis was told ${timeout} ms ago`, { cause }) }
 }
 
 function undo (batch: readonly Write[], { outcomes }: Sent): void {
@@ -166,7 +168,7 @@ function undo (batch: readonly Write[], { outcomes }: Sent): void {
   }
 }
 
-// A pipeline of Redis Cluster goes to one machine, and a shard is on one.
+// The hash tag of a key. A pipeline of Redis Cluster goes to one machine, and all keys of a tag are on one.
 function tagOf (key: string): string {
   return key.slice(key.indexOf('{'), key.indexOf('}'))
 }

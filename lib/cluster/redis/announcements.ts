@@ -5,7 +5,7 @@ import { parseObject } from './record.js'
 
 export interface RedisAnnouncementsOptions {
   readonly commands: RedisCommands
-  /** What one node says, and others can go on without, such as that Redis does not answer. */
+  /** Told what has failed, such as that Redis does not answer. It is tried again. */
   readonly onError: (message: string, error: unknown) => void
 }
 
@@ -16,14 +16,15 @@ interface Entry {
   readonly age: number
 }
 
-// How often a node looks for what it was not woken for, and tries again what Redis did not take, in milliseconds.
+// How often a node reads without having been woken, and tries again what Redis did not take, in milliseconds.
 const INTERVAL = 10_000
 const MOST_UNSENT = 1000
 const FIRST = '0-0'
+const FAILURE = 'What has changed cannot be told to the other nodes, nor heard from them; this is tried again'
 
 /**
- * The announcements of a cluster. They stand in a log in Redis, for as long as a client may be away; a message on a
- * channel only wakes those who read it, so that a message which is lost is read all the same, later.
+ * The announcements of a cluster. They stand in a log in Redis, for longer than a client may be away. A message on a channel
+ * only wakes the nodes that read the log: if one is lost, its announcement is still read, a little later.
  *
  * On its own node an announcement is heard at once, whether Redis answers or not.
  */
@@ -36,7 +37,7 @@ export class RedisAnnouncements implements Announcements {
   #subscriber: ReturnType<RedisCommands['createSubscriber']> | undefined
   #timer: NodeJS.Timeout | undefined
   #lastId: string | undefined
-  // When this node began to listen, which can be long before Redis answers for the first time.
+  // When this node began to listen. That can be long before Redis answers for the first time.
   #listensSince = Infinity
   #reading: Promise<void> | undefined
   #isWoken = false
@@ -51,7 +52,7 @@ export class RedisAnnouncements implements Announcements {
   publish (announcement: Announcement): void {
     this.#local.publish(announcement)
     this.#unsent.push(announcement)
-    // The oldest are those that clients have most likely asked about since.
+    // The oldest goes: its change is the one that clients have most likely seen by themselves since.
     if (this.#unsent.length > MOST_UNSENT) this.#unsent.shift()
     this.#wake()
   }
@@ -80,7 +81,7 @@ export class RedisAnnouncements implements Announcements {
     this.#subscriber?.close()
   }
 
-  // One round at a time; whoever comes meanwhile gets another one after it.
+  // One round at a time. Who calls meanwhile has another one follow.
   #wake (): void {
     this.#isWoken = true
     this.#reading ??= this.#run().finally(() => { this.#reading = undefined })
@@ -94,7 +95,7 @@ export class RedisAnnouncements implements Announcements {
         await this.#read()
         this.#isFailing = false
       } catch (error) {
-        if (!this.#isFailing) this.#onError('What has changed cannot be told to the other nodes, nor heard from them; this is tried again', error)
+        if (!this.#isFailing) this.#onError(FAILURE, error)
         this.#isFailing = true
         return
       }
@@ -115,7 +116,8 @@ export class RedisAnnouncements implements Announcements {
     const [lastId, entries] = readReply(await this.#commands.run('published', [this.#commands.announcementsKey()], [since ?? FIRST]))
     const listensFor = performance.now() - this.#listensSince
     for (const { sender, announcement, age } of entries) {
-      // What was said before this node came is no news to those who came after it.
+      // Clients of this node came after it, so what is older than this node is no news to them. It is only remembered, for
+      // those that come from another node.
       if (since === undefined && age >= listensFor) this.#local.remember(announcement, Date.now() - age)
       else if (sender !== this.#sender) this.#local.publish(announcement)
     }
@@ -129,7 +131,7 @@ function readReply (reply: unknown): [lastId: string, entries: Entry[]] {
   return [String(lastId), [rows].flat().map((row) => readEntry(row, Number(now))).filter((entry) => entry !== undefined)]
 }
 
-// Undefined: a later version of this package has written it, or somebody else.
+// An entry of the log. Undefined: it cannot be read, such as one of a later version of this package.
 function readEntry (row: unknown, now: number): Entry | undefined {
   const [id, text]: unknown[] = [row].flat()
   const message = parseObject(text)

@@ -4,15 +4,15 @@ import type { RedisConnection } from './connection.js'
 import { withoutArguments } from './redis-error.js'
 
 export interface BoundedCallsOptions {
-  /** Asked for each call. @throws Error when there is none any more */
+  /** The connection for the next call. @throws Error when there is none any more */
   connection: () => RedisConnection
-  /** Told of a connection on which a call has waited in vain. */
+  /** Called with a connection on which a call has waited in vain. */
   onSilent?: ((connection: RedisConnection) => void) | undefined
-  /** Milliseconds after which a call has failed, whatever ioredis goes on trying. */
+  /** Milliseconds after which a call has failed, even though ioredis may still be trying. */
   timeout: number
 }
 
-/** Calls of Redis that end in time. They reject with a `DirectoryUnavailableError`. */
+/** Calls of Redis that settle in time. They reject with a `DirectoryUnavailableError`. */
 export class BoundedCalls {
   readonly #connection: BoundedCallsOptions['connection']
   readonly #onSilent: BoundedCallsOptions['onSilent']
@@ -25,8 +25,8 @@ export class BoundedCalls {
   }
 
   /**
-   * `late` is called with a reply that came after the caller had been told that there is none: ioredis cannot take a command
-   * back, so what it did may have to be undone.
+   * Makes a call. `late` is called with a reply that came after the caller had been told that there is none: ioredis cannot
+   * take a command back, so what it did may have to be undone.
    */
   call<T> (send: (connection: RedisConnection) => Promise<T>, late?: (reply: T) => void): Promise<T> {
     return new Promise((resolve, reject) => {
@@ -41,7 +41,7 @@ export class BoundedCalls {
         try {
           used = this.#connection()
           await used.whenReady()
-          // A call that nobody waits for any more must not wait in the queue of ioredis either.
+          // Nobody waits for it any more, so it must not be sent.
           if (expired) return
           const reply = await send(used)
           if (expired) late?.(reply)

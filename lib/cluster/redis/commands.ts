@@ -9,22 +9,34 @@ import { ALL_SHARDS, shardOf } from './shards.js'
 
 export interface RedisCommandsOptions {
   redis: RedisClient
-  /** Before every key. No braces: Redis Cluster reads them as hash tags. Default `'mcp:'`. */
+  /**
+   * What all keys begin with. No braces: Redis Cluster reads them as hash tags.
+   *
+   * @default 'mcp:'
+   */
   prefix?: string | undefined
-  /** Milliseconds after which a call has failed, whatever ioredis goes on trying. Default 1000. */
+  /**
+   * Milliseconds after which a call has failed, even though ioredis may still be trying.
+   *
+   * @default 1000
+   */
   timeout?: number | undefined
-  /** Whether to use `redis` only as the model for a connection of its own, which is replaced when it is silent. Default false. */
+  /**
+   * Whether to make a connection like `redis` instead of using it. That one is replaced when it is silent.
+   *
+   * @default false
+   */
   isOwn?: boolean | undefined
-  /** Which replicas must have what `write` writes. By default it need not be asked: whatever Redis has taken counts. */
+  /** How many replicas must have what `write` writes. Left out: whatever Redis has taken counts. */
   waitForReplicas?: ReplicaWait | undefined
   /** Told when fewer replicas than that have it, and with `undefined` when they are back. */
   onShortage?: ((shortage: NotAcknowledgedError | undefined) => void) | undefined
 }
 
-// A connection that was replaced is listened to for so many times the timeout.
+// For how many times the timeout a connection that was replaced is still listened to.
 const LINGER = 3
 
-/** The scripts, the keys and the bounded waits that everything on Redis here has in common. */
+/** Runs the scripts in bounded time, and names the keys: what everything here that uses Redis has in common. */
 export class RedisCommands {
   readonly isCluster: boolean
   readonly timeout: number
@@ -50,14 +62,14 @@ export class RedisCommands {
     }
   }
 
-  /** The record of a session, its events, and the index of its shard. Ids are hashed, because they may hold braces. */
+  /** The keys of the record of a session, its events, and the index of its shard. Ids are hashed, because they may hold braces. */
   sessionKeys (id: string): [record: string, events: string, index: string] {
     const digest = createHash('sha256').update(id).digest()
     const [name, shard] = [digest.toString('base64url'), shardOf(digest)]
     return [`${this.#prefix}session:{${shard}}:${name}`, `${this.#prefix}events:{${shard}}:${name}`, this.#indexKey(shard)]
   }
 
-  /** The indexes of all sessions, in groups whose keys one script may have. */
+  /** The indexes of all sessions, in groups of keys that one script may have. */
   indexKeys (): string[][] {
     const keys = ALL_SHARDS.map((shard) => this.#indexKey(shard))
     return this.isCluster ? keys.map((key) => [key]) : [keys]
@@ -71,7 +83,7 @@ export class RedisCommands {
     return [`${this.#prefix}node:{${node}}`, `${this.#prefix}mail:{${node}}`]
   }
 
-  // Hashed, because it may hold braces, and because it says who is calling.
+  /** The key of a count. Its name is hashed, because it may hold braces, and because it says who is calling. */
   countKey (name: string): string {
     return `${this.#prefix}count:{${hash(name)}}`
   }
@@ -81,14 +93,14 @@ export class RedisCommands {
     return `${this.#prefix}announcements`
   }
 
-  // ioredis puts its own prefix before keys and before the channel of a subscription, and not before one in a script.
+  /** With the prefix of ioredis, which that puts before keys and before the channel of a subscription, but not before one in a script. */
   announcementsChannel (): string {
     return `${this.#redis.options.keyPrefix ?? ''}${this.announcementsKey()}`
   }
 
   /**
-   * Listens to the channel on a connection of its own, which it makes again when it breaks or is silent. `wake` is called
-   * for each message, and when some may have been missed.
+   * Listens to the channel of the announcements, on a connection of its own that is made anew when it breaks or is silent.
+   * `wake` is called for each message, and when some may have been missed.
    */
   createSubscriber (wake: () => void): { close (): void } {
     return new Subscription({ redis: this.#redis, channel: this.announcementsKey(), patience: this.timeout, wake })
@@ -122,8 +134,8 @@ export class RedisCommands {
   }
 
   /**
-   * Runs a script whose changes must not be lost. As `run`, and where replicas are waited for, rejects with a
-   * `NotAcknowledgedError` when too few of them have it; `late` is called then, too.
+   * Runs a script whose changes must not be lost. It does what `run` does. Where replicas are waited for, it also rejects with
+   * a `NotAcknowledgedError` when too few of them have the changes, and calls `late` then, too.
    */
   write (
     script: ScriptName, keys: readonly string[], args: ReadonlyArray<string | number>, late?: (reply: unknown) => void
@@ -131,9 +143,9 @@ export class RedisCommands {
     return this.#acknowledged === undefined ? this.run(script, keys, args, late) : this.#acknowledged.run({ script, keys, args, late })
   }
 
-  /** The keys of all sessions, page by page; a key may come twice. Never blocks Redis for long. */
+  /** The keys of all sessions, page by page. A key may come twice. Never blocks Redis for long. */
   async * scanSessions (): AsyncGenerator<string[]> {
-    // Also makes a lazy client connect: until then a cluster has no nodes.
+    // The ping makes a lazy client connect: until then a cluster has no nodes.
     const nodes = await this.#calls.call(async ({ client }) => {
       await client.ping()
       return 'nodes' in client ? client.nodes('master') : [client]

@@ -37,7 +37,7 @@ export interface SingleRedisClient extends RedisClientBase, ScanningNode {
  */
 export type RedisClient = RedisClusterClient | SingleRedisClient
 
-/** One that was made here. */
+/** A client that was made here, with `duplicate()`. */
 export type OwnRedisClient = RedisClient & {
   subscribe (channel: string): Promise<unknown>
   on (event: 'message' | 'ready', listener: () => void): unknown
@@ -45,7 +45,7 @@ export type OwnRedisClient = RedisClient & {
   disconnect (): void
 }
 
-/** A client that knows the scripts. */
+/** A client of Redis, to which the scripts have been added as commands. */
 export class RedisConnection {
   readonly client: RedisClient
   #ready: Promise<void> | undefined
@@ -58,7 +58,7 @@ export class RedisConnection {
   }
 
   /**
-   * Waits for a connection that is being made; one that nobody has asked for is made by the first command.
+   * Waits for a connection that is being made. Undefined: there is one, or the first command makes it.
    *
    * @throws Error when the client has been closed
    */
@@ -76,9 +76,9 @@ export class RedisConnection {
   }
 }
 
-/** A client like the injected one. That one has the same errors to tell, and tells them to its maker. */
+/** A client like the injected one. Its errors are not told: the injected one has the same, and tells them to its maker. */
 export function duplicate (redis: RedisClient): OwnRedisClient {
-  // ioredis handles no failure of a channel that it subscribes to again by itself: that would end the process.
+  // Without autoResubscribe: when that fails, ioredis leaves a rejection unhandled, which ends the process.
   const client = 'nodes' in redis ? redis.duplicate() : redis.duplicate({ autoResubscribe: false })
   client.on('error', () => {})
   return client
@@ -91,10 +91,12 @@ export interface OwnConnectionOptions {
 }
 
 /**
- * A connection of this package's own, made like the injected client with the first command, and made anew when it is silent: a
- * network that swallows what is sent, as a firewall does that has forgotten a connection, tells nobody, and the kernel goes
- * on trying for a quarter of an hour. To cut the injected client instead would cut off what the app does with it, and
- * whatever the app does there, such as waiting for a list, would come before the lease.
+ * A connection of this package's own. It is made with the first command, like the injected client, and made anew when it is
+ * silent: a network that swallows what is sent, such as a firewall that has forgotten a connection, tells nobody, and the
+ * kernel goes on trying for a quarter of an hour.
+ *
+ * The injected client will not do. To cut it would cut off what the app does with it, and what the app does there, such as
+ * waiting for a list, would hold up the lease.
  */
 export class OwnConnection {
   readonly #redis: RedisClient
@@ -112,7 +114,7 @@ export class OwnConnection {
   /** @throws Error when it has been closed */
   get current (): RedisConnection {
     if (this.#isClosed) throw new Error('The connection is closed')
-    // Its maker may have told the client to connect once, and never again.
+    // A client whose options say that it is not to connect again ends with its connection.
     if (this.#client?.status === 'end') this.#connection = undefined
     if (this.#connection !== undefined) return this.#connection
     this.#client = duplicate(this.#redis)
@@ -121,8 +123,8 @@ export class OwnConnection {
   }
 
   /**
-   * Commands on that connection have waited in vain: those to come go on another one. What is not silent after all, but slow,
-   * may still answer, and what has been done too late can be undone.
+   * Has further commands go on another connection, because some have waited in vain on this one. It is listened to for a
+   * while: if it was only slow, it may still answer, and what was done too late can be undone.
    */
   replace (connection: RedisConnection): void {
     const client = this.#client

@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto'
 import { performance } from 'node:perf_hooks'
 import {
-  NotAcknowledgedError, remainingLife, type Changes, type Claimable, type Copy, type Directory, type History, type JsonObject, type KnownLoad, type Liveness, type Located,
-  type NewSession, type NodeLoad, type Peer, type StoredSession
+  NotAcknowledgedError, remainingLife, type Changes, type Claimable, type Copy, type Directory, type History, type JsonObject,
+  type KnownLoad, type Liveness, type Located, type NewSession, type NodeLoad, type Peer, type StoredSession
 } from '../directory.js'
 import { asError } from '../../base/safe-call.js'
 import { RedisCommands, type RedisCommandsOptions } from './commands.js'
@@ -12,7 +12,7 @@ import { SharedRounds } from './shared-rounds.js'
 
 const MAILBOX_SIZE = 1024
 const TOUCH_BATCH = 128
-// Of records that cannot be read.
+// How many records that cannot be read are remembered, so that each is told once.
 const MOST_REMEMBERED = 1000
 
 export interface RedisDirectoryOptions extends RedisCommandsOptions {
@@ -23,7 +23,7 @@ export interface RedisDirectoryOptions extends RedisCommandsOptions {
 }
 
 interface ReadOptions {
-  /** Whether an id is that of the session whose key it is. */
+  /** Whether an id is that of the session to which the key belongs. */
   readonly isOwn: (id: string) => boolean
   readonly onUnreadable?: (() => void) | undefined
 }
@@ -32,12 +32,12 @@ interface ReadOptions {
 export class RedisDirectory implements Directory {
   readonly ttl: number
   readonly isInParts: boolean
-  /** For what else is kept per session, such as its events. */
+  /** Public for what else is kept of a session, such as its events. */
   readonly commands: RedisCommands
-  // Thousands may ask at once, and each round goes through all shards.
+  // Only on Redis Cluster. Thousands may ask at once, and each round goes through all shards.
   readonly #allHistories: SharedRounds<History> | undefined
   readonly #onUnreadable: NonNullable<RedisDirectoryOptions['onUnreadable']>
-  // The keys of those that have been told of.
+  // The keys of records that cannot be read and were told.
   readonly #unreadable = new Set<string>()
   readonly #peers = new Map<string, { peer: Peer, until: number }>()
 
@@ -64,7 +64,7 @@ export class RedisDirectory implements Directory {
   }
 
   async claim ({ id, epoch, owner }: Claimable, node: string, lastAccessedAt: number): Promise<StoredSession | undefined> {
-    // Whoever claimed and was told that it failed does not serve the session: nobody else could, either.
+    // A claim that came too late is undone: its caller was told that it has failed, and does not serve the session.
     return this.#read(id, await this.commands.write('claim', this.commands.sessionKeys(id),
       [epoch, owner ?? '', node, lastAccessedAt, this.#life(lastAccessedAt), random()],
       late => {
@@ -73,7 +73,7 @@ export class RedisDirectory implements Directory {
       }))
   }
 
-  // Nothing has to be undone: who has not got the answer recovers it again.
+  // Without undoing what came too late: a node that has not got the answer recovers the session again.
   async recover (session: NewSession, { epoch, isCertain, mustExist }: Copy): Promise<string | undefined> {
     const { id, owner, lastAccessedAt } = session
     const reply = await this.commands.write('recover', this.commands.sessionKeys(id),
@@ -183,7 +183,7 @@ export class RedisDirectory implements Directory {
     return this.#readAt(this.commands.sessionKeys(id)[0], reply, { isOwn: (found) => found === id })
   }
 
-  // What cannot be read is no session.
+  // The record in a reply. Undefined: there is none, or it cannot be read.
   #readAt (key: string, reply: unknown, { isOwn, onUnreadable }: ReadOptions): StoredSession | undefined {
     try {
       return toRecord(reply, isOwn)
@@ -200,10 +200,8 @@ export class RedisDirectory implements Directory {
     return remainingLife(this.ttl, lastAccessedAt, Date.now())
   }
 
-  /**
-   * A node that held a lease a moment ago holds it until that lease ends: only a node that has let go of
-   * its sessions ends it early. So most lookups of a session need no second round trip for its owner.
-   */
+  // A node whose lease was seen is taken for alive until that lease ends: only a node that has let go of its sessions ends it
+  // early. So most lookups of a session need no second round trip for its owner.
   async #knownPeer (node: string): Promise<Peer | undefined> {
     const known = this.#peers.get(node)
     return known !== undefined && performance.now() < known.until ? known.peer : this.peer(node)
@@ -245,12 +243,12 @@ export class RedisDirectory implements Directory {
   }
 }
 
-// Infinity is not JSON.
+// The load as JSON, which has no Infinity.
 function toLoadText ({ room, ...load }: NodeLoad): string {
   return JSON.stringify({ ...load, room: Math.min(room, Number.MAX_SAFE_INTEGER) })
 }
 
-// Undefined: whoever wrote that, it is no node of this version.
+// Undefined: it cannot be read, such as one of another version of this package.
 function toLoad (value: JsonObject | undefined): NodeLoad | undefined {
   const { node, url, held, room, spare } = { ...value }
   if (typeof node !== 'string' || typeof url !== 'string' || typeof held !== 'number' || typeof room !== 'number') return undefined
@@ -267,7 +265,7 @@ function random (bytes = 9): string {
   return randomBytes(bytes).toString('base64url')
 }
 
-/** The last resort has been tried; if it fails, a lease or a ttl clears up. */
+// For what undoes something: if that fails, the end of a lease or of a ttl clears up.
 function ignoreFailure (promise: Promise<unknown>): void {
   promise.catch(() => {})
 }

@@ -6,14 +6,14 @@ import type { RedisCommands } from './commands.js'
 
 export interface RedisEventStoreOptions {
   commands: RedisCommands
-  /** The session. */
+  /** The id of the session. */
   id: string
   bounds: EventLogBounds
   /** The epoch at which this node holds the session now. */
   epoch: () => string | Promise<string>
-  /** Resolves when the epoch is known and this node's; undefined: it is. Rejects when it will not be. */
+  /** Resolves when this node holds the session, at an epoch that it knows. Undefined: it does. Rejects when it will not. */
   ready: () => Promise<void> | undefined
-  /** Called with every `DirectoryUnavailableError`: those events are sent, but cannot be replayed. */
+  /** Called when Redis does not answer: the event is sent then, but cannot be replayed. */
   onUnavailable: (error: DirectoryUnavailableError) => void
   /** Called when this node does not hold the session any more. */
   onLost: () => void
@@ -35,10 +35,10 @@ interface Page {
 }
 
 const EVENT_ID = /^(\d{1,15}-\d{1,15})\/([\w-]{1,40})$/
-// Few enough that a page does not keep others waiting: Redis copies a MiB in about two milliseconds.
+// The most that is read at a time, so that a page does not keep others waiting: Redis copies a MiB in about two milliseconds.
 const PAGE_SIZE = 16
 const PAGE_BYTES = 128 * 1024
-// Of streams that have reached their clients, as many ids are remembered and told at once.
+// How many ids of events that have reached their clients are remembered, and how many are told at once.
 const MOST_DELIVERED = 512
 const DELIVERED_AT_ONCE = 16
 const MOST_STREAMS = 256
@@ -50,7 +50,7 @@ const MOST_STREAMS = 256
 export class RedisEventStore implements EventLog {
   readonly maxBytes: number
   readonly #options: RedisEventStoreOptions
-  // The events of each stream, for when it has reached its client.
+  // By stream, the ids of its events, which are delivered when the stream has reached its client.
   readonly #written = new Map<string, string[]>()
   readonly #delivered = new Set<string>()
   #retryAt = -Infinity
@@ -62,7 +62,7 @@ export class RedisEventStore implements EventLog {
 
   /** Rejects with an `OwnerFailedError` if this node does not hold the session any more. */
   async append (streamId: string, data: string, pending: readonly RequestId[]): Promise<string> {
-    // Not every event of an outage has to wait for a timeout.
+    // During an outage, only one event in a while waits for a timeout.
     if (performance.now() < this.#retryAt) return ''
     try {
       const redisId = await this.#write(streamId, data, pending)
@@ -85,7 +85,7 @@ export class RedisEventStore implements EventLog {
     if (redisId === undefined || streamId === undefined) return undefined
     const page = await this.#read(streamId, redisId)
     if (page === undefined || compareIds(redisId, page.last) > 0) return undefined
-    // Of older ones nothing can be said: they had to make room.
+    // An id that is older than all that are kept is taken for a good one: its event had to make room.
     const isKnown = compareIds(redisId, page.oldest) < 0 || page.events.some(({ id }) => id === lastEventId)
     return isKnown ? new RedisResumption(streamId, lastEventId, page, (from) => this.#read(streamId, from)) : undefined
   }
@@ -136,9 +136,9 @@ class RedisResumption implements Resumption {
   pending: readonly RequestId[] = []
   readonly #seen: string
   readonly #read: (from: string) => Promise<Page | undefined>
-  // Read, but not looked at yet.
+  // A page that has been read, and not been handed out yet.
   #page: Page | undefined
-  // What to read next.
+  // From where to read the next page.
   #from: string
 
   constructor (streamId: string, seen: string, first: Page, read: (from: string) => Promise<Page | undefined>) {
@@ -185,12 +185,12 @@ function readIds (json: string | undefined): readonly RequestId[] {
     const ids: unknown = JSON.parse(String(json))
     return Array.isArray(ids) ? ids.filter(isRequestId) : []
   } catch {
-    // Whoever wrote that, it is not known what waits for an answer.
+    // It cannot be read: then it is not known what waits for an answer.
     return []
   }
 }
 
-/** Of what Redis calls them: milliseconds, a dash, and a number within the millisecond. */
+// Compares ids of a stream of Redis: milliseconds, a dash, and a number within the millisecond.
 function compareIds (a: string, b: string): number {
   const [aTime, aNumber] = a.split('-').map(Number)
   const [bTime, bNumber] = b.split('-').map(Number)

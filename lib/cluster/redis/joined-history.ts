@@ -2,10 +2,10 @@ import { createHash } from 'node:crypto'
 import type { History } from '../directory.js'
 
 /**
- * The histories of all shards as one, which is another one as soon as one of them is. The secret is that of the first.
+ * The histories of all shards as one, which changes as soon as one of them does. The secret is that of the first.
  *
- * It never counts as one that began with nothing: a shard that is empty now may have kept the leases of nodes whose sessions are
- * still in other shards, and look dead there until they have noticed.
+ * It never counts as fresh. A shard that has begun with nothing may have had the leases of nodes whose sessions are still in
+ * other shards: until those nodes have noticed, they look dead.
  */
 export function joinHistories (histories: readonly History[]): History {
   const ids = histories.map(({ id }) => id).join()

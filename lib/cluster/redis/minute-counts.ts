@@ -15,7 +15,7 @@ export class RedisMinuteCounts implements MinuteCounts {
     try {
       return Number(await this.#commands.run('count', [this.#commands.countKey(key)], []))
     } catch {
-      // That Redis is away is logged by who holds the lease.
+      // The outage is logged by the lease.
       return local
     }
   }

@@ -1,6 +1,6 @@
 import type { JsonObject, NewSession, StoredSession } from '../directory.js'
 
-/** What is in the place of a session cannot be one: `message` says why, and holds nothing of it. */
+/** What is under the key of a session is not the record of one. `message` says why, and holds nothing of what is there. */
 export class UnreadableRecordError extends Error {
   override name = 'UnreadableRecordError'
 }
@@ -43,7 +43,7 @@ export function toRecord (reply: unknown, isOwn: (id: string) => boolean): Store
   }
 }
 
-/** Undefined: it is no JSON, or no object. */
+/** An object that was written as JSON. Undefined: it is no JSON, or no object. */
 export function parseObject (text: unknown): JsonObject | undefined {
   try {
     const value: unknown = JSON.parse(String(text))
@@ -53,7 +53,7 @@ export function parseObject (text: unknown): JsonObject | undefined {
   }
 }
 
-/** Empty for what is not to be there. */
+/** An object as JSON. Empty for one that is not to be there. */
 export function stringify (value: JsonObject | undefined): string {
   return value === undefined ? '' : JSON.stringify(value)
 }

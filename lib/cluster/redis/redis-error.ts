@@ -1,11 +1,11 @@
 import { asError } from '../../base/safe-call.js'
 
-// As Redis quotes a command that it does not know.
+// How Redis quotes the arguments of a command that it does not know.
 const QUOTED = /, with args beginning with: .*$/s
 
 /**
- * What went wrong, without what was sent: ioredis keeps the arguments of a command with its errors, and here they are
- * session ids, who is calling and metadata. Serializers of logs write all that an error has, those of its causes too.
+ * An error of ioredis without the arguments of its command, which are session ids, principals and metadata. A serializer of a
+ * log would write them, for it writes all properties of an error and of its causes.
  */
 export function withoutArguments (reason: unknown): Error {
   const { name, message } = asError(reason)

@@ -6,8 +6,8 @@ import { createHash } from 'node:crypto'
  * Cluster to replicas (`scaleReads`), which do not know yet what a master has just been told.
  *
  * Session scripts get three keys in one hash slot: the record (a hash), its events (a stream), and the index of the shard (a
- * sorted set). In the index each session stands under the end of its key, with the time at which the record expires: those
- * that are later than now are the sessions there are, whoever serves them, and to count them needs no walk.
+ * sorted set). In the index each session has the end of its key, with the time at which its record expires as the score: so
+ * the sessions that there are can be counted without a walk, whether somebody serves them or not.
  */
 
 const KEEP = `
@@ -32,9 +32,9 @@ end
 `
 
 /*
- * An epoch is the clock of Redis in microseconds, 16 digits of it, a dash, and what the caller has drawn at random: later
- * ones compare as greater, and two histories of one session, as after a failover that has lost a claim, never meet at the
- * same. A key of another type holds no session.
+ * An epoch is the clock of Redis in microseconds, with 16 digits, a dash, and what the caller has drawn at random. So later
+ * ones compare as greater, and two histories of one session, as after a failover that has lost a claim, never have the same
+ * epoch. A key of another type holds no session.
  */
 const EPOCH = `
 local function epochOf (key)
@@ -136,7 +136,10 @@ end
 return lost
 `
 
-/** KEYS: record. ARGV: epoch, then fields and values; an empty value removes the field. Reply: 1; 0: it is at another epoch, or gone. */
+/**
+ * KEYS: record. ARGV: epoch, then fields and values; an empty value removes the field. Reply: 1; 0: the record is at another
+ * epoch, or gone.
+ */
 const update = `${EPOCH}
 if epochOf(KEYS[1]) ~= ARGV[1] then return 0 end
 for i = 2, #ARGV, 2 do
@@ -160,8 +163,9 @@ return record
 `
 
 /*
- * What is over the bounds goes: first what has reached its client, then what is oldest. A few at a time, for a large event may
- * take the place of thousands; whoever is told that it is still over goes on with `trim`. `eventBytes` of the record counts.
+ * Drops events until the rest is within the bounds: first those that have reached their client, then the oldest. It drops only
+ * a few at a time, because a large event may take the place of thousands. When it says that there is still too much, its
+ * caller runs `trim` until there is not. The bytes are counted in `eventBytes` of the record.
  */
 const TRIM = `
 local function trim (length, bytes, delivered)
@@ -194,10 +198,11 @@ end
 
 /**
  * KEYS: of the session. ARGV: epoch, most events, most bytes, stream, pending, data, then ids of events that have reached
- * their client. Reply: the id of the event, how many of those ids are dealt with, 1 if there is still too much; nil: the epoch is
- * another.
+ * their client. Reply: the id of the event, how many of those ids are dealt with, 1 if there is still too much; nil: the record
+ * is at another epoch.
  *
- * `eventBytes` begins again with the events, for Redis may have evicted them. `eventLast` is the last id that was given.
+ * `eventBytes` begins again with the first event, for Redis may have evicted the others. `eventLast` is the last id that was
+ * given.
  */
 const store = `${EPOCH}${TRIM}
 if epochOf(KEYS[1]) ~= ARGV[1] then return nil end
@@ -212,7 +217,10 @@ if life > 0 then redis.call('PEXPIRE', KEYS[2], life) end
 return { id, dealt, over }
 `
 
-/** KEYS: of the session. ARGV: epoch, most events, most bytes. Reply: 1 if there is still too much; 0: not, or the epoch is another. */
+/**
+ * KEYS: of the session. ARGV: epoch, most events, most bytes. Reply: 1 if there is still too much; 0: there is not, or the
+ * record is at another epoch.
+ */
 const trim = `${EPOCH}${TRIM}
 if epochOf(KEYS[1]) ~= ARGV[1] then return 0 end
 local _, over = trim(redis.call('XLEN', KEYS[2]), tonumber(redis.call('HGET', KEYS[1], 'eventBytes') or 0), {})
@@ -224,7 +232,7 @@ return over
  * last id ever given, the oldest kept if there is none where to begin, the last one looked at, then id, pending, data of
  * those of the stream; an empty list: no events are kept.
  *
- * Events are read one by one, for it is not known before how large the next one is, and none is read for its id alone.
+ * Events are read one by one, because nobody knows beforehand how large the next one is.
  */
 const events = `
 if redis.call('EXISTS', KEYS[2]) == 0 then return {} end
@@ -266,14 +274,17 @@ for _, index in ipairs(KEYS) do size = size + redis.call('ZCOUNT', index, now, '
 return size
 `
 
-/** KEYS: lease, mailbox. ARGV: url, lease in ms. Reply: 1; 0: the incarnation has one. */
+/** KEYS: lease, mailbox. ARGV: url, lease in ms. Reply: 1; 0: the incarnation has a lease already. */
 const announce = `
 if not redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return 0 end
 redis.call('DEL', KEYS[2])
 return 1
 `
 
-/** KEYS: lease, mailbox. ARGV: lease in ms. Reply: the messages; nil: it is over, and stays so: only a new id may be announced. */
+/**
+ * KEYS: lease, mailbox. ARGV: lease in ms. Reply: the messages; nil: the lease is over, and stays so, for only a new incarnation
+ * may be announced.
+ */
 const renew = `
 if redis.call('PEXPIRE', KEYS[1], ARGV[1]) == 0 then return nil end
 local messages = redis.call('LRANGE', KEYS[2], 0, -1)
@@ -286,14 +297,17 @@ const withdraw = `
 return redis.call('DEL', KEYS[1], KEYS[2])
 `
 
-/** KEYS: lease, mailbox. Reply: url and milliseconds left; an empty list: it is over. */
+/** KEYS: lease, mailbox. Reply: url and milliseconds left; an empty list: the lease is over. */
 const peer = `
 local url = redis.call('GET', KEYS[1])
 if not url then return {} end
 return { url, tostring(redis.call('PTTL', KEYS[1])) }
 `
 
-/** KEYS: lease, mailbox. ARGV: message, most messages. Reply: 1; 0: the node is gone. The mailbox outlives its node by no more than a lease. */
+/**
+ * KEYS: lease, mailbox. ARGV: message, most messages. Reply: 1; 0: the node is gone. The mailbox outlives the lease by no more
+ * than a minute.
+ */
 const send = `
 local life = redis.call('PTTL', KEYS[1])
 if life < 0 then return 0 end
@@ -303,7 +317,10 @@ redis.call('PEXPIRE', KEYS[2], life + 60000)
 return 1
 `
 
-/** KEYS: the log. ARGV: message, channel. Writes to the log, and wakes those who read it. A client may be away for half of its life. */
+/**
+ * KEYS: the log. ARGV: message, channel. Writes to the log, and wakes those who read it. The log lives twice as long as a client
+ * may be away.
+ */
 const publish = `
 redis.call('XADD', KEYS[1], 'MAXLEN', '~', 1000, '*', 'message', ARGV[1])
 redis.call('PEXPIRE', KEYS[1], 60000)
@@ -311,7 +328,10 @@ redis.call('PUBLISH', ARGV[2], '')
 return 1
 `
 
-/** KEYS: the log. ARGV: last id that was read -> [now in milliseconds, last id, [[id, message], …]]. A log that was emptied begins anew. */
+/**
+ * KEYS: the log. ARGV: last id that was read. Reply: [now in ms, last id, [[id, message], …]]. A log that was emptied begins
+ * anew.
+ */
 const published = `
 local now = redis.call('TIME')
 local last, entries = ARGV[1], {}
@@ -323,7 +343,7 @@ if newest then last = newest[1] end
 return { tonumber(now[1]) * 1000 + math.floor(tonumber(now[2]) / 1000), last, entries }
 `
 
-/** KEYS: a count. -> how often it was counted in its minute, this time included. */
+/** KEYS: a count. Reply: how often it was counted in its minute, this time included. */
 const count = `
 local count = redis.call('INCR', KEYS[1])
 if count == 1 then redis.call('PEXPIRE', KEYS[1], 60000) end
@@ -360,8 +380,8 @@ return loads
  * KEYS: history. ARGV: a secret, for the first to ask; random. Reply: the secret, the id of the history, its age in ms,
  * 1 if it began with nothing.
  *
- * A server that was restarted, or was a replica before, calls itself by another run id: what it was not told any more is
- * lost. Where INFO is not allowed only the loss of all data is seen.
+ * A server that was restarted, or was a replica before, has another run id: it may lack what the last one was told at the end.
+ * Where INFO is not allowed, only the loss of all data is noticed.
  */
 const history = `
 local info = redis.pcall('INFO', 'server')

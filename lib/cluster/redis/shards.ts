@@ -1,7 +1,7 @@
 /*
- * Sessions are in 64 shards, each with a hash tag: what one script has to see at once is in one shard, and on Redis Cluster
- * a shard is on one machine. The tags are chosen so that each lies in another 64th of the slots: machines that have equal
- * parts of the slots have equal parts of the sessions. More than 64 machines would not all get some.
+ * Sessions are in 64 shards, each with a hash tag. On Redis Cluster a shard is on one machine, and what one script has to see
+ * at once is in one shard. The tags are chosen so that each lies in another 64th of the slots: so machines that have equal
+ * parts of the slots have equal parts of the sessions. Of more than 64 machines some would get none.
  */
 
 const SHARDS = 64

@@ -1,6 +1,6 @@
 /**
- * Has those who ask the same thing share one answer, which was asked for after each of them came: one that is on its way already
- * may know less than they do.
+ * Has those who ask the same thing share one answer. The question is always sent after they have asked: an answer that is on
+ * its way already may be older than what they know.
  */
 export class SharedRounds<T> {
   readonly #ask: () => Promise<T>
@@ -11,7 +11,7 @@ export class SharedRounds<T> {
     this.#ask = ask
   }
 
-  /** Rejects as the round does. */
+  /** Asks, or joins those who wait for the next round. Rejects as the round does. */
   ask (): Promise<T> {
     this.#next ??= this.#begin()
     return this.#next

@@ -4,13 +4,13 @@ import { duplicate, type OwnRedisClient, type RedisClient } from './connection.j
 export interface SubscriptionOptions {
   redis: RedisClient
   channel: string
-  /** Milliseconds that an answer may take; it is asked for one after each three times as many. */
+  /** Milliseconds that an answer of Redis may take. Redis is asked for one every three times as many. */
   patience: number
   /** Called for each message, and when some may have been missed. */
   wake: () => void
 }
 
-// How many times the patience lie between two questions.
+// The time between two questions, in multiples of the patience.
 const PAUSE = 3
 
 /** Listens to a channel on a connection of its own, made like the injected client, and made anew when it is silent. */
@@ -46,7 +46,7 @@ export class Subscription {
     client.subscribe(this.#options.channel).then(this.#options.wake, () => {})
   }
 
-  // To subscribe again changes nothing, and is answered.
+  // Subscribes again, which changes nothing and is answered, to see whether the connection is alive.
   #check (): void {
     const client = this.#client
     this.#endPatience = startPatience(this.#options.patience, () => {
