@@ -1,5 +1,6 @@
 import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js'
 import { Client } from '@modelcontextprotocol/sdk/client/index.js'
+import type { FastifyReply } from 'fastify'
 import { setImmediate as turn } from 'node:timers/promises'
 import t from 'tap'
 import { activeRequests } from '../helpers/apps/app.js'
@@ -119,6 +120,53 @@ t.test('a GET stream that is cut while it is quiet loses nothing: it is primed',
     stream = next
   }
 })
+
+t.test('a stream that is taken up again, and cut before it has said anything, can be taken up once more', async (t) => {
+  const { app, listen, server } = await buildEndpoint(t, resumable)
+  const client = await openSession(t, await listen())
+  const call2 = await client.post(call(2, 'wait'))
+  await until(() => server().waiting.length === 1, 'the call has come')
+  for (let stream of [await client.get(), call2]) {
+    await stream.see('id: ')
+    const [{ id: first } = { id: undefined }] = stream.events
+    for (let round = 0; round < 2; round++) {
+      await lose(stream)
+      stream = await client.get({ 'last-event-id': String(first) })
+      await stream.see('id: ')
+      t.strictSame([stream.events, stream.text], [[{ id: first, message: undefined }], `id: ${first}\nretry: 20\ndata: \n\n`])
+    }
+    await lose(stream)
+  }
+  t.equal(activeRequests(app, client.sessionId), 1, 'the call is under way')
+})
+
+for (const kind of ['SDK 1', 'SDK 2, legacy'] as const) {
+  t.test(`a client of ${kind} whose connections break again and again gets its answer`, async (t) => {
+    const returns: FastifyReply[] = []
+    const { listen, server } = await buildEndpoint(t, {
+      endpoint: { resumable: { retryInterval: 1 } },
+      before (app) {
+        app.addHook('preHandler', async ({ headers, body }, reply) => {
+          if (headers['last-event-id']?.includes('/get') === false || JSON.stringify(body)?.includes('"wait"')) returns.push(reply)
+        })
+      }
+    })
+    const client = await connectSdkClient(t, kind, await listen())
+    const result = client.callTool('wait')
+    await until(() => server().waiting.length === 1, 'the call has come')
+    for (let round = 1; round < 4; round++) {
+      await until(() => returns.length === round, 'the client is there')
+      const reply = returns.at(-1)
+      await until(() => reply?.raw.headersSent === true, 'its stream has begun')
+      for (let turns = 0; turns < 5; turns++) await turn()
+      // What has been written still goes out.
+      reply?.raw.socket?.end()
+    }
+    await until(() => returns.length === 4, 'the client is there once more')
+    server().answer('at last')
+    t.equal(await result, 'at last')
+  })
+}
 
 t.test('a client of an earlier revision gets no event without data', async (t) => {
   for (const revision of ['2025-06-18', '2025-03-26']) {

@@ -8,7 +8,7 @@ import { DEFAULT_REVISION, requireRevision, SESSION_REVISIONS } from '../../http
 import type { ReplyRecord } from '../../http/reply-tracker.js'
 import { readAuthInfo } from '../auth-info.js'
 import { EventStream, sendEvents } from './event-stream.js'
-import { formatEvent } from './event-format.js'
+import { formatEvent, formatPriming } from './event-format.js'
 import { traceRequest } from './call-trace.js'
 import { Exchange, type AnswerMode, type Call } from './exchange.js'
 import { isAnswer, isListChange, isRequest, isRequestId, readMessages, toErrorAnswer, type Answer, type JSONRPCMessage, type JSONRPCRequest, type RequestId } from './json-rpc.js'
@@ -450,7 +450,7 @@ export class SessionTransport implements Transport {
   }
 
   async #resume (incoming: Incoming, resumption: Resumption): Promise<void> {
-    const { reply, record } = incoming
+    const { request, reply, record } = incoming
     const { streamId } = resumption
     const exchange = this.#exchanges.get(streamId)
     const outlet = streamId === GET_STREAM ? this.#standalone : exchange?.outlet
@@ -459,8 +459,16 @@ export class SessionTransport implements Transport {
     })
     if (outlet === undefined) return this.#sendRest(incoming, resumption)
     const stream = this.#createGetStream(incoming)
+    this.#primeAgain(request, stream)
     outlet.resume(stream, resumption).catch(() => stream.destroy())
     record.onResponseEnd(() => outlet.detach(stream))
+  }
+
+  // The clients of the SDKs forget with which id they came back. Should the connection break before there is another one, they
+  // would come for a fresh stream, and never get the answer to their call.
+  #primeAgain (request: FastifyRequest, stream: EventStream): void {
+    const { retryInterval } = this.#options
+    if (this.#canPrime(request)) stream.write(formatPriming(String(request.headers['last-event-id']), retryInterval))
   }
 
   // Of a stream to which nothing more will come. An empty one would bring the clients of the SDKs back again and again, as after
