@@ -11,8 +11,14 @@ import { onResponseEnd } from '../http/response-end.js'
  */
 export function limitTime (request: FastifyRequest, reply: FastifyReply, timeout: number): void {
   const timer = setTimeout(function giveUp () {
-    if (reply.raw.headersSent) reply.raw.destroy()
+    if (reply.raw.headersSent) cut(request, reply, timeout)
     else reply.send(new errorCodes.FST_ERR_HANDLER_TIMEOUT(timeout, request.routeOptions.url))
   }, timeout)
   onResponseEnd(request, reply, () => clearTimeout(timer))
+}
+
+// Fastify says no more than that a stream has closed too early.
+function cut ({ log }: FastifyRequest, { raw }: FastifyReply, timeout: number): void {
+  log.warn({ timeout }, 'The stream of a call was cut off: it took longer than the option handlerTimeout')
+  raw.destroy()
 }

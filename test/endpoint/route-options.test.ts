@@ -5,6 +5,7 @@ import mcpSessions, { mcpEndpoint, type SessionEndpointOptions } from '../../ind
 import { buildEndpoint, recordServers, type EndpointApp } from '../helpers/apps/endpoint-app.js'
 import { CountedServer, INITIALIZE, INITIALIZE_PARAMS, post, rpc } from '../helpers/apps/endpoint-stage.js'
 import { call, HttpClient, openSession } from '../helpers/clients/http-client.js'
+import { captureLog } from '../helpers/observe/log-lines.js'
 import { until } from '../helpers/waiting/until.js'
 import { toHandler } from '../helpers/mcp-servers/modern-handler.js'
 
@@ -172,12 +173,14 @@ t.test('a call that takes longer than the timeout of the endpoint is 503, with s
 })
 
 t.test('the stream of a call that takes longer is cut, a GET stream is not', async (t) => {
-  const endpoint = await buildEndpoint(t, { endpoint: { handlerTimeout: LONG, responseMode: 'sse' } })
+  const { lines, stream: log } = captureLog()
+  const endpoint = await buildEndpoint(t, { endpoint: { handlerTimeout: LONG, responseMode: 'sse' }, server: { logger: { level: 'warn', stream: log } } })
   const client = await openSession(t, await endpoint.listen())
   const stream = await client.get()
   const answer = await client.post(call(2, 'wait'))
   t.equal(answer.status, 200)
   await until(() => answer.broken, 'the stream is cut')
+  t.match(lines.map((line) => JSON.parse(line)), [{ timeout: LONG, msg: 'The stream of a call was cut off: it took longer than the option handlerTimeout' }])
   t.notOk(stream.ended || stream.broken)
 })
 

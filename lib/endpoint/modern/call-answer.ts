@@ -1,4 +1,5 @@
 import type { FastifyReply } from 'fastify'
+import { ShuttingDownError } from '../../base/errors.js'
 import { asError } from '../../base/safe-call.js'
 import type { RequestId } from '../../http/event-log.js'
 import type { ResponseMode } from '../options.js'
@@ -59,7 +60,7 @@ async function sendLate (reply: FastifyReply, answer: Promise<Response>, options
   } catch (reason) {
     // The status has been sent, so the error handler of the app cannot answer any more.
     const error = asError(reason)
-    reply.log.error(error, 'A call of a client without a session has failed')
+    reply.log[error instanceof ShuttingDownError ? 'info' : 'error'](error, 'A call of a client without a session has failed')
     send(JSON.stringify(toErrorAnswer(options.id, -32000, error.message)))
   }
   stream.end()

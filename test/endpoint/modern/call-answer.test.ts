@@ -2,6 +2,7 @@
 import { inputRequired, McpServer } from '@modelcontextprotocol/server'
 import t, { type Test } from 'tap'
 import type { DualEndpointOptions } from '../../../index.js'
+import { ShuttingDownError } from '../../../lib/base/errors.js'
 import { createDeferred } from '../../helpers/waiting/deferred.js'
 import { buildEndpoint, type EndpointApp } from '../../helpers/apps/endpoint-app.js'
 import { HttpClient, type Answer } from '../../helpers/clients/http-client.js'
@@ -121,6 +122,23 @@ t.test('a server that cannot be made is said on the stream that has begun', asyn
   await answer.end()
   t.match(answer.messages, [{ jsonrpc: '2.0', id: 7, error: { code: -32000, message: 'the database is away' } }])
   t.ok(lines.some((line) => /the database is away.*A call of a client without a session has failed/.test(line)), lines.join(''))
+})
+
+t.test('that the app closes is no fault', async (t) => {
+  const gate = createDeferred()
+  const { call, lines } = await stage(t, {
+    heartbeatInterval: SOON,
+    async createServer () {
+      await gate.promise
+      throw new ShuttingDownError()
+    }
+  })
+  const answer = await call('quiet')
+  await answer.see(':\n\n')
+  gate.resolve()
+  await answer.end()
+  t.match(answer.messages, [{ id: 7, error: { code: -32000, message: /^Shutting down/ } }])
+  t.match(lines.map((line) => JSON.parse(line)).filter(({ msg }) => msg === 'A call of a client without a session has failed'), [{ level: 30 }])
 })
 
 t.test('no stream begins when somebody else has answered, while the server is still being made', async (t) => {
