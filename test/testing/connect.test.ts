@@ -148,6 +148,7 @@ t.test('so it is without a client of the kit, and knows what its client can do',
   t.match((await app.inject(request)).json(), { result: toResult('undefined') })
   t.match(servers[0]?.server.getClientCapabilities(), { elicitation: {} })
   t.throws(() => serveSession(app, 'nobody'), { code: 'FST_ERR_MCP_SESSION_NOT_FOUND' })
+  t.throws(() => serveSession(app, id, JSON.parse('{"paths":"/mcp"}')), { message: 'Unknown option "paths": did you mean "path"?' })
 })
 
 t.test('session time moves without waiting', async (t) => {
