@@ -35,7 +35,8 @@ export class BoundedCalls {
       const endPatience = startPatience(this.#timeout, () => {
         expired = true
         if (used !== undefined) this.#onSilent?.(used)
-        reject(new DirectoryUnavailableError(`Redis did not answer within ${this.#timeout} ms`))
+        const trouble = used?.trouble
+        reject(new DirectoryUnavailableError(`Redis did not answer within ${this.#timeout} ms`, trouble && withoutArguments(trouble)))
       })
       const run = async (): Promise<void> => {
         try {

@@ -48,6 +48,8 @@ export type OwnRedisClient = RedisClient & {
 /** A client of Redis, to which the scripts have been added as commands. */
 export class RedisConnection {
   readonly client: RedisClient
+  /** Why the client could not connect last. Undefined: it is connected, or has not said. */
+  trouble: unknown
   #ready: Promise<void> | undefined
 
   constructor (client: RedisClient) {
@@ -117,9 +119,13 @@ export class OwnConnection {
     // A client whose options say that it is not to connect again ends with its connection.
     if (this.#client?.status === 'end') this.#connection = undefined
     if (this.#connection !== undefined) return this.#connection
-    this.#client = duplicate(this.#redis)
-    this.#connection = new RedisConnection(this.#client)
-    return this.#connection
+    const client = duplicate(this.#redis)
+    const connection = new RedisConnection(client)
+    client.on('error', (error) => { connection.trouble = error })
+    client.on('ready', () => { connection.trouble = undefined })
+    this.#client = client
+    this.#connection = connection
+    return connection
   }
 
   /**

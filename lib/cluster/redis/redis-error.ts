@@ -8,8 +8,13 @@ const QUOTED = /, with args beginning with: .*$/s
  * log would write them, for it writes all properties of an error and of its causes.
  */
 export function withoutArguments (reason: unknown): Error {
-  const { name, message } = asError(reason)
-  const error = new Error(message.replace(QUOTED, ''))
-  error.name = name
+  const failure = asError(reason)
+  const error = new Error(messageOf(failure).replace(QUOTED, ''))
+  error.name = failure.name
   return error
+}
+
+// One of Node.js for a name with several addresses says nothing itself.
+function messageOf (error: Error): string {
+  return error instanceof AggregateError ? error.errors.map((each) => asError(each).message).join(', ') : error.message
 }

@@ -32,3 +32,10 @@ t.test('nor what Redis quotes of a command that it does not know', async (t) => 
   t.notMatch(inspect(error, { showHidden: true }), 'secret')
   t.match(withoutArguments('a string'), { name: 'Error', message: /a string/ })
 })
+
+t.test('that a name has several addresses hides nothing', async (t) => {
+  const errors = ['::1', '127.0.0.1'].map((address) => new Error(`connect ECONNREFUSED ${address}:6379`))
+  t.match(withoutArguments(new AggregateError(errors)), {
+    name: 'AggregateError', message: 'connect ECONNREFUSED ::1:6379, connect ECONNREFUSED 127.0.0.1:6379'
+  })
+})

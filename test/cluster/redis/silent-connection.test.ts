@@ -120,6 +120,19 @@ t.test('a client that gives up is made anew', needsRedisServer(), async (t) => {
   await until(() => commands.run('history', [commands.historyKey()], ['secret', 'random']).then(() => true, () => false), 'it is back')
 })
 
+t.test('why there is no connection is the cause of what fails', async (t) => {
+  for (const host of ['127.0.0.1', 'localhost']) {
+    const commands = new RedisCommands({ redis: connect(t, `redis://${host}:1`, { lazyConnect: true }), isOwn: true, timeout: 300 })
+    const failing = commands.run('history', [commands.historyKey()], ['secret', 'random'])
+    const keepAlive = setInterval(() => {}, 1000)
+    t.teardown(() => {
+      clearInterval(keepAlive)
+      commands.close()
+    })
+    await t.rejects(failing, { message: 'Redis did not answer within 300 ms', cause: { message: /ECONNREFUSED/ } }, host)
+  }
+})
+
 t.test('a connection that was closed is not made again', async (t) => {
   const connection = new OwnConnection({ redis: connect(t, 'redis://127.0.0.1:1', { lazyConnect: true }), linger: 60_000 })
   const { current } = connection
