@@ -43,6 +43,8 @@ const LATENESS = 400
 // When sessions were last used is written so many times per ttl, and at least once in the longest interval, in milliseconds.
 const WRITES_PER_TTL = 20
 const LONGEST_WRITE_INTERVAL = 60_000
+// How often it is told that events are not kept, which every open stream would say, in milliseconds.
+const EVENTS_INTERVAL = 60_000
 
 const SHORTAGE = 'Too few replicas of Redis have what it is told for "cluster.waitForReplicas". Until they do, what follows from it ' +
   'is answered with 503'
@@ -122,6 +124,7 @@ export class ClusterNode implements SessionCluster, Successor {
   readonly #commands: RedisCommands
   readonly #readSecret: () => Promise<string>
   readonly #onError: (message: string, error: unknown) => void
+  #eventsToldUntil = -Infinity
   readonly #outage: Outage
   readonly #liveness: NodeJS.Timeout | undefined
   readonly #stopListening: Stop
@@ -261,7 +264,7 @@ export class ClusterNode implements SessionCluster, Successor {
       bounds,
       epoch: () => this.#ownedSessions.epochOf(session),
       ready: () => this.#ownedSessions.isCurrent(session) ? undefined : this.#ownedSessions.settle(session),
-      onUnavailable: (error) => this.#onError('Events of a session cannot be replayed later', error),
+      onUnavailable: (error) => this.#tellOfEvents(error),
       onLost: () => this.#ownedSessions.doubt(session)
     })
   }
@@ -285,6 +288,13 @@ export class ClusterNode implements SessionCluster, Successor {
     this.#ownedSessions.settleAll()
     this.#outbox.flush()
     this.#loads.report().then(() => this.#ownedSessions.letGo(this.#loads.surplus))
+  }
+
+  #tellOfEvents (error: unknown): void {
+    const now = performance.now()
+    if (now < this.#eventsToldUntil) return
+    this.#eventsToldUntil = now + EVENTS_INTERVAL
+    this.#onError('Events of a session cannot be replayed later', error)
   }
 
   #startWriting (interval: number): NodeJS.Timeout {

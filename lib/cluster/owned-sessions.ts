@@ -44,6 +44,8 @@ export class OwnedSessions {
   readonly #ended = new WeakSet<Session>()
   // Those of them that were left to other nodes.
   readonly #handedOver = new WeakSet<Session>()
+  // Whether the directory did not take a session last. That is told once, and not of each session at each attempt.
+  #isFailing = false
   // By id, because a new session of the same id has to wait until the directory has let go of the last one.
   readonly #leaving = new Map<string, Promise<void>>()
 
@@ -125,6 +127,7 @@ export class OwnedSessions {
       const settled = await Promise.all(unsettled.slice(start, start + BATCH).map((owned) => this.#settleQuietly(owned)))
       if (settled.includes(false)) return
     }
+    this.#isFailing = false
   }
 
   /**
@@ -362,7 +365,8 @@ export class OwnedSessions {
     } catch (error) {
       // Of a session that is being recovered, it is known only after a lease whose copy lives on.
       if (error instanceof SessionLostError || error instanceof SessionRecoveringError) return true
-      this.#onError('A session could not be written to the directory; this is tried again', error)
+      if (!this.#isFailing) this.#onError('A session could not be written to the directory; this is tried again', error)
+      this.#isFailing = true
       return false
     }
   }

@@ -199,10 +199,24 @@ t.test('settling all stops at the first sign of an outage', async (t) => {
   await settle()
   directory.wipe()
   await pass(LEASE / 2)
-  directory.recover = async () => { throw new Error('away') }
+  let attempts = 0
+  const { recover } = directory
+  directory.recover = async () => {
+    attempts++
+    throw new Error('away')
+  }
   node.errors.length = 0
   await node.ownedSessions.settleAll()
-  t.equal(node.errors.length, 64, 'one batch')
+  t.equal(attempts, 64, 'one batch')
+  await node.ownedSessions.settleAll()
+  const failure = 'A session could not be written to the directory; this is tried again'
+  t.strictSame(node.errors, [failure], 'told once')
+  directory.recover = recover
+  await node.ownedSessions.settleAll()
+  directory.update = async () => { throw new Error('away') }
+  node.sessions.update(String(node.sessions.list()[0]?.id), { n: 1 })
+  await settle()
+  t.strictSame(node.errors, [failure, failure], 'and once more when it fails again')
 })
 
 t.test('a node that lost its lease claims its sessions again, and drops those that others have', async (t) => {

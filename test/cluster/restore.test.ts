@@ -450,14 +450,17 @@ t.test('while Redis is away, an answer that follows from what could not be store
   t.teardown(() => redis.kill())
   const addNode = createNodes(t, redis.url)
   const one = await addNode({ responseMode: 'json', resumable: { maxEvents: 10 } }, { cluster: { lease: 10_000 } })
-  const id = await shakeHands(one)
+  const [id, other] = [await shakeHands(one), await shakeHands(one)]
   t.match(await count(one, id), /^1 /)
   redis.freeze()
   t.match(await count(one, id), /^503/)
-  const stream = await send(one, id, {}, { method: 'GET', body: null, headers: { accept: 'text/event-stream', 'mcp-protocol-version': '2025-11-25' } })
-  while (!one.log.some((line) => line.includes('Events of a session cannot be replayed later'))) await sleep(5)
-  await stream.body?.cancel()
+  const headers = { accept: 'text/event-stream', 'mcp-protocol-version': '2025-11-25' }
+  const streams = await Promise.all([id, other].map((id) => send(one, id, {}, { method: 'GET', body: null, headers })))
+  const told = (): number => one.log.filter((line) => line.includes('Events of a session cannot be replayed later')).length
+  while (told() === 0) await sleep(5)
+  await Promise.all(streams.map(({ body }) => body?.cancel()))
   redis.thaw()
   while (!/^3 /.test(await count(one, id))) await sleep(20)
   t.pass('it was carried out, and is remembered')
+  t.equal(told(), 1, 'once, and not for each stream')
 })
