@@ -12,6 +12,8 @@ export interface Resumption {
   readonly streamId: string
   /** The events, oldest first, some at a time, with those that come meanwhile. A second call goes on where the first has ended. */
   pages (): AsyncIterable<readonly KeptEvent[]>
+  /** Whether the event that the client has seen is not kept any more: others after it may be lost, too. */
+  readonly hasGap?: boolean
   /** The requests of the stream that have no answer among its events. Known when all pages are read. */
   readonly pending: readonly RequestId[]
 }

@@ -86,8 +86,9 @@ export class RedisEventStore implements EventLog {
     const page = await this.#read(streamId, redisId)
     if (page === undefined || compareIds(redisId, page.last) > 0) return undefined
     // An id that is older than all that are kept is taken for a good one: its event had to make room.
-    const isKnown = compareIds(redisId, page.oldest) < 0 || page.events.some(({ id }) => id === lastEventId)
-    return isKnown ? new RedisResumption(streamId, lastEventId, page, (from) => this.#read(streamId, from)) : undefined
+    const isKept = page.events.some(({ id }) => id === lastEventId)
+    if (!isKept && compareIds(redisId, page.oldest) >= 0) return undefined
+    return new RedisResumption(streamId, lastEventId, page, !isKept, (from) => this.#read(streamId, from))
   }
 
   release (streamId: string): void {
@@ -133,6 +134,7 @@ export class RedisEventStore implements EventLog {
 
 class RedisResumption implements Resumption {
   readonly streamId: string
+  readonly hasGap: boolean
   pending: readonly RequestId[] = []
   readonly #seen: string
   readonly #read: (from: string) => Promise<Page | undefined>
@@ -141,8 +143,9 @@ class RedisResumption implements Resumption {
   // From where to read the next page.
   #from: string
 
-  constructor (streamId: string, seen: string, first: Page, read: (from: string) => Promise<Page | undefined>) {
+  constructor (streamId: string, seen: string, first: Page, hasGap: boolean, read: (from: string) => Promise<Page | undefined>) {
     this.streamId = streamId
+    this.hasGap = hasGap
     this.#seen = seen
     this.#page = first
     this.#from = `(${first.last}`

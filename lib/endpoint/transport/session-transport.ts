@@ -1,7 +1,7 @@
 import type { Transport, TransportSendOptions } from '@modelcontextprotocol/sdk/shared/transport.js'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { randomUUID } from 'node:crypto'
-import { InvalidRequestError, NotAcceptableError, SessionNotFoundError } from '../../base/errors.js'
+import { InvalidRequestError, NotAcceptableError, SessionNotFoundError, type SessionError } from '../../base/errors.js'
 import { asError } from '../../base/safe-call.js'
 import type { EventLog, KeptEvent, Resumption } from '../../http/event-log.js'
 import { DEFAULT_REVISION, requireRevision, SESSION_REVISIONS } from '../../http/protocol-revision.js'
@@ -422,7 +422,7 @@ export class SessionTransport implements Transport {
     const resumption = await log?.after(lastEventId)
     // A fresh stream in its place would be the GET stream: one that is open would end, come back, end this one, and so on.
     if (log !== undefined && resumption === undefined && CALL_EVENT.test(lastEventId)) {
-      throw new InvalidRequestError('the call of this Last-Event-ID is over, and what it said is not kept any more')
+      throw forgottenCall()
     }
     return resumption
   }
@@ -478,6 +478,7 @@ export class SessionTransport implements Transport {
     const missed = await readMissed(resumption)
     if (isGone(reply)) return
     if (missed.length === 0 && resumption.pending.length === 0) {
+      if (resumption.hasGap === true) throw forgottenCall()
       reply.code(204).send()
       return
     }
@@ -513,6 +514,10 @@ function readRequestedRevision (body: unknown): string | undefined {
   if (typeof message !== 'object' || message === null || !('params' in message)) return undefined
   const { params } = message
   return typeof params === 'object' && params !== null && 'protocolVersion' in params ? String(params.protocolVersion) : undefined
+}
+
+function forgottenCall (): SessionError {
+  return new InvalidRequestError('the call of this Last-Event-ID is over, and what it said is not kept any more')
 }
 
 function isGone (reply: FastifyReply): boolean {

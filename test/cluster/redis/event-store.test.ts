@@ -183,6 +183,7 @@ async function testStore (t: Test, redis: Redis): Promise<void> {
     const [gone = '', , kept = '', , last = ''] = ids
     t.strictSame(await readAfter(events, gone), ['2', '3', '4'], 'what is left is given')
     t.strictSame(await readAfter(events, kept), ['3', '4'])
+    t.strictSame([(await events.after(gone))?.hasGap, (await events.after(kept))?.hasGap, (await events.after(last))?.hasGap], [true, false, false])
     const [time, number] = String(last.split('/')[0]).split('-')
     const unknown = [
       `${Number(time) + 1}-0/${GET}`, `${time}-${Number(number) + 1}/${GET}`, `${String(kept.split('/')[0])}/other`, '', 'x', '1-1', '1-1/', '/x',

@@ -42,13 +42,13 @@ class SlowLog extends Log {
 }
 
 /** A log whose process has died since: all it knows is what is asked for. */
-function createOldLog (pages: () => AsyncGenerator<Array<{ id: string, data: string }>>, pending: readonly RequestId[] = []): EventLog {
+function createOldLog (pages: () => AsyncGenerator<Array<{ id: string, data: string }>>, pending: readonly RequestId[] = [], hasGap = false): EventLog {
   const read = pages()
   return {
     maxBytes: 1000,
     append: () => '',
     // It goes on where it was left.
-    after: async () => ({ streamId: 'old', pending, pages: () => ({ [Symbol.asyncIterator]: () => ({ next: () => read.next() }) }) }),
+    after: async () => ({ streamId: 'old', pending, hasGap, pages: () => ({ [Symbol.asyncIterator]: () => ({ next: () => read.next() }) }) }),
     release () {}
   }
 }
@@ -472,6 +472,9 @@ t.test('204 for a stream of which there is nothing more to come, and no stream',
     const again = await (await client.get({ 'last-event-id': lastId(over) })).end()
     t.strictSame([again.status, again.headers['content-type'], again.text], [204, undefined, ''])
   }
+
+  const { client: forgotten } = await stageTransport(t, { log: createOldLog(async function * () {}, [], true) })
+  t.equal((await forgotten.get({ 'last-event-id': 'a' })).status, 400, 'unless it may have said more, which is lost')
 
   const { client: late, incoming } = await stageTransport(t, {
     log: createOldLog(async function * () {
