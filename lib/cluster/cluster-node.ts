@@ -201,7 +201,8 @@ export class ClusterNode implements SessionCluster, Successor {
   /** Resolves when the directory knows that the sessions which were handed over have no owner. Never rejects. */
   async settle (): Promise<void> {
     await this.#ownedSessions.whenAllLeft()
-    await this.#outbox.flush()
+    // A flush that has failed a moment ago would only fail again, and hold up the shutdown.
+    if (!this.#outbox.isFailing) await this.#outbox.flush()
   }
 
   /** Lets go of what is left, so that the others need not wait for the lease to end. Never rejects. */
@@ -209,9 +210,7 @@ export class ClusterNode implements SessionCluster, Successor {
     clearInterval(this.#liveness)
     this.#stopListening()
     await this.#loads.leave()
-    await this.#ownedSessions.whenAllLeft()
-    // A flush that has failed a moment ago would only fail again, and hold up the shutdown.
-    if (!this.#outbox.isFailing) await this.#outbox.flush()
+    await this.settle()
     await this.announcements.close()
     await this.#nodeLease.leave()
     this.#commands.close()

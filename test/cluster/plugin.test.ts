@@ -3,9 +3,11 @@ import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastif
 import { Redis } from 'ioredis'
 import { randomUUID } from 'node:crypto'
 import { Readable } from 'node:stream'
+import { mock } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import mcpSessions from '../../index.js'
+import { Outbox } from '../../lib/cluster/outbox.js'
 import { start } from '../helpers/processes/child.js'
 import { createDeferred } from '../helpers/waiting/deferred.js'
 import { createCluster, type ClusterApp } from '../helpers/cluster/cluster-apps.js'
@@ -493,7 +495,10 @@ t.test('while Redis is away', needsRedisServer(), async (t) => {
   // Tenths of a second, as this process has been able to run: what it waits for comes late on a busy machine, and so do they.
   let tenths = 0
   const clock = setInterval(() => tenths++, 100)
+  const { mock: flush } = mock.method(Outbox.prototype, 'flush')
+  t.teardown(() => mock.restoreAll())
   await one.app.close()
   clearInterval(clock)
+  t.equal(flush.callCount(), 1, 'it tries once to hand over what it has')
   t.ok(tenths < 45, `closing takes no longer than a few timeouts: ${tenths} tenths of a second`)
 })
