@@ -25,8 +25,11 @@ import { EventBuffer } from './transport/event-buffer.js'
 import { requireAccepted } from './transport/media-types.js'
 import type { Incoming, SessionTransportOptions } from './transport/session-transport.js'
 
-// Of what a client says to set its session up. It is written as JSON again and again, which calls itself for each level.
+// How many levels the parameters of `initialize` may have. They are written as JSON again and again, which recurses for each level.
 const DEEPEST_SETUP = 100
+
+const CLOSE_FAILURE = 'Closing the MCP server of a session failed'
+const FORGOTTEN = 'A session has too many subscriptions. The oldest will not be there on another node, nor after parking'
 
 /** The sessions of one endpoint that live in this process. */
 export class SessionRuntimes {
@@ -250,10 +253,10 @@ export class SessionRuntimes {
       const making = this.#pool?.take() ?? this.#makeServer(context)
       making.then((server) => {
         if (this.#waiting.delete(runtime)) resolve(server)
-        else runGuarded(() => server.close(), (error) => this.#logCloseFailure(error, session))
+        else runGuarded(() => server.close(), (error) => this.#logError(CLOSE_FAILURE, error, session))
       }, (error: unknown) => {
         if (this.#waiting.delete(runtime)) reject(error)
-        else this.#log.error({ err: asError(error), sessionId: hashSessionId(session.id) }, 'Making the MCP server of a session that has ended failed')
+        else this.#logError('Making the MCP server of a session that has ended failed', error, session)
       })
     })
   }
@@ -326,8 +329,7 @@ export class SessionRuntimes {
       onForget: () => {
         if (isLogged) return
         isLogged = true
-        const sessionId = hashSessionId(id)
-        this.#log.warn({ sessionId }, 'A session has too many subscriptions. The oldest will not be there on another node, nor after parking')
+        this.#log.warn({ sessionId: hashSessionId(id) }, FORGOTTEN)
       }
     }
   }
@@ -362,13 +364,13 @@ export class SessionRuntimes {
 
   #whileClosing (session: Session, work: Promise<void>): void {
     const closing = work
-      .catch((error: unknown) => this.#logCloseFailure(asError(error), session))
+      .catch((error: unknown) => this.#logError(CLOSE_FAILURE, error, session))
       .finally(() => this.#closing.delete(closing))
     this.#closing.add(closing)
   }
 
-  #logCloseFailure (error: Error, session: Session): void {
-    this.#log.error({ err: error, sessionId: hashSessionId(session.id) }, 'Closing the MCP server of a session failed')
+  #logError (message: string, error: unknown, { id }: Session): void {
+    this.#log.error({ err: asError(error), sessionId: hashSessionId(id) }, message)
   }
 }
 

@@ -3,7 +3,7 @@ import type { CallMessage } from '../../observe/channels.js'
 import { traceCall, type Trace } from '../../observe/trace.js'
 import type { Answer, JSONRPCRequest } from './json-rpc.js'
 
-/** What listeners hear of a call. */
+/** What listeners of the channels hear of a call. */
 export class CallTrace {
   readonly #trace: Trace<CallMessage>
 
@@ -26,8 +26,11 @@ export class CallTrace {
   }
 }
 
-/** Undefined: nobody listens. */
-export function traceRequest ({ id, method, params }: JSONRPCRequest, { headers, mcpSession, server }: FastifyRequest): CallTrace | undefined {
+/** The trace of a call. Undefined: nobody listens. */
+export function traceRequest (
+  { id, method, params }: JSONRPCRequest,
+  { headers, mcpSession, server }: FastifyRequest
+): CallTrace | undefined {
   const trace = traceCall(() => ({ sessions: server.sessionManager, session: mcpSession ?? undefined, method, id, params, headers }))
   return trace && new CallTrace(trace)
 }

@@ -3,7 +3,7 @@ import type { EventLog, EventLogBounds, KeptEvent, RequestId, Resumption } from 
 
 interface BufferedStream {
   readonly id: string
-  /** Those that are still here, oldest first. */
+  /** The events that are still kept, oldest first. */
   readonly events: Set<BufferedEvent>
   pending: readonly RequestId[]
 }
@@ -20,10 +20,11 @@ const EVENT_ID = /^([\w-]{8})-(\d{1,15})\/([\w-]+)$/
 export class EventBuffer implements EventLog {
   readonly maxBytes: number
   readonly #maxEvents: number
-  // The GET stream has the same name in every session, and a client may come with an id of an older one.
+  // Part of each event id, because the GET stream has the same name in every session, and a client may come with the id of an
+  // event of an earlier one.
   readonly #mark = randomBytes(6).toString('base64url')
   readonly #streams = new Map<string, BufferedStream>()
-  // Both in the order of what is let go of first.
+  // Both in the order in which they are let go of.
   readonly #events = new Set<BufferedEvent>()
   readonly #released = new Set<BufferedStream>()
   #bytes = 0
@@ -84,14 +85,14 @@ export class EventBuffer implements EventLog {
     this.#bytes -= bytes
     if (stream.events.size > 0) return
     this.#released.delete(stream)
-    // A call that is running can be resumed without its events.
+    // A call that is still running can be resumed, even if none of its events is kept.
     if (stream.pending.length === 0) this.#streams.delete(stream.id)
   }
 }
 
 class BufferedResumption implements Resumption {
   readonly streamId: string
-  // A stream can be forgotten while its client is reading, and begin again.
+  // Looked up anew for each page: a stream can be forgotten, and begin again, while its client is reading.
   readonly #streams: ReadonlyMap<string, BufferedStream>
   #sequence: number
 

@@ -16,19 +16,19 @@ export interface EventStreamOptions {
 // A line that starts with a colon is a comment: https://html.spec.whatwg.org/multipage/server-sent-events.html
 const COMMENT = Buffer.from(':\n\n')
 
-// As of Node.js for byte streams.
+// What Node.js 20 has for byte streams.
 const HIGH_WATER_MARK = 16_384
 
-// What goes to the socket in one write is not seen to go until all is taken. In pieces, a slow reader can be
+// Bytes of one write to the socket, of which nobody can see how much is taken before all of it is: so a slow reader can be
 // told from one that takes nothing.
 const LARGEST_PIECE = 65_536
 
 /**
  * Server-sent events on their way to a client, as the payload of a Fastify reply.
  *
- * What waits for the reader is bounded: a message is let in as long as no more than `maxBuffered` bytes wait before it;
- * after that the stream is cut, however it trickles. So is one whose reader has taken nothing for a whole heartbeat: it
- * has gone without a word.
+ * What waits for the reader is bounded: when more than `maxBuffered` bytes wait, the next message cuts the stream, even if the
+ * reader still takes a little now and then. A stream is also cut when its reader has taken nothing for a whole heartbeat: that
+ * one has gone without a word.
  */
 export class EventStream extends Readable implements PacedSink {
   readonly #maxBuffered: number
@@ -73,13 +73,13 @@ export class EventStream extends Readable implements PacedSink {
     this.destroy()
   }
 
-  /** Resolves when so little waits for the reader that it may wait for more, or the stream is over; undefined: that is so. */
+  /** Resolves when little enough waits for the reader to write more, or when the stream is over. Undefined: it is so already. */
   whenTaken (): Promise<void> | undefined {
     if (this.isOver || this.readableLength < this.readableHighWaterMark) return undefined
     return new Promise((resolve) => { this.#onTaken = resolve })
   }
 
-  // What is written is there already, so there is nothing to fetch.
+  // There is nothing to fetch: what is written is pushed at once.
   override _read (): void {
     this.#onTaken?.()
   }
@@ -121,7 +121,7 @@ export function setEventHeaders (reply: FastifyReply): void {
   reply.headers(EVENT_HEADERS)
 }
 
-/** For an answer that is no stream after all. */
+/** Takes the headers back, for an answer that is no stream after all. */
 export function removeEventHeaders (reply: FastifyReply): void {
   for (const [name, value] of Object.entries(EVENT_HEADERS)) {
     if (reply.getHeader(name) === value) reply.removeHeader(name)

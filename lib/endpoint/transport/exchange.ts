@@ -7,9 +7,9 @@ import { PostStream, type PostStreamOptions } from './post-stream.js'
 
 /** A request of the client that is in flight. */
 export interface Call {
-  /** What the client calls it. */
+  /** The id that the client has given it. */
   readonly clientId: RequestId
-  /** What the server calls it: another id, while the client's is taken by a call that is in flight. */
+  /** The id under which the server gets it. It is another one while a call in flight has the client's. */
   readonly serverId: RequestId
   /** Undefined: nobody listens. */
   readonly trace?: CallTrace | undefined
@@ -27,7 +27,7 @@ export interface ExchangeOptions {
   readonly mode: AnswerMode
   /** Whether its client can come back for the stream. */
   readonly isPrimed: boolean
-  /** Whether its requests came as a batch, also when it holds but one: as JSON, they are answered with a batch. */
+  /** Whether its requests came as a batch, be it of only one: in JSON they are answered with a batch then. */
   readonly isBatch: boolean
   readonly stream: PostStreamOptions
   /** Called with the answer of each call before it goes out. */
@@ -45,7 +45,7 @@ export class Exchange {
   readonly #reply: FastifyReply
   readonly #options: ExchangeOptions
   readonly #calls = new Set<Call>()
-  // As JSON, while no stream is open.
+  // The answers so far, as JSON. Only while no stream is open.
   readonly #answers: string[] = []
   #stream: PostStream | undefined
   #patience: NodeJS.Timeout | undefined
@@ -86,7 +86,7 @@ export class Exchange {
     this.#calls.add(call)
   }
 
-  /** All calls are there. */
+  /** Is told that all calls have been added. */
   begin (): void {
     const { mode, stream: { heartbeatInterval, holdHead } } = this.#options
     if (mode === 'events') {
@@ -108,18 +108,18 @@ export class Exchange {
     return sent
   }
 
-  /** A message on the way to the answer. */
+  /** Sends a message on the way to the answer. */
   say (message: JSONRPCMessage): void | Promise<void> {
     this.#openStream()
     return this.outlet.emit(JSON.stringify(message), this.#pending())
   }
 
-  /** Nothing is to be said about a call that the client has cancelled, unless it takes nothing but JSON. */
+  /** Ends a call that the client has cancelled. Nothing is said about it, unless the client takes nothing but JSON. */
   cancel (call: Call): void | Promise<void> {
     return this.#drop(call, () => this.outlet.note(this.#pending()))
   }
 
-  /** The same for a call whose client has gone without a word. Should it come back, it must not wait for an answer. */
+  /** Ends a call whose client has gone without a word. Should that come back, it is told, and need not wait for an answer. */
   giveUp (call: Call): void | Promise<void> {
     return this.#drop(call, () => this.#emitAnswer(call, toCancelled(call)))
   }
@@ -131,7 +131,7 @@ export class Exchange {
     this.outlet.end()
   }
 
-  /** The response is over, and so is this connection; the calls are not. */
+  /** Is told that the response is over, and with it this connection. The calls go on. */
   disconnect (): void {
     clearTimeout(this.#patience)
     this.#isGone = true
@@ -149,7 +149,7 @@ export class Exchange {
     return this.#finishIfOver()
   }
 
-  // What a tool returns need not be JSON: a BigInt is not, nor what holds itself. Its client must not wait for it.
+  // What a tool returns need not fit into JSON, such as a BigInt or an object that holds itself. Its client must not wait in vain.
   #serialize ({ clientId }: Call, answer: Answer): { readonly own: Answer, readonly data: string } {
     const own = answer.id === clientId ? answer : { ...answer, id: clientId }
     try {
@@ -162,7 +162,7 @@ export class Exchange {
     }
   }
 
-  // What keeps it from going out ends the stream, and is told by the outlet.
+  // If it cannot go out, the outlet ends the stream with the reason.
   #emitAnswer (call: Call, data: string): void {
     const shorten = (): string => JSON.stringify(toErrorAnswer(call.clientId, -32000, NOT_KEPT))
     this.outlet.emit(data, this.#pending(), shorten)?.catch(() => {})

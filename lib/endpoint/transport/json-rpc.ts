@@ -1,10 +1,12 @@
-import type { JSONRPCErrorResponse, JSONRPCMessage, JSONRPCRequest, JSONRPCResultResponse, RequestId } from '@modelcontextprotocol/sdk/types.js'
+import type {
+  JSONRPCErrorResponse, JSONRPCMessage, JSONRPCRequest, JSONRPCResultResponse, RequestId
+} from '@modelcontextprotocol/sdk/types.js'
 import { InvalidRequestError } from '../../base/errors.js'
 
 /*
- * What a message must be, as JSON-RPC 2.0 and the SDKs have it. Written out, because every message of every
- * client passes here, and a message that is let through but that the SDK's server does not take is never
- * answered: it must be refused here, with a reason.
+ * Checks of messages, as JSON-RPC 2.0 and the SDKs want them. They are written by hand, because every message of every client
+ * passes here. They are as strict as the SDKs: a message that is let through, but that the SDK's server does not take, would
+ * never be answered.
  */
 
 export type { JSONRPCMessage, JSONRPCRequest, RequestId }
@@ -111,8 +113,8 @@ function explainMeta (holder: Fields | undefined, name: string): string {
   const token = meta['progressToken']
   if (token !== undefined && !isRequestId(token)) return `${name}._meta.progressToken must be a string or a whole number`
   const task = meta[RELATED_TASK]
-  if (task !== undefined && (!isObject(task) || typeof task['taskId'] !== 'string')) return `${name}._meta["${RELATED_TASK}"] must have a taskId`
-  return ''
+  const isTask = isObject(task) && typeof task['taskId'] === 'string'
+  return task === undefined || isTask ? '' : `${name}._meta["${RELATED_TASK}"] must have a taskId`
 }
 
 function explainKeys (message: Fields, known: ReadonlySet<string>): string {

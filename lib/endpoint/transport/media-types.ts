@@ -8,12 +8,12 @@ export interface Accepted {
 
 const ALL: Accepted = { json: true, events: true }
 
-// Clients send the same few headers again and again. Bounded, for a header is a stranger's to choose.
+// Clients send the same few headers again and again. What is kept is bounded, because strangers can send any header.
 const known = new Map<string, Accepted>()
 const MOST_KNOWN = 100
 const LONGEST_KNOWN = 200
 
-// The end may be missing, so that no header takes long to read.
+// A quoted string. Its end may be missing: that keeps a long header from being searched again and again.
 const QUOTED = /"(?:\\.|[^"\\])*"?/g
 
 /**
@@ -46,8 +46,8 @@ export function requireAccepted (header: string | undefined): Accepted {
   return accepted
 }
 
-// By range, whether its quality is more than 0. Of parameters only q matters: neither type has others that count. Nor
-// does what is quoted, which may hold commas and semicolons.
+// For each media range, whether its quality is more than 0. Of the parameters only q counts. Quoted strings do not count, and
+// may hold commas and semicolons, so they are taken out first.
 function parse (header: string): ReadonlyMap<string, boolean> {
   const ranges = new Map<string, boolean>()
   for (const part of header.toLowerCase().replace(QUOTED, '').split(',')) {

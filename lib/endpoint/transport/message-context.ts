@@ -4,9 +4,9 @@ import { toUrl, toWebRequest } from '../web-request.js'
 
 /** What goes to a server with a message. The fields are those that the two SDKs read. */
 export interface MessageContext {
-  /** SDK 1. */
+  /** Read by SDK 1. */
   requestInfo?: RequestInfo
-  /** SDK 2. */
+  /** Read by SDK 2. */
   request?: Request
   authInfo?: AuthInfo
   closeSSEStream?: () => void
@@ -22,7 +22,7 @@ export function createContext (request: FastifyRequest, sdk: Sdk): MessageContex
   return context
 }
 
-/** The request of a message as SDK 1 has it; few tools ask for its URL. */
+/** The request of a message as SDK 1 has it. Its URL is made when somebody asks for it, as few tools do. */
 class RequestInfo {
   readonly headers: FastifyRequest['headers']
   readonly #request: FastifyRequest
@@ -38,8 +38,8 @@ class RequestInfo {
 }
 
 /**
- * The request of a message as SDK 2 has it. To make one costs more than all the rest that is done to a call, and few
- * tools look at it, so it is made when the first one does.
+ * The request of a message as SDK 2 has it. It is made when somebody looks at it, as few tools do: that costs more than all the
+ * rest that the endpoint does for a call.
  */
 function createLazyRequest (request: FastifyRequest): Request {
   let made: Request | undefined

@@ -1,7 +1,7 @@
 import type { EventLog, KeptEvent, RequestId, Resumption } from '../../http/event-log.js'
 import { formatEvent, formatPriming } from './event-format.js'
 
-/** Says what has to be waited for before something goes out; undefined: nothing. */
+/** What has to be waited for before something goes out. Undefined: nothing. */
 export type Barrier = () => Promise<void> | undefined
 
 /** Where the events of an outlet go while there is a client. */
@@ -9,13 +9,13 @@ export interface EventSink {
   readonly isOver: boolean
   write (text: string): void
   end (): void
-  /** Something that should have gone out cannot. */
+  /** Is told that something which should have gone out cannot. */
   fail (error: Error): void
 }
 
-/** One that can be filled at the pace of its reader. */
+/** A sink that can be filled at the pace of its reader. */
 export interface PacedSink extends EventSink {
-  /** Resolves when there is room for more; undefined: there is. */
+  /** Resolves when there is room for more. Undefined: there is. */
   whenTaken (): Promise<void> | undefined
 }
 
@@ -30,8 +30,8 @@ export interface OutletOptions {
 }
 
 /**
- * One stream of messages to the client, whatever connection carries it: a client that comes back takes it up where
- * it was. What is to go out waits for the barrier, is kept in the log, and is written, one after the other.
+ * One stream of messages to the client, which outlives the connection that carries it: a client that comes back goes on where
+ * it was. Each message waits for the barrier, is kept in the log, and is written, one after the other.
  */
 export class Outlet {
   readonly streamId: string
@@ -39,11 +39,11 @@ export class Outlet {
   readonly #barrier: Barrier | undefined
   readonly #retryInterval: number
   #sink: EventSink | undefined
-  // The sink, or one that is to be it when it has got what its client has missed.
+  // The sink, or the one that takes its place as soon as it has got what its client has missed.
   #newest: EventSink | undefined
   #hasCursor = false
   #isFinished = false
-  // What is under way; it never rejects.
+  // The last step that is under way. It never rejects.
   #tail: Promise<void> | undefined
 
   constructor ({ streamId, log, barrier, retryInterval }: OutletOptions) {
@@ -65,7 +65,7 @@ export class Outlet {
     this.#newest = sink
   }
 
-  /** The connection behind a sink has gone. */
+  /** Is told that the connection behind a sink has gone. */
   detach (sink: EventSink): void {
     if (this.#sink === sink) this.#sink = undefined
     if (this.#newest === sink) this.#newest = this.#sink
@@ -95,7 +95,7 @@ export class Outlet {
     })
   }
 
-  /** Does, in its turn, what must not be done before the barrier lets it pass. */
+  /** Sends something else than an event in its turn, when the barrier lets it pass. */
   pass (send: () => void | Promise<void>, onHeld: (error: Error) => void): void | Promise<void> {
     return this.#inOrder(() => {
       const settled = this.#barrier?.()
@@ -103,11 +103,12 @@ export class Outlet {
     })
   }
 
-  /** Takes up where the client was: what it has missed comes before what is new. Rejects when the log does. */
+  /** Goes on where the client was: what it has missed comes before what is new. Rejects when the log does. */
   async resume (sink: PacedSink, resumption: Resumption): Promise<void> {
     this.#newest = sink
     this.#hasCursor = true
-    // Not in its turn: what comes while the client is reading is kept, and need not wait for it.
+    // The first time not in its turn: new messages need not wait until the client has read, for they are kept. The second time
+    // gives it those.
     await writeMissed(sink, resumption)
     await this.#inOrder(async () => {
       await writeMissed(sink, resumption)
@@ -134,7 +135,7 @@ export class Outlet {
     })
   }
 
-  /** The stream is over, and its client has got all of it. */
+  /** Is told that the stream is over, and its client has got all of it. */
   release (): void {
     this.#log?.release(this.streamId)
   }
@@ -161,7 +162,7 @@ export class Outlet {
     if (id !== '') this.#hasCursor = true
   }
 
-  // At once, when nothing is under way and the step itself does not wait.
+  // Runs a step after those that are under way. Where there is none, and the step does not wait either, it is done at once.
   #inOrder (step: () => void | Promise<void>): void | Promise<void> {
     if (this.#tail !== undefined) return this.#follow(this.#tail.then(step))
     const result = step()

@@ -3,13 +3,13 @@ import { EventStream, sendEvents, setEventHeaders, type EventStreamOptions } fro
 import type { EventSink } from './outlet.js'
 
 export interface PostStreamOptions extends EventStreamOptions {
-  /** Whether the head waits until the stream ends: it depends on what is in it. */
+  /** Whether the head is not sent before the stream ends, because it depends on what is in the stream. */
   readonly holdHead: boolean
 }
 
 /**
- * The events of a POST. Most calls are answered before the event loop turns: those need no stream, and cost half
- * without one.
+ * The events of a POST. Most calls are answered before the event loop turns: their events are sent in one piece, which costs
+ * half as much as a stream.
  */
 export class PostStream implements EventSink {
   readonly #reply: FastifyReply
@@ -56,7 +56,7 @@ export class PostStream implements EventSink {
     else if (!this.#reply.sent) this.#reply.send(error)
   }
 
-  /** The connection has gone. */
+  /** Is told that the connection has gone. */
   destroy (): void {
     this.#close()
     this.#stream?.destroy()
@@ -65,7 +65,7 @@ export class PostStream implements EventSink {
   #open (): void {
     if (this.isOver || this.#stream !== undefined) return
     if (this.#reply.sent) {
-      // Somebody else has answered, such as a timeout of the app.
+      // The reply may have been sent by somebody else, such as a timeout of the app.
       this.#close()
       return
     }

@@ -7,18 +7,20 @@ import type { EventLog, KeptEvent, Resumption } from '../../http/event-log.js'
 import { DEFAULT_REVISION, requireRevision, SESSION_REVISIONS } from '../../http/protocol-revision.js'
 import type { ReplyRecord } from '../../http/reply-tracker.js'
 import { readAuthInfo } from '../auth-info.js'
+import type { ResponseMode } from '../options.js'
 import { EventStream, sendEvents } from './event-stream.js'
 import { formatEvent, formatPriming } from './event-format.js'
 import { traceRequest } from './call-trace.js'
 import { Exchange, type AnswerMode, type Call } from './exchange.js'
-import { isAnswer, isListChange, isRequest, isRequestId, readMessages, toErrorAnswer, type Answer, type JSONRPCMessage, type JSONRPCRequest, type RequestId } from './json-rpc.js'
+import {
+  isAnswer, isListChange, isRequest, isRequestId, readMessages, toErrorAnswer,
+  type Answer, type JSONRPCMessage, type JSONRPCRequest, type RequestId
+} from './json-rpc.js'
 import { logCut } from './log-cut.js'
 import { readAccept, requireAccepted, type Accepted } from './media-types.js'
 import { createContext, type MessageContext, type Sdk } from './message-context.js'
 import { Outlet, readMissed, writeMissed, type Barrier } from './outlet.js'
 import { findScopeChallenge, sendScopeChallenge, type ScopeChallengeResolver } from './scope-challenge.js'
-
-export type ResponseMode = 'auto' | 'sse' | 'json'
 
 export interface SessionTransportOptions {
   /** Undefined: there is no session. */
@@ -29,7 +31,7 @@ export interface SessionTransportOptions {
   /** Bytes that may wait for a reader, per stream. */
   readonly maxBuffered: number
   readonly cancelOnDisconnect: boolean
-  /** Whether the server gets ids for calls that no other session has: for one that serves many, in turn. */
+  /** Whether the server gets other ids for calls than the client's, which no other session has: for a server that serves many. */
   readonly renamesCalls?: boolean | undefined
   /** Undefined: streams cannot be resumed. */
   readonly log?: EventLog | undefined
@@ -58,15 +60,16 @@ interface OwnCall extends Call {
   readonly exchange: Exchange
 }
 
-/** What somebody else than the client waits for: see `ask()`. */
+/** A request that somebody else than the client waits for: see `ask()`. */
 interface Question {
-  /** Undefined: it will not be answered any more. */
+  /** Called with the answer; with undefined when there will be none. */
   readonly onAnswer: (answer?: Answer) => void
 }
 
 const GET_STREAM = 'get'
-// The id of an event of any stream but that.
+// The id of an event of any stream but the GET stream.
 const CALL_EVENT = /\/(?!get$)[\w-]+$/
+const CANCELLED = 'notifications/cancelled'
 const SESSION_CLOSED = 'Session closed'
 const PROCESS_DIED = 'The process that worked on this request has died'
 
@@ -88,16 +91,17 @@ export class SessionTransport implements Transport {
   readonly #options: SessionTransportOptions
   readonly #standalone: Outlet
   readonly #calls = new Map<RequestId, OwnCall | Question>()
-  // Those whose streams can be resumed, by the name of the stream.
+  // The exchanges whose streams can be resumed, by the name of the stream.
   readonly #exchanges = new Map<string, Exchange>()
-  // No other copy of the session, on whatever node, names its streams alike. Node.js draws random bytes for many UUIDs at once.
+  // What the names of streams begin with: no other copy of the session, on whatever node, has the same. From a UUID, because
+  // Node.js draws random bytes for many of them at once.
   readonly #mark = randomUUID().slice(24)
   #count = 0
   #revisions: readonly string[] = SESSION_REVISIONS
   #resolveScopes: ScopeChallengeResolver | undefined
   #sdk: Sdk = 1
   #isInitialized = false
-  // What the server has asked, and the client has not answered.
+  // The ids of the server's questions that the client has not answered.
   readonly #asked = new Set<RequestId>()
   #closing: Promise<void> | undefined
 
@@ -121,9 +125,9 @@ export class SessionTransport implements Transport {
   }
 
   /**
-   * Rejects when the message cannot go out, or when it is a request that cannot reach the client. That a list which has
-   * changed cannot be told is an error for `onerror`: the SDKs look at no promise of that, and one that is rejected
-   * and not looked at ends the process.
+   * Rejects when the message cannot go out, or when it is a request that cannot reach the client. Only for a changed list the
+   * error goes to `onerror` instead: the SDKs do not look at that promise, and a rejection that nobody looks at ends the
+   * process.
    */
   async send (message: JSONRPCMessage, options?: TransportSendOptions): Promise<void> {
     if (!isListChange(message)) return this.#send(message, options)
@@ -139,7 +143,9 @@ export class SessionTransport implements Transport {
     if (isAnswer(message)) return this.#sendAnswer(message)
     this.#forgetQuestion(message)
     const call = relatedRequestId === undefined ? undefined : this.#calls.get(relatedRequestId)
-    if (relatedRequestId !== undefined && call === undefined) throw new Error(`Request ${relatedRequestId} has been answered or cancelled`)
+    if (relatedRequestId !== undefined && call === undefined) {
+      throw new Error(`Request ${relatedRequestId} has been answered or cancelled`)
+    }
     const exchange = call !== undefined && 'exchange' in call && call.exchange.takesMessages ? call.exchange : undefined
     if (isRequest(message) && !(exchange ?? this.#standalone).isReachable) {
       throw new Error(`The client cannot be asked ${message.method}: ${explainUnreachable(exchange, relatedRequestId)}`)
@@ -155,7 +161,7 @@ export class SessionTransport implements Transport {
    */
   post (incoming: Incoming, options: PostOptions = {}): void {
     const { request } = incoming
-    // It may have ended while it was looked for.
+    // The session may have ended while it was looked for.
     if (this.#closing !== undefined) throw new SessionNotFoundError()
     const messages = readMessages(request.body)
     const opens = messages.some(isInitialize)
@@ -195,7 +201,7 @@ export class SessionTransport implements Transport {
     return log !== undefined && log.isEmpty !== true
   }
 
-  /** The server is going, and another one will be connected. Nothing of it is kept. */
+  /** Is told that the server is going, and another one will be connected. Nothing of it is kept. */
   forgetServer (): void {
     this.onmessage = undefined
     this.onerror = undefined
@@ -209,7 +215,7 @@ export class SessionTransport implements Transport {
     this.#standalone.end()
   }
 
-  /** Says something to the server that is not from its client now; resolves with its answer, where it has one. */
+  /** Hands the server a message that its client has not sent now. Resolves with the answer, if the message asks for one. */
   ask (message: JSONRPCMessage, request: FastifyRequest): Promise<Answer | undefined> {
     return new Promise((resolve) => {
       if (isRequest(message)) this.#calls.set(message.id, { onAnswer: resolve })
@@ -249,7 +255,7 @@ export class SessionTransport implements Transport {
     try {
       await this.#say(message, exchange)
     } catch (error) {
-      // It has not been asked.
+      // The client has not been asked.
       this.#asked.delete(message.id)
       throw error
     }
@@ -270,7 +276,13 @@ export class SessionTransport implements Transport {
     this.#isInitialized = true
   }
 
-  #challenge (resolve: ScopeChallengeResolver, incoming: Incoming, messages: JSONRPCMessage[], accepted: Accepted, options: PostOptions): void {
+  #challenge (
+    resolve: ScopeChallengeResolver,
+    incoming: Incoming,
+    messages: JSONRPCMessage[],
+    accepted: Accepted,
+    options: PostOptions
+  ): void {
     const { request, reply } = incoming
     const authInfo = readAuthInfo(request)
     findScopeChallenge(resolve, messages, authInfo).then((challenge) => {
@@ -299,7 +311,7 @@ export class SessionTransport implements Transport {
       if (call?.trace === undefined) this.#handle(own, context)
       else call.trace.run(() => this.#handle(own, context))
     }
-    // It may have gone already: not before there is something to cancel.
+    // At the end, because the client may have gone already: then there has to be something to cancel.
     incoming.record.onResponseEnd(() => this.#disconnect(exchange))
   }
 
@@ -315,7 +327,7 @@ export class SessionTransport implements Transport {
     this.#forget(call)
   }
 
-  // A POST without requests has no answer, but what follows from it may have to be written first.
+  // Answers a POST without requests, when what follows from it is written.
   #acknowledge ({ reply }: Incoming): void {
     const send = (): void => { reply.code(202).send() }
     const settled = this.#options.barrier?.()
@@ -360,7 +372,7 @@ export class SessionTransport implements Transport {
     return call
   }
 
-  // What the server has kept of a call must not name one of the session that it serves next.
+  // What a server that serves many sessions has kept of one call must not name a call of another session.
   #chooseServerId (clientId: RequestId): RequestId {
     if (this.#options.renamesCalls !== true && !this.#calls.has(clientId)) return clientId
     let serverId: string
@@ -377,13 +389,13 @@ export class SessionTransport implements Transport {
     return context
   }
 
-  // An event without data, which only gives an id, breaks clients of earlier revisions.
+  // Whether the client knows events without data, which only give an id: those break clients of earlier revisions.
   #canPrime ({ headers, body }: FastifyRequest): boolean {
     const revision = headers['mcp-protocol-version'] ?? readRequestedRevision(body) ?? DEFAULT_REVISION
     return this.#revisions.includes(String(revision)) && revision >= '2025-11-25'
   }
 
-  // Of calls with one id, a client means the last.
+  // The call that a message cancels. Of several with the same id, the client means the last.
   #findCancelled (message: JSONRPCMessage): OwnCall | undefined {
     if (!('method' in message) || message.method !== CANCELLED || isRequest(message)) return undefined
     const id = readParams(message)['requestId']
@@ -394,7 +406,7 @@ export class SessionTransport implements Transport {
     return found
   }
 
-  // A server that waits no longer for its client says so.
+  // Forgets a question that the server has cancelled.
   #forgetQuestion (message: JSONRPCMessage): void {
     const { requestId } = 'method' in message && message.method === CANCELLED ? readParams(message) : {}
     if (isRequestId(requestId)) this.#asked.delete(requestId)
@@ -420,7 +432,8 @@ export class SessionTransport implements Transport {
     if (typeof lastEventId !== 'string' || lastEventId === '') return undefined
     const { log } = this.#options
     const resumption = await log?.after(lastEventId)
-    // A fresh stream in its place would be the GET stream: one that is open would end, come back, end this one, and so on.
+    // A fresh stream in its place would be the GET stream. It would end the one that is open, whose client would come back and
+    // end this one, and so on.
     if (log !== undefined && resumption === undefined && CALL_EVENT.test(lastEventId)) {
       throw forgottenCall()
     }
@@ -464,15 +477,15 @@ export class SessionTransport implements Transport {
     record.onResponseEnd(() => outlet.detach(stream))
   }
 
-  // The clients of the SDKs forget with which id they came back. Should the connection break before there is another one, they
-  // would come for a fresh stream, and never get the answer to their call.
+  // Gives the client the id again with which it came back: those of the SDKs forget it. If the connection broke before there is
+  // another id, they would come for a fresh stream, and never get the answer to their call.
   #primeAgain (request: FastifyRequest, stream: EventStream): void {
     const { retryInterval } = this.#options
     if (this.#canPrime(request)) stream.write(formatPriming(String(request.headers['last-event-id']), retryInterval))
   }
 
-  // Of a stream to which nothing more will come. An empty one would bring the clients of the SDKs back again and again, as after
-  // each call that they cancel; 204 is what tells the client of an event stream to stay away.
+  // Sends the rest of a stream to which nothing more will come. Where there is none, the answer is 204, which tells the client of
+  // an event stream to stay away. An empty stream would bring the clients of the SDKs back again and again.
   async #sendRest (incoming: Incoming, resumption: Resumption): Promise<void> {
     const { reply } = incoming
     const missed = await readMissed(resumption)
@@ -491,8 +504,6 @@ export class SessionTransport implements Transport {
     return new Outlet({ streamId, log: isKept ? log : undefined, barrier, retryInterval })
   }
 }
-
-const CANCELLED = 'notifications/cancelled'
 
 function explainUnreachable (exchange: Exchange | undefined, relatedRequestId: RequestId | undefined): string {
   if (exchange !== undefined) return 'it has disconnected, and its stream cannot be resumed'
