@@ -4,8 +4,8 @@ import { refuse } from './refusal.js'
 import type { Authorize } from './options.js'
 
 /**
- * The `onRequest` hook that lets in whom the app lets in. Fastify goes on with a request whose hook has replied and
- * returned nothing, as long as the answer is still on its way through `onSend`. Here that is a refusal like any other.
+ * The `onRequest` hook that asks the app's `authorize`. When a hook has replied and returned nothing, Fastify goes on with the
+ * request as long as the answer is on its way through `onSend`. Here to reply is always to refuse.
  */
 export function createAuthorization (authorize: Authorize): onRequestHookHandler {
   return function checkAuthorization (request, reply, done) {
@@ -25,12 +25,12 @@ export function createAuthorization (authorize: Authorize): onRequestHookHandler
   }
 }
 
-// Only false is a no: hooks return what they like.
+// Only false is a refusal, because hooks may return anything.
 async function ask (authorize: () => unknown): Promise<boolean> {
   return await authorize() !== false
 }
 
-// The answer has begun when send() is called; `reply.sent` says so only when its last byte is written.
+// Tells whether send() has been called: `reply.sent` says so only when the last byte is written.
 function watchSend (reply: FastifyReply): () => boolean {
   const { send } = reply
   let hasSent = false

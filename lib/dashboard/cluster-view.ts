@@ -7,16 +7,20 @@ import { DistantSession } from './shown-session.js'
 export interface ClusterViewOptions {
   readonly directory: SessionDirectory
   readonly uses: SessionUses
-  /** Milliseconds since the epoch. */
+  /**
+   * Milliseconds since the epoch.
+   *
+   * @default Date.now
+   */
   readonly now?: () => number
-  /** The CPU time of this process, in milliseconds. */
+  /** The CPU time of this process, in milliseconds. Another one is for tests. */
   readonly cpuTime?: () => number
 }
 
 // How often the directory is asked at most, in milliseconds.
 const NODES_INTERVAL = 2000
 const SESSIONS_INTERVAL = 3000
-// Reading all sessions takes at most this part of a core.
+// The most that reading all sessions may take on average, as a part of a core.
 const SHARE = 0.01
 // How long an answer waits for what other nodes have, in milliseconds.
 const PATIENCE = 2000
@@ -50,13 +54,13 @@ export class ClusterView {
     return this.#sessions
   }
 
-  /** Another one after each change. */
+  /** Changes with each change. */
   get version (): number {
-    // Both only grow.
+    // The sum does, because both parts only grow.
     return this.#version + this.#uses.version
   }
 
-  /** From now on, what is known stays up to date. */
+  /** Keeps what is known up to date, from now on. */
   watch (): void {
     if (this.#timer !== undefined) return
     this.#timer = setInterval(() => { this.refresh() }, NODES_INTERVAL / 2)
@@ -65,7 +69,7 @@ export class ClusterView {
     this.refresh()
   }
 
-  /** Nobody looks any more. */
+  /** Forgets what is known, when nobody looks any more. */
   unwatch (): void {
     clearInterval(this.#timer)
     this.#timer = undefined
@@ -76,7 +80,10 @@ export class ClusterView {
     this.#uses.forget()
   }
 
-  /** Asks for what is not known, or has grown old. Never rejects: where there is no answer, what is known stays. Waits for two seconds at most. */
+  /**
+   * Asks for what is not known, or has grown old, and waits for two seconds at most. Never rejects: where there is no answer,
+   * what is known stays.
+   */
   async refresh (): Promise<void> {
     this.#refreshing ??= this.#refresh().finally(() => { this.#refreshing = undefined })
     await atMost(PATIENCE, this.#refreshing)
@@ -89,14 +96,14 @@ export class ClusterView {
     await this.refresh()
   }
 
-  /** It has ended: the directory need not be asked to know. */
+  /** Takes out a session that has ended, without asking the directory. */
   drop (id: string): void {
     this.#sessions = this.#sessions.filter((session) => session.id !== id)
     this.#version++
   }
 
   async #refresh (): Promise<void> {
-    // What has failed is tried again next time; who holds the lease tells of an outage.
+    // What has failed is tried again next time, and an outage is logged by the lease.
     await Promise.allSettled([this.#learnNodes(), this.#readSessions()])
   }
 
@@ -106,7 +113,7 @@ export class ClusterView {
     this.#nodes.learn(nodes, this.#now())
     this.#nodesDue = this.#now() + NODES_INTERVAL
     this.#version++
-    // They answer later: for one look it would be for nothing.
+    // Only while a page is open: the answers come later, too late for a single look.
     if (this.#timer !== undefined) await this.#uses.ask(nodes.map(({ id }) => id))
   }
 

@@ -14,12 +14,18 @@ import { refuse } from './refusal.js'
 import { States } from './state.js'
 import { Viewers } from './viewers.js'
 
-// Sessions of MCP are nothing to these routes.
+// These routes take no notice of the session header.
 const ROUTE = { config: { mcpSession: 'ignore' } } as const
 const DATA_ROUTE = { ...ROUTE, exposeHeadRoute: false } as const
+const EVENT_HEADERS = {
+  'content-type': 'text/event-stream; charset=utf-8',
+  'cache-control': 'no-store, no-transform',
+  // nginx would keep events back until a buffer is full.
+  'x-accel-buffering': 'no'
+}
 
 /**
- * A page that shows the sessions of the app, and of its cluster, and can end them; under `prefix`.
+ * Mounts, under `prefix`, a page that shows the sessions of the app and of its cluster, and can end them.
  *
  * @throws MissingPluginError when `mcpSessions` is not registered
  * @throws TypeError that names the option which is wrong
@@ -37,7 +43,7 @@ export async function sessionsDashboard (fastify: FastifyInstance, options: Sess
 
   for (const { path, headers, body } of page) {
     fastify.get(path, ROUTE, async function sendFile (request, reply) {
-      // Without a slash at its end, what the page names would be looked for beside it.
+      // Without a slash at the end of its URL, the browser would look for the files of the page beside it.
       if (path === '/' && !isFolder(request.originalUrl)) return reply.redirect(toFolder(request.originalUrl), 302)
       return reply.headers(headers).send(body)
     })
@@ -46,7 +52,7 @@ export async function sessionsDashboard (fastify: FastifyInstance, options: Sess
 }
 
 function mountData (fastify: FastifyInstance, context: PluginContext): void {
-  const { sessions, directory, replies } = context
+  const { sessions, directory } = context
   const live = new LiveSessions({ sessions, node: () => directory.node ?? '' })
   const history = new History(sessions)
   const cluster = context.cluster && new ClusterView({ directory, uses: context.cluster.uses })
@@ -73,8 +79,19 @@ function mountData (fastify: FastifyInstance, context: PluginContext): void {
     return reply.headers({ 'content-type': 'application/json; charset=utf-8', 'cache-control': 'no-store' }).send(state)
   })
 
+  mountEvents(fastify, context, viewers)
+
+  fastify.post<{ Params: { hash: string } }>('/sessions/:hash/end', DATA_ROUTE, async function end (request, reply) {
+    const foreign = findForeignAction(request)
+    if (foreign !== undefined) return refuse(reply, 403, foreign)
+    return endSession(request, reply, { live, states, cluster, directory })
+  })
+}
+
+function mountEvents (fastify: FastifyInstance, { replies }: PluginContext, viewers: Viewers): void {
   const handlerTimeout = exemptFromTimeout(fastify)
-  fastify.get('/events', { ...DATA_ROUTE, ...(handlerTimeout !== undefined && { handlerTimeout }) }, function sendEvents (request, reply) {
+  const route = { ...DATA_ROUTE, ...(handlerTimeout !== undefined && { handlerTimeout }) }
+  fastify.get('/events', route, function sendEvents (request, reply) {
     const query = readData(request, reply)
     if (query === undefined) return
     if (viewers.isFull) {
@@ -82,17 +99,11 @@ function mountData (fastify: FastifyInstance, context: PluginContext): void {
       return
     }
     const stream = viewers.open(query)
-    // The shutdown of the app ends it with the streams of the sessions.
+    // A record, so that the shutdown of the app ends it as it ends the streams of sessions.
     const record = replies.begin(request, reply, 'stream')
     record.endWith(() => stream.end())
     record.onOver(() => stream.destroy())
-    reply.headers({ 'content-type': 'text/event-stream; charset=utf-8', 'cache-control': 'no-store, no-transform', 'x-accel-buffering': 'no' }).send(stream)
-  })
-
-  fastify.post<{ Params: { hash: string } }>('/sessions/:hash/end', DATA_ROUTE, async function end (request, reply) {
-    const foreign = findForeignAction(request)
-    if (foreign !== undefined) return refuse(reply, 403, foreign)
-    return endSession(request, reply, { live, states, cluster, directory })
+    reply.headers(EVENT_HEADERS).send(stream)
   })
 }
 
@@ -127,7 +138,7 @@ function isFolder (url: string): boolean {
   return /^[^?]*\/(?:\?|$)/.test(url)
 }
 
-// Relative, for whoever is in front of the app may have it under another path.
+// The same URL with a slash at its end. Relative, because a proxy in front of the app may have it under another path.
 function toFolder (url: string): string {
   return url.replace(/^(?:[^?]*\/)?([^/?]*)(.*)$/, './$1/$2')
 }

@@ -15,7 +15,7 @@ export interface EndableSessions {
 
 type EndRequest = FastifyRequest<{ Params: { hash: string } }>
 
-/** Ends the session that has this hash, wherever it lives. 204; 404: it is gone; 503: the directory does not answer. */
+/** Ends the session that has this hash, wherever it lives. Answers 204; 404 when it is gone; 503 when the directory does not answer. */
 export async function endSession (request: EndRequest, reply: FastifyReply, sessions: EndableSessions): Promise<FastifyReply> {
   const { hash } = request.params
   try {
@@ -32,14 +32,14 @@ export async function endSession (request: EndRequest, reply: FastifyReply, sess
 async function end (hash: string, { live, states, cluster, directory }: EndableSessions): Promise<boolean> {
   const id = states.find(hash) ?? await findElsewhere(hash, { states, cluster })
   if (id === undefined) return false
-  // One that lives here ends whether or not the directory answers.
+  // A session that lives here can be ended even if the directory does not answer.
   if (live.has(id)) return live.end(id)
   const wasThere = await directory.terminate(id)
   cluster?.drop(id)
   return wasThere
 }
 
-// This node may not have looked lately: a load balancer sends each request to another node.
+// Looks for a session that this node has not heard of yet: with a load balancer, another node may have shown the page.
 async function findElsewhere (hash: string, { states, cluster }: Pick<EndableSessions, 'states' | 'cluster'>): Promise<string | undefined> {
   if (cluster === undefined) return undefined
   await cluster.reread()

@@ -1,14 +1,15 @@
 import { Readable } from 'node:stream'
 
-// How long nothing is said before a comment keeps the connection open, in milliseconds.
+// After how long a silence a comment keeps the connection open, in milliseconds.
 const HEARTBEAT = 15_000
 // How long a state may wait for its reader, in milliseconds.
 const PATIENCE = 30_000
-// Until it is asked again who is reading, in milliseconds.
+// How long a stream lives, in milliseconds: after that `authorize` is asked again.
 const LIFETIME = 15 * 60_000
+// How soon a browser is to come back, in milliseconds.
 const RETRY = 1000
 
-/** What event stream says, and when: a reader that is slow gets the next state, and never a queue of them. */
+/** The stream of states that a page reads. A reader that is slow gets the latest state next, and never a queue of them. */
 export class EventStream extends Readable {
   readonly #now: () => number
   readonly #openedAt: number
@@ -24,7 +25,7 @@ export class EventStream extends Readable {
     this.#say(`retry: ${RETRY}\n\n`)
   }
 
-  /** Whether its reader has read all that was said. */
+  /** Whether the reader has read all that was sent, and the stream goes on. */
   get wantsMore (): boolean {
     return this.#wantsMore && !this.#hasEnded
   }
@@ -34,7 +35,7 @@ export class EventStream extends Readable {
     this.#say(`event: state\ndata: ${json}\n\n`)
   }
 
-  /** Keeps the stream open, or puts an end to it: for readers that do not read, and to ask again who they are. */
+  /** Is called now and then: keeps the connection open, and ends the stream when its time is over or its reader does not read. */
   lookAfter (): void {
     const silence = this.#now() - this.#saidAt
     if (!this.#wantsMore && silence >= PATIENCE) this.destroy()

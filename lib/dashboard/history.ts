@@ -2,12 +2,13 @@ import { channels } from '../observe/channels.js'
 import { listen, type Stop } from '../observe/listen.js'
 import type { SessionManager } from '../session/session-manager.js'
 
-/** A minute. */
+/** What has happened in one minute. */
 export interface HistoryBucket {
   /** When it began, in milliseconds since the epoch. */
   readonly at: number
   /** How many sessions there were at its end. */
   readonly active: number
+  /** How many were opened on this node. */
   readonly opened: number
   /** How many ended, by reason. */
   readonly closed: Readonly<Record<string, number>>
@@ -22,19 +23,22 @@ interface Bucket extends HistoryBucket {
   readonly rejected: Record<string, number>
 }
 
-/** Milliseconds. */
+/** The length of a bucket, in milliseconds. */
 export const INTERVAL = 60_000
 const MOST_BUCKETS = 60
 
-/** The last hour of an app, minute by minute. Without a timer: minutes in which nothing happened are filled in when they are asked for. */
+/**
+ * The last hour of an app, minute by minute. It needs no timer: minutes in which nothing happened are filled in when somebody
+ * asks.
+ */
 export class History {
   readonly #sessions: Pick<SessionManager, 'getActiveSessionCount'>
   readonly #now: () => number
   // The oldest first, without a gap.
   readonly #buckets: Bucket[]
-  // The running one.
+  // The bucket of the running minute.
   #last: Bucket
-  // As of what happened last.
+  // How many sessions there were after what happened last.
   #active: number
 
   constructor (sessions: Pick<SessionManager, 'getActiveSessionCount'>, now: () => number = Date.now) {
@@ -49,15 +53,15 @@ export class History {
   listen (): Stop {
     const sessions = this.#sessions
     const stops = [
-      // One that another node had opened was opened there.
+      // A session that was adopted has been opened on another node.
       listen(channels['session.created'], sessions, ({ how }) => this.#note((bucket) => { if (how !== 'adopted') bucket.opened++ })),
-      listen(channels['session.closed'], sessions, ({ reason }) => this.#note(({ closed }) => { closed[reason] = (closed[reason] ?? 0) + 1 })),
-      listen(channels['request.rejected'], sessions, ({ code }) => this.#note(({ rejected }) => { rejected[code] = (rejected[code] ?? 0) + 1 }))
+      listen(channels['session.closed'], sessions, ({ reason }) => this.#note(({ closed }) => countOne(closed, reason))),
+      listen(channels['request.rejected'], sessions, ({ code }) => this.#note(({ rejected }) => countOne(rejected, code)))
     ]
     return () => { for (const stop of stops) stop() }
   }
 
-  /** The running minute is the last one. */
+  /** The oldest first; the last one is the running minute. */
   get buckets (): readonly HistoryBucket[] {
     this.#current()
     return this.#buckets
@@ -75,7 +79,7 @@ export class History {
     bucket.active = this.#active
   }
 
-  // A clock that was set back goes on in the last minute.
+  // The bucket of the running minute. When the clock was set back, the last one goes on.
   #current (): Bucket {
     const at = beginOf(this.#now())
     if (this.#last.at < at - MOST_BUCKETS * INTERVAL) this.#append(at - MOST_BUCKETS * INTERVAL)
@@ -88,6 +92,10 @@ export class History {
     this.#buckets.push(this.#last)
     if (this.#buckets.length > MOST_BUCKETS) this.#buckets.shift()
   }
+}
+
+function countOne (counts: Record<string, number>, name: string): void {
+  counts[name] = (counts[name] ?? 0) + 1
 }
 
 function beginOf (now: number): number {

@@ -2,11 +2,15 @@ import type { ListedNode } from '../http/session-directory.js'
 
 /** A node of the cluster, as it is shown. */
 export interface NodeRow {
+  /** Another one after each start, and after a lease that was lost. */
   readonly id: string
+  /** Where the other nodes reach it. */
   readonly url: string
+  /** Whether it is the node that says so. */
   readonly self: boolean
   /** Milliseconds that its lease runs on; 0: it is over. */
   readonly lease: number
+  /** How many sessions it holds. */
   readonly sessions: number
 }
 
@@ -22,11 +26,11 @@ const REMEMBERED = 60_000
 export class KnownNodes {
   readonly #nodes = new Map<string, KnownNode>()
 
-  /** What the directory says now. */
+  /** Is given what the directory says now. */
   learn (listed: readonly ListedNode[], now: number): void {
     const living = new Set(listed.map(({ id }) => id))
     for (const { id, until } of this.#nodes.values()) {
-      // Whoever goes in good order gives its lease back before it is over.
+      // A node that closes in good order gives its lease back before it is over.
       const hasLeft = !living.has(id) && until > now
       if (hasLeft || until + REMEMBERED < now) this.#nodes.delete(id)
     }

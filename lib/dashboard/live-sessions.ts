@@ -5,18 +5,22 @@ import type { SessionManager } from '../session/session-manager.js'
 import type { Session } from '../session/session.js'
 import { OwnSession, type Place } from './shown-session.js'
 
-/** Of all sessions of this process. */
+/** The numbers of all sessions of this process. */
 export interface Totals {
+  /** How many sessions there are. */
   readonly sessions: number
+  /** How many of them have no MCP server until their next request. */
   readonly parked: number
+  /** Requests that wait for their answer. */
   readonly inFlight: number
+  /** Streams that have no end of their own. */
   readonly streams: number
 }
 
 /** All sessions of this process at one moment. */
 export interface LiveLook {
   readonly totals: Totals
-  /** Another text after each change. */
+  /** A text that changes with each change. */
   readonly fingerprint: string
 }
 
@@ -31,7 +35,7 @@ export class LiveSessions implements Place {
   readonly #sessions: SessionManager
   readonly #node: () => string
   readonly #parked = new ParkedSet()
-  // Once somebody has looked: each session as it is shown, in the order in which they came.
+  // Each session as it is shown, in the order in which they came. Undefined until somebody looks.
   #shown: Map<object, OwnSession> | undefined
   #events = 0
   readonly #startedAt = Date.now()
@@ -75,7 +79,7 @@ export class LiveSessions implements Place {
     return this.#sessions.get(id) !== undefined
   }
 
-  /** False: it is not here, or not any more. */
+  /** Ends a session of this process, and returns whether there was one. */
   end (id: string): boolean {
     return this.#sessions.cleanup(id).success
   }
@@ -86,12 +90,12 @@ export class LiveSessions implements Place {
     return this.#shown.values()
   }
 
-  /** When nobody looks any more, nothing that was made to be shown stays in memory. */
+  /** Lets go of what was made to be shown, when nobody looks any more. */
   forget (): void {
     this.#shown = undefined
   }
 
-  /** One walk through all sessions, of which nothing is made: most uses of a session are told by nobody. */
+  /** Walks through all sessions, because no channel tells when a session is used. Makes no object for any of them. */
   look (): LiveLook {
     const all = this.#sessions.list()
     let inFlight = 0
@@ -100,7 +104,7 @@ export class LiveSessions implements Place {
     for (const { activeRequests, openStreams, lastAccessedAt } of all) {
       inFlight += activeRequests - openStreams
       streams += openStreams
-      // From a time nearby, so that the sum stays exact.
+      // Relative to a time nearby, so that the sum stays small enough to be exact.
       used += lastAccessedAt - this.#startedAt
     }
     return {

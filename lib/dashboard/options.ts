@@ -8,7 +8,7 @@ import { REGISTER_OPTIONS } from '../http/register-options.js'
  */
 export type Authorize = (this: FastifyInstance, request: FastifyRequest, reply: FastifyReply, done: HookHandlerDoneFunction) => unknown
 
-/** Of `sessionsDashboard`, beside the `prefix` of the scope. */
+/** The options of `sessionsDashboard`, beside the `prefix` of its scope. */
 export interface SessionsDashboardOptions {
   /**
    * Who may see the sessions and end them: an `onRequest` hook that turns away everybody else. It is asked before each
@@ -20,9 +20,9 @@ export interface SessionsDashboardOptions {
    * ```ts
    * await app.register(sessionsDashboard, {
    *   prefix: '/sessions',
-   *   async authorize (request) {
+   *   async authorize (request, reply) {
    *     await request.jwtVerify()
-   *     if (request.user.role !== 'operator') throw app.httpErrors.forbidden()
+   *     if (request.user.role !== 'operator') return reply.code(403).send('For operators only')
    *   }
    * })
    * ```
@@ -31,11 +31,12 @@ export interface SessionsDashboardOptions {
 }
 
 const NAMES = [...REGISTER_OPTIONS, 'authorize']
+const EXPECTED = "a hook (request, reply) that throws or replies to turn a request away, or 'loopback' to let in this machine alone"
 
 /** @throws TypeError that names the option */
 export function resolveDashboardOptions (options: SessionsDashboardOptions): Authorize | 'loopback' {
   checkNames(options, NAMES)
   const { authorize } = options
   if (authorize === 'loopback' || typeof authorize === 'function') return authorize
-  refuse('authorize', "a hook (request, reply) that throws or replies to turn a request away, or 'loopback' to let in this machine alone", authorize)
+  refuse('authorize', EXPECTED, authorize)
 }

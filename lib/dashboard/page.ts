@@ -10,13 +10,13 @@ export interface PageFile {
 const FOLDER = new URL('./page/', import.meta.url)
 const TYPES = { '.html': 'text/html; charset=utf-8', '.js': 'text/javascript; charset=utf-8', '.css': 'text/css; charset=utf-8' }
 
-// What sessions say of themselves is made up by clients: whatever gets into the page as markup can do nothing there.
+// Clients make up what sessions are called. Should any of that get into the page as markup, it can do nothing there.
 const POLICY = [
   "default-src 'none'", "script-src 'self'", "style-src 'self'", "connect-src 'self'", "img-src 'self' data:",
   "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'"
 ].join('; ')
 
-/** For everything under the prefix. */
+/** The headers of all answers under the prefix. */
 export const PROTECTION = {
   'content-security-policy': POLICY,
   'x-content-type-options': 'nosniff',
@@ -29,7 +29,9 @@ export const PROTECTION = {
 /** The files of the page, which are kept in memory. */
 export async function readPage (): Promise<PageFile[]> {
   const names = await readdir(FOLDER)
-  const files = Object.entries(TYPES).flatMap(([ending, type]) => names.filter((name) => name.endsWith(ending)).map((name) => ({ name, type })))
+  const files = Object.entries(TYPES).flatMap(([ending, type]) => {
+    return names.filter((name) => name.endsWith(ending)).map((name) => ({ name, type }))
+  })
   return Promise.all(files.map(async ({ name, type }) => ({
     path: name === 'index.html' ? '/' : `/${name}`,
     headers: { 'content-type': type, 'cache-control': 'no-cache' },

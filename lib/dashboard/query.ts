@@ -20,7 +20,9 @@ export function readQuery (query: Readonly<Record<string, unknown>>): TableQuery
   const unknown = Object.keys(query).find((name) => !NAMES.includes(name))
   if (unknown !== undefined) return 'The query has search, sort, order and limit, and nothing else'
   const { search = '', sort = 'idle', order = 'asc', limit = String(DEFAULT_LIMIT) } = query
-  if (typeof search !== 'string' || search.length > LONGEST_SEARCH) return `search must be given once, with at most ${LONGEST_SEARCH} characters`
+  if (typeof search !== 'string' || search.length > LONGEST_SEARCH) {
+    return `search must be given once, with at most ${LONGEST_SEARCH} characters`
+  }
   const column = COLUMNS.find((name) => name === sort)
   if (column === undefined) return `sort must be one of ${COLUMNS.join(', ')}`
   if (order !== 'asc' && order !== 'desc') return 'order must be asc or desc'

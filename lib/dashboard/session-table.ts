@@ -3,36 +3,39 @@ import type { ShownSession } from './shown-session.js'
 
 /** A session, as it is shown. */
 export interface SessionRow {
-  /** Of the id, which itself is a secret. */
+  /** The hash of its id, which is itself a secret. */
   readonly hash: string
   /** Milliseconds since it was opened. */
   readonly age: number
   /** Milliseconds since it was last used; 0 while a request waits for its answer. */
   readonly idle: number
-  /** As the client calls itself. Not to be believed. */
+  /** What the client calls itself, which nobody has checked. Null: it has not said. */
   readonly client: { readonly name: string, readonly version: string } | null
+  /** Always `session`: clients of 2026-07-28 have none, and are not shown. */
   readonly era: 'session'
-  /** Of MCP. Null: it is not known. */
+  /** The revision of MCP. Null: it is not known. */
   readonly revision: string | null
   /** Requests that wait for their answer. Null: it lives on another node, which has not said it. */
   readonly inFlight: number | null
   /** Streams that have no end of their own. Null: as above. */
   readonly streams: number | null
-  /** Null: nobody has said who it is. */
+  /** The principal that it belongs to. Null: it is anonymous. */
   readonly principal: string | null
-  /** Empty without a cluster, and where no node serves it now. */
+  /** The id of the node that serves it. Empty without a cluster, and where no node does now. */
   readonly node: string
   /** Whether it has no MCP server until its next request. Null: it lives on another node, which has not said it. */
   readonly parked: boolean | null
+  /** Whether it can be ended from the page. */
   readonly endable: boolean
 }
 
 /** The first sessions that a query has found. */
 export interface SessionTable {
-  /** How many there are. */
+  /** How many sessions there are. */
   readonly total: number
-  /** How many are found. */
+  /** How many of them the search has found. */
   readonly matching: number
+  /** The first of those, in the order that was asked for. */
   readonly rows: readonly SessionRow[]
 }
 
@@ -50,7 +53,7 @@ const keys: { readonly [column in SortColumn]: (session: ShownSession, now: numb
   node: ({ node }) => node || null
 }
 
-/** The rows that a query asks for. One walk through all sessions: only as many as there are rows are sorted. */
+/** The rows that a query asks for, in one walk through all sessions that sorts only as many as there are rows. */
 export function tabulate (sessions: Iterable<ShownSession>, { search, sort, order, limit }: TableQuery, now: number): SessionTable {
   const first = new First(limit, order)
   let total = 0
@@ -90,7 +93,7 @@ function idleTime ({ inFlight, lastAccessedAt }: ShownSession, now: number): num
   return inFlight !== null && inFlight > 0 ? 0 : Math.max(0, now - lastAccessedAt)
 }
 
-/** The first of many, in order. Of equal ones the one that came first goes first. */
+/** The first of many sessions, in order. Of equal ones the one that came first goes first. */
 class First {
   readonly sessions: ShownSession[] = []
   readonly #keys: Key[] = []

@@ -25,10 +25,10 @@ export interface ShownSession {
 // Clients and callers name themselves, at any length.
 const LONGEST_NAME = 200
 const UNUSED: SessionUse = { inFlight: 0, streams: 0 }
-// The first half of a character that takes two places.
+// A first half of a character (a high surrogate) at the end, where the second was cut off.
 const HALF = /[\ud800-\udbff]$/
 
-// Made only when it is wanted: of most sessions nothing is shown.
+// What does not change of a session. It is made when it is asked for, because of most sessions nothing is shown.
 abstract class Facts {
   readonly #id: string
   readonly #origin: SessionOrigin
@@ -47,8 +47,7 @@ abstract class Facts {
   }
 
   get client (): ShownSession['client'] {
-    const { clientInfo } = this.#origin
-    if (this.#client === undefined) this.#client = clientInfo === undefined ? null : { name: cut(clientInfo.name), version: cut(clientInfo.version) }
+    if (this.#client === undefined) this.#client = toClient(this.#origin)
     return this.#client
   }
 
@@ -93,7 +92,10 @@ export interface Place {
   isParked (session: Session): boolean
 }
 
-/** A session of another node, or of none, as the directory has it. What it has under way, and whether it is parked, is what its node says. */
+/**
+ * A session of another node, or of none, as the directory has it. What it has under way, and whether it is parked, is known
+ * from its node.
+ */
 export class DistantSession extends Facts implements ShownSession {
   readonly id: string
   readonly createdAt: number
@@ -103,7 +105,7 @@ export class DistantSession extends Facts implements ShownSession {
 
   constructor (session: ListedSession, uses: Pick<SessionUses, 'useOf' | 'isParked'>) {
     const { id, createdAt, lastAccessedAt, node = '', principal, clientInfo, protocolVersion } = session
-    // Not the whole of it: its metadata can be large.
+    // Without the metadata, which can be large.
     super(id, { principal, clientInfo, protocolVersion })
     this.id = id
     this.createdAt = createdAt
@@ -120,6 +122,10 @@ export class DistantSession extends Facts implements ShownSession {
   get #use (): SessionUse | undefined {
     return this.node === '' ? UNUSED : this.#uses.useOf(this.node, this.id)
   }
+}
+
+function toClient ({ clientInfo }: SessionOrigin): ShownSession['client'] {
+  return clientInfo === undefined ? null : { name: cut(clientInfo.name), version: cut(clientInfo.version) }
 }
 
 function orNull (text: string | undefined): string | null {

@@ -12,21 +12,24 @@ export interface DashboardState {
   readonly at: number
   /** The id of the node that says so; empty without a cluster. */
   readonly node: string
-  /** Of this node alone. */
+  /** The numbers of this node alone. */
   readonly totals: Totals
+  /** The sessions of all nodes that the query has found. */
   readonly sessions: SessionTable
+  /** The last hour of this node alone. */
   readonly history: {
-    /** Milliseconds. */
+    /** The length of a bucket, in milliseconds. */
     readonly interval: number
+    /** The oldest first; the last one is the running minute. */
     readonly buckets: readonly HistoryBucket[]
   }
-  /** None without a cluster. */
+  /** The nodes of the cluster; empty without one. */
   readonly nodes: readonly NodeRow[]
 }
 
 /** What there is to show at one moment. */
 export interface Look {
-  /** Another text after each change, but for the time that goes by. */
+  /** A text that changes with each change, but not with the time that goes by. */
   readonly fingerprint: string
   make (query: TableQuery): DashboardState
 }
@@ -79,7 +82,7 @@ export class States {
     }
   }
 
-  // The directory can be behind: a session that has come here is not there any more.
+  // A session that lives here is shown once, even if the directory, which can be behind, still has it on another node.
   * #all (): Generator<ShownSession & { readonly id: string }> {
     yield * this.#live
     for (const session of this.#cluster?.sessions ?? []) if (!this.#live.has(session.id)) yield session

@@ -5,8 +5,9 @@ import type { Look } from './state.js'
 export interface ViewersOptions {
   /** What there is to see now. */
   readonly look: () => Look
-  /** Somebody looks, after a time in which nobody did. */
+  /** Called when somebody looks, after a time in which nobody did. */
   readonly onFirst: () => void
+  /** Called when nobody looks any more. */
   readonly onLast: () => void
 }
 
@@ -16,12 +17,12 @@ interface Viewer {
   seen: string
 }
 
-// How often something may be said, in milliseconds.
+// How often a viewer is told of changes at most, in milliseconds.
 const INTERVAL = 1000
-// Each browser tab is one.
+// How many viewers there may be. Each browser tab is one.
 const MOST_VIEWERS = 50
 
-/** Those who look at the page now. Nothing runs when there are none. */
+/** Those who have the page open now. Nothing runs while there are none. */
 export class Viewers {
   readonly #look: () => Look
   readonly #onFirst: () => void
@@ -43,7 +44,7 @@ export class Viewers {
     return this.#viewers.size
   }
 
-  /** A stream that tells what the query asks for, at once and after each change. It is over when it closes. */
+  /** Opens a stream that tells what the query asks for, at once and after each change. The viewer is gone when it closes. */
   open (query: TableQuery): EventStream {
     if (this.#viewers.size === 0) this.#begin()
     const stream = new EventStream()
@@ -68,7 +69,7 @@ export class Viewers {
 
   #tell (): void {
     const look = this.#look()
-    // Who asks the same gets the same.
+    // By query: viewers that ask the same get the same text.
     const states = new Map<string, string>()
     for (const [stream, viewer] of this.#viewers) {
       stream.lookAfter()
