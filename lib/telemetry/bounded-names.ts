@@ -1,9 +1,9 @@
-/** What stands for a name that there was no room for, as in the conventions of OpenTelemetry. */
+/** What stands for all names that there was no room for: the conventions of OpenTelemetry have it so. */
 export const OTHER = '_OTHER'
 
 /**
- * Names that clients make up, for places where each new one costs memory for good, such as an attribute of a metric.
- * The first so many are kept; all others are one.
+ * Bounds names that clients make up, for places where each new one costs memory for good, such as an attribute of a metric.
+ * The first ones are kept as they are, up to a number; all others become one.
  */
 export class BoundedNames {
   readonly #max: number

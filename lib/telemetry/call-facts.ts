@@ -6,7 +6,7 @@ export interface CallTarget {
   readonly value: string
 }
 
-/** Undefined: it is about nothing that has a name. */
+/** What a call is about. Undefined: nothing that has a name. */
 export function readTarget ({ method, params }: CallMessage): CallTarget | undefined {
   switch (method) {
     case 'tools/call': return toTarget('gen_ai.tool.name', params?.['name'])
@@ -24,7 +24,7 @@ export function readRevision ({ session, headers }: CallMessage): string | undef
   return typeof claimed === 'string' ? claimed : undefined
 }
 
-/** The code of the error that a call was answered with, or what else became of it. Undefined: it went well. */
+/** The code of the error that a call was answered with, `cancelled`, or `tool_error`. Undefined: it went well. */
 export function readErrorType ({ result, error }: CallMessage): string | undefined {
   if (error !== undefined) return String(error.code)
   const isToolError = typeof result === 'object' && result !== null && 'isError' in result && result.isError === true

@@ -1,16 +1,16 @@
-import { metrics, type Attributes } from '@opentelemetry/api'
+import { metrics, type Attributes, type Counter, type UpDownCounter } from '@opentelemetry/api'
 import { channels, tracingChannels, type CallMessage } from '../observe/channels.js'
 import { BoundedNames } from './bounded-names.js'
 import { readErrorType, readRevision, readTarget } from './call-facts.js'
 import { listen, type Stop } from '../observe/listen.js'
 import { ParkedSet } from '../observe/parked-set.js'
 
-// Seconds. Of the conventions.
+// In seconds, from the conventions.
 const OPERATION_BUCKETS = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300]
-// Seconds: up to three days. The conventions give sessions the same as calls, and most live longer.
+// In seconds, up to three days. The conventions give sessions the buckets of calls, which are too short for most.
 const SESSION_BUCKETS = [1, 10, 60, 300, 900, 1800, 3600, 7200, 14_400, 28_800, 86_400, 259_200]
 
-// A counter of each set of attributes stays in memory for as long as the process runs.
+// How many different names are kept of each kind, because each set of attributes stays in memory as long as the process runs.
 const METHODS = 50
 const TARGETS = 200
 const REVISIONS = 20
@@ -36,29 +36,37 @@ type Instruments = ReturnType<typeof createInstruments>
 
 function createInstruments () {
   const meter = metrics.getMeter('fastify-mcp-sessions')
-  const own = 'fastify_mcp_sessions'
+  const counter = (name: string, unit: string, description: string): Counter => {
+    return meter.createCounter(`fastify_mcp_sessions.${name}`, { unit, description })
+  }
+  const upDownCounter = (name: string, unit: string, description: string): UpDownCounter => {
+    return meter.createUpDownCounter(`fastify_mcp_sessions.${name}`, { unit, description })
+  }
   return {
     operationDuration: meter.createHistogram('mcp.server.operation.duration', {
-      unit: 's', description: 'From when a request of MCP was received until it was answered', advice: { explicitBucketBoundaries: OPERATION_BUCKETS }
+      unit: 's',
+      description: 'From when a request of MCP was received until it was answered',
+      advice: { explicitBucketBoundaries: OPERATION_BUCKETS }
     }),
     sessionDuration: meter.createHistogram('mcp.server.session.duration', {
       unit: 's', description: 'The age of sessions at their end', advice: { explicitBucketBoundaries: SESSION_BUCKETS }
     }),
-    active: meter.createUpDownCounter(`${own}.sessions.active`, { unit: '{session}', description: 'Sessions of this process' }),
-    parked: meter.createUpDownCounter(`${own}.sessions.parked`, { unit: '{session}', description: 'Sessions of this process that have no MCP server until their next request' }),
-    opened: meter.createCounter(`${own}.sessions.opened`, { unit: '{session}', description: 'Sessions opened in this process' }),
-    closed: meter.createCounter(`${own}.sessions.closed`, { unit: '{session}', description: 'Sessions that ended in this process' }),
-    evicted: meter.createCounter(`${own}.sessions.evicted`, { unit: '{session}', description: 'Sessions that had to make room for others' }),
-    takenOver: meter.createCounter(`${own}.sessions.taken_over`, { unit: '{session}', description: 'Sessions that came here from another node' }),
-    handedOver: meter.createCounter(`${own}.sessions.handed_over`, { unit: '{session}', description: 'Sessions left to other nodes by a shutdown' }),
-    rejected: meter.createCounter(`${own}.requests.rejected`, { unit: '{request}', description: 'Requests turned away' }),
-    forwarded: meter.createCounter(`${own}.requests.forwarded`, { unit: '{request}', description: 'Requests passed on to the node that owns their session' }),
-    cutOff: meter.createCounter(`${own}.streams.cut_off`, { unit: 'By', description: 'What waited in streams that were cut off because their clients read too slowly' }),
-    outages: meter.createCounter(`${own}.redis.outages`, { unit: '{outage}', description: 'Times that Redis did not answer' })
+    active: upDownCounter('sessions.active', '{session}', 'Sessions of this process'),
+    parked: upDownCounter('sessions.parked', '{session}', 'Sessions of this process that have no MCP server until their next request'),
+    opened: counter('sessions.opened', '{session}', 'Sessions opened in this process'),
+    closed: counter('sessions.closed', '{session}', 'Sessions that ended in this process'),
+    evicted: counter('sessions.evicted', '{session}', 'Sessions that had to make room for others'),
+    takenOver: counter('sessions.taken_over', '{session}', 'Sessions that came here from another node'),
+    handedOver: counter('sessions.handed_over', '{session}', 'Sessions left to other nodes by a shutdown'),
+    rejected: counter('requests.rejected', '{request}', 'Requests turned away'),
+    forwarded: counter('requests.forwarded', '{request}', 'Requests passed on to the node that owns their session'),
+    cutOff: counter('streams.cut_off', 'By', 'What waited in streams that were cut off because their clients read too slowly'),
+    outages: counter('redis.outages', '{outage}', 'Times that Redis did not answer')
   }
 }
 
-function countSessions ({ active, opened, closed, evicted, takenOver, handedOver, sessionDuration }: Instruments, sessions: object, handsOver: boolean): Stop[] {
+function countSessions (instruments: Instruments, sessions: object, handsOver: boolean): Stop[] {
+  const { active, opened, closed, evicted, takenOver, handedOver, sessionDuration } = instruments
   return [
     listen(channels['session.created'], sessions, ({ how }) => {
       active.add(1)
@@ -68,7 +76,7 @@ function countSessions ({ active, opened, closed, evicted, takenOver, handedOver
       active.add(-1)
       closed.add(1, { 'fastify_mcp_sessions.reason': reason })
       if (reason === 'evicted') evicted.add(1)
-      // It is not over: whoever has it then measures it.
+      // It lives on, and is measured by the node on which it ends.
       if (reason === 'moved' || (reason === 'shutdown' && handsOver)) return
       const attributes: Attributes = { 'network.transport': 'tcp', 'network.protocol.name': 'http' }
       if (protocolVersion !== undefined) attributes['mcp.protocol.version'] = protocolVersion
@@ -99,11 +107,15 @@ function measureCalls ({ operationDuration }: Instruments, sessions: object): St
     if (call.duration !== undefined) operationDuration.record(call.duration / 1000, describe(call))
   })
 
-  // In one literal: spreading what is the same for all costs more than recording it.
+  // With what is the same for all calls in the literal: to spread it costs more than to record a value.
   function describe (call: CallMessage): Attributes {
-    const attributes: Attributes = { 'network.transport': 'tcp', 'network.protocol.name': 'http', 'mcp.method.name': methods.bound(call.method) }
+    const attributes: Attributes = {
+      'network.transport': 'tcp',
+      'network.protocol.name': 'http',
+      'mcp.method.name': methods.bound(call.method)
+    }
     const target = readTarget(call)
-    // The conventions leave URIs to spans: there is no end of them.
+    // The conventions leave URIs to spans, because there is no end of them.
     if (target !== undefined && target.key !== 'mcp.resource.uri') attributes[target.key] = targets.bound(target.value)
     const revision = readRevision(call)
     if (revision !== undefined) attributes['mcp.protocol.version'] = revisions.bound(revision)

@@ -2,9 +2,17 @@ import { checkBoolean, checkNames, refuse } from '../base/option-checks.js'
 
 /** What goes to the global providers of `@opentelemetry/api`. */
 export interface TelemetryOptions {
-  /** @default true */
+  /**
+   * Whether there are metrics.
+   *
+   * @default true
+   */
   metrics?: boolean | undefined
-  /** @default true */
+  /**
+   * Whether there are spans.
+   *
+   * @default true
+   */
   traces?: boolean | undefined
 }
 

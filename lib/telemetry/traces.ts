@@ -3,19 +3,21 @@ import {
   type Attributes, type Context, type Link, type Span
 } from '@opentelemetry/api'
 import { AsyncLocalStorage } from 'node:async_hooks'
-import { tracingChannels, type CallMessage, type ChannelMessage, type ForwardMessage, type ObservedSession, type TypedTracingChannel } from '../observe/channels.js'
+import {
+  tracingChannels, type CallMessage, type ChannelMessage, type ForwardMessage, type ObservedSession, type TypedTracingChannel
+} from '../observe/channels.js'
 import { hashSessionId } from '../session/session-id.js'
 import { readErrorType, readRevision, readTarget, type CallTarget } from './call-facts.js'
 import { listen, type Stop } from '../observe/listen.js'
 
-// Characters of what a client has made up, such as the name of a tool.
+// How many characters are kept of what a client has made up, such as the name of a tool.
 const LONGEST = 256
-// Characters of a header, or of what stands for one in `_meta`.
+// How many characters a header, or what stands for one in `_meta`, may have.
 const LONGEST_HEADER = 8192
-// What SEP-414 has in `_meta`: https://modelcontextprotocol.io/seps/414-request-meta
+// The keys of `_meta` that SEP-414 has: https://modelcontextprotocol.io/seps/414-request-meta
 const PROPAGATED = ['traceparent', 'tracestate', 'baggage']
-// As `suppressTracing` of @opentelemetry/core has it: instrumentation of undici would send a second `traceparent`, and
-// two are none.
+// What `suppressTracing` of @opentelemetry/core sets. Without it, instrumentation of undici would send a second `traceparent`,
+// and a request with two of them has none.
 const SUPPRESS_TRACING = createContextKey('OpenTelemetry SDK Context Key SUPPRESS_TRACING')
 
 /** Makes spans of the calls of one app, and of what it passes on to other nodes. */
@@ -32,12 +34,12 @@ export function recordTraces (sessions: object): Stop {
     const { parent, links } = findParent(call)
     const target = readTarget(call)
     const span = tracer.startSpan(nameOf(call, target), { kind: SpanKind.SERVER, attributes: describeCall(call, target), links }, parent)
-    // No sampler chooses by it, and a hash is for those alone that are kept.
+    // Not among the attributes at the start: no sampler needs it, and for a span that is not kept nothing is hashed.
     if (call.session !== undefined && span.isRecording()) span.setAttribute('mcp.session.id', hashOf(call.session))
     return { span, inside: trace.setSpan(parent, span) }
   }
 
-  // To hash the id for each call anew would be a fifth of what its span costs.
+  // Kept, because to hash the id for each call would be a fifth of what a span costs.
   function hashOf (session: ObservedSession): string {
     const known = hashes.get(session)
     if (known !== undefined) return known
@@ -46,7 +48,7 @@ export function recordTraces (sessions: object): Stop {
     return hash
   }
 
-  // The headers are what the owner has to go by, which need not have read the body yet.
+  // The parent comes from the headers, as on the owner: the body has not been read yet.
   function startForward (hop: ForwardMessage): Begun {
     const parent = findAmbient(hop.headers)
     const span = tracer.startSpan('forward to owner', {
@@ -61,11 +63,11 @@ export function recordTraces (sessions: object): Stop {
 
 interface Begun {
   readonly span: Span
-  /** The context of what is done meanwhile. */
+  /** The context for what happens within the span. */
   readonly inside: Context
 }
 
-/** Where `diagnostics_channel` takes the context of OpenTelemetry for a store of its own. */
+/** Has `diagnostics_channel` run work within a context of OpenTelemetry, by looking like an `AsyncLocalStorage` to it. */
 class ContextStore extends AsyncLocalStorage<Context | undefined> {
   override run<R, A extends unknown[]> (inside: Context | undefined, work: (...args: A) => R, ...args: A): R {
     return inside === undefined ? work(...args) : context.with(inside, work, undefined, ...args)
@@ -86,7 +88,7 @@ function spansOf<M extends ChannelMessage> (
   const stop = listen(asyncEnd, sessions, (message) => {
     const span = spans.get(message)
     if (span === undefined) return
-    // What a WeakMap still holds is costly for the garbage collector.
+    // Entries that are left in a WeakMap cost the garbage collector much.
     spans.delete(message)
     end(span, message)
     span.end()
@@ -98,11 +100,11 @@ function spansOf<M extends ChannelMessage> (
 }
 
 function nameOf (call: CallMessage, target: CallTarget | undefined): string {
-  // A URI makes no good name: there is no end of them.
+  // Without a URI, because there is no end of them, and names of spans should be few.
   return shorten(target === undefined || target.key === 'mcp.resource.uri' ? call.method : `${call.method} ${target.value}`)
 }
 
-// In one literal: spreading what is the same for all costs more than the rest of a span.
+// With what is the same for all calls in the literal: to spread it costs more than the rest of a span.
 function describeCall (call: CallMessage, target: CallTarget | undefined): Attributes {
   const attributes: Attributes = {
     'network.transport': 'tcp',
@@ -132,7 +134,7 @@ function endForward (span: Span, { statusCode, error }: ForwardMessage): void {
   span.setStatus({ code: SpanStatusCode.ERROR })
 }
 
-// "[...] SHOULD use the context of the message as the parent, and link to the ambient one", which is that of HTTP.
+// The conventions want the context of the message as the parent, and a link to the ambient one, which is that of HTTP.
 function findParent ({ params, headers }: CallMessage): { parent: Context, links: Link[] } {
   const ambient = findAmbient(headers)
   const carrier = readCarrier(params?.['_meta'])
@@ -143,7 +145,7 @@ function findParent ({ params, headers }: CallMessage): { parent: Context, links
   return { parent, links: http === undefined ? [] : [{ context: http }] }
 }
 
-// Where nothing makes spans of HTTP requests, their headers are all there is.
+// The context of the HTTP request: that of its span or, where nothing makes one, what its headers say.
 function findAmbient (headers: CallMessage['headers']): Context {
   const active = context.active()
   return trace.getSpan(active) === undefined && headers['traceparent'] !== undefined ? propagation.extract(active, headers) : active

@@ -7,7 +7,7 @@ import { createClient, createTransport } from './sdk.js'
 import { serveSession } from './serve-session.js'
 import type { ConnectableClient, TestClient } from './test-client.js'
 
-/** Of `connect()`. */
+/** The options of `connect()`. */
 export interface ConnectOptions<C extends ConnectableClient = TestClient> {
   /**
    * A client of your own, of either SDK, that is not connected yet.
@@ -28,7 +28,11 @@ export interface ConnectOptions<C extends ConnectableClient = TestClient> {
   principal?: string | undefined
   /** Headers of every request, such as `authorization`. */
   headers?: Readonly<Record<string, string>> | undefined
-  /** A session that is there already, such as one of `app.sessionManager.create()`. Default: the client opens one. */
+  /**
+   * A session that is there already, such as one of `app.sessionManager.create()`.
+   *
+   * @default the client opens one
+   */
   sessionId?: string | undefined
 }
 
@@ -60,7 +64,7 @@ export async function connect (app: FastifyInstance, options: ConnectOptions<Con
     ...(sessionId !== undefined && { sessionId })
   })
   await client.connect(transport)
-  // Or it would look for its stream when the app has closed, again and again.
+  // Closed with the app: otherwise it would try to open its stream again and again after that.
   requirePluginContext(app).shutdown.add({ settle: () => client.close() })
   return client
 }

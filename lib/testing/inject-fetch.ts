@@ -1,7 +1,7 @@
 import type { FastifyInstance, InjectOptions, LightMyRequestResponse } from 'fastify'
 import { Readable } from 'node:stream'
 
-// From the Fetch standard: a Response with one of these cannot have a body, not even an empty one.
+// By the Fetch standard, a Response with one of these statuses cannot have a body, not even an empty one.
 const WITHOUT_BODY = new Set([101, 204, 205, 304])
 
 /**
@@ -58,7 +58,8 @@ async function readBody (request: Request, init: RequestInit | undefined): Promi
   return Buffer.from(await request.arrayBuffer())
 }
 
-function toResponse (request: Request, { statusCode, statusMessage, headers, stream }: LightMyRequestResponse, hangUp: () => void): Response {
+function toResponse (request: Request, injected: LightMyRequestResponse, hangUp: () => void): Response {
+  const { statusCode, statusMessage, headers, stream } = injected
   const hasBody = request.method !== 'HEAD' && !WITHOUT_BODY.has(statusCode)
   const source = stream()
   const response = new Response(hasBody ? toBody(source, request.signal, hangUp) : null, {

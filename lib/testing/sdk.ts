@@ -7,7 +7,7 @@ export interface TransportOptions {
   readonly sessionId?: string
 }
 
-/** The client of the test kit, as it says who it is. */
+/** What the client of the test kit calls itself. */
 export const CLIENT_INFO = { name: 'fastify-mcp-sessions/testing', version: '1.0.0' }
 
 /** A client of SDK 1 or, where that is not installed, of SDK 2. */
@@ -25,9 +25,15 @@ export async function createClient2 (): Promise<TestClient> {
   return new Client(CLIENT_INFO)
 }
 
-/** @throws Error that says what to install, when none of them finds its module */
+/**
+ * The first client whose package is installed.
+ *
+ * @throws Error that says what to install, when none is
+ */
 export async function firstInstalled<T> ([create, ...others]: ReadonlyArray<() => Promise<T>>): Promise<T> {
-  if (create === undefined) throw new Error('Install @modelcontextprotocol/sdk or @modelcontextprotocol/client: connect() makes a client of theirs')
+  if (create === undefined) {
+    throw new Error('Install @modelcontextprotocol/sdk or @modelcontextprotocol/client: connect() makes a client of theirs')
+  }
   try {
     return await create()
   } catch (error) {
@@ -38,7 +44,7 @@ export async function firstInstalled<T> ([create, ...others]: ReadonlyArray<() =
 
 /** The transport for the client, of the same SDK. */
 export async function createTransport (client: ConnectableClient, url: URL, options: TransportOptions): Promise<object> {
-  // Not by its class, of which there are two when one part of an app imports the SDK and another requires it.
+  // Not by its class: an SDK that is both imported and required has two of each.
   const { StreamableHTTPClientTransport: Transport } = 'getProtocolEra' in client
     ? await import('@modelcontextprotocol/client')
     : await import('@modelcontextprotocol/sdk/client/streamableHttp.js')

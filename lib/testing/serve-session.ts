@@ -5,7 +5,7 @@ import { keepMadeState } from '../http/made-sessions.js'
 import { requirePluginContext } from '../http/plugin-context.js'
 import { CLIENT_INFO } from './sdk.js'
 
-/** Of `serveSession()`. */
+/** The options of `serveSession()`. */
 export interface ServeSessionOptions {
   /**
    * The path of the endpoint.

@@ -8,7 +8,7 @@ export interface SessionClock {
   /** Milliseconds since the epoch, as the sessions have it. */
   now (): number
   /**
-   * Moves on by so many milliseconds. What has expired by then is closed before this returns. Only sessions notice:
+   * Moves on by so many milliseconds. Sessions that have expired by then are closed before this returns. Only sessions notice:
    * timers, such as heartbeats, and Redis go on as before.
    */
   advance (milliseconds: number): void
