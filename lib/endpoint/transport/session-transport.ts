@@ -496,7 +496,19 @@ export class SessionTransport implements Transport {
       return
     }
     const stream = this.#createGetStream(incoming)
-    endAfter(stream, resumption, missed).catch(() => stream.destroy())
+    this.#endAfter(stream, resumption, missed).catch(() => stream.destroy())
+  }
+
+  // What its requests are waiting for has died with its process. That is kept: a client that has been given no id of it comes
+  // back for a fresh stream, in the place of the one that it has.
+  async #endAfter (stream: EventStream, resumption: Resumption, first: readonly KeptEvent[]): Promise<void> {
+    await writeMissed(stream, resumption, first)
+    const pending = Array.from(resumption.pending)
+    for (const [index, id] of pending.entries()) {
+      const data = JSON.stringify(toErrorAnswer(id, -32000, PROCESS_DIED))
+      stream.write(formatEvent(data, await this.#options.log?.append(resumption.streamId, data, pending.slice(index + 1))))
+    }
+    stream.end()
   }
 
   #createOutlet (streamId: string, isKept = true): Outlet {
@@ -533,13 +545,6 @@ function forgottenCall (): SessionError {
 
 function isGone (reply: FastifyReply): boolean {
   return reply.sent || reply.raw.destroyed
-}
-
-// What its requests are waiting for has died with its process.
-async function endAfter (stream: EventStream, resumption: Resumption, first: readonly KeptEvent[]): Promise<void> {
-  await writeMissed(stream, resumption, first)
-  for (const id of resumption.pending) stream.write(formatEvent(JSON.stringify(toErrorAnswer(id, -32000, PROCESS_DIED))))
-  stream.end()
 }
 
 function endUnless (mayListen: Promise<boolean>, stream: EventStream): void {

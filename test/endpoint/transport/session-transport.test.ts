@@ -450,13 +450,23 @@ t.test('one that goes again before the answer may come back again', async (t) =>
   t.strictSame(third.messages, [result(1, 'hello')])
 })
 
-t.test('what a process that has died was working on is answered with an error', async (t) => {
+t.test('what a process that has died was working on is answered with an error, which is kept', async (t) => {
+  const old = createOldLog(async function * () { yield [{ id: '1', data: JSON.stringify(news('a')) }] }, [7, 'eight'])
+  const kept: unknown[] = []
   const { client } = await stageTransport(t, {
-    log: createOldLog(async function * () { yield [{ id: '1', data: JSON.stringify(news('a')) }] }, [7, 'eight'])
+    log: {
+      ...old,
+      append (streamId, data, pending) {
+        kept.push([streamId, JSON.parse(data), pending])
+        return `id-${kept.length}`
+      }
+    }
   })
   const resumed = await (await client.get({ 'last-event-id': 'old' })).end()
-  const died = 'The process that worked on this request has died'
-  t.strictSame(resumed.messages, [news('a'), failure(7, -32000, died), failure('eight', -32000, died)])
+  const died = [failure(7, -32000, 'The process that worked on this request has died'), failure('eight', -32000, 'The process that worked on this request has died')]
+  t.strictSame(resumed.messages, [news('a'), ...died])
+  t.strictSame(resumed.events.map(({ id }) => id), ['1', 'id-1', 'id-2'], 'or the client would come back for it without end')
+  t.strictSame(kept, [['old', died[0], ['eight']], ['old', died[1], []]])
   t.equal(resumed.broken, false)
 })
 
