@@ -3,7 +3,7 @@ import { isLoopback } from '../base/loopback.js'
 import { parseHost, parseOrigin } from '../http/host-name.js'
 
 /** The header that the page sends along. A page of another origin cannot send it unless CORS lets it. */
-export const ACTION_HEADER = 'x-mcp-sessions-dashboard'
+const ACTION_HEADER = 'x-mcp-sessions-dashboard'
 
 // The headers by which a proxy says that it has passed a request on.
 const FORWARDING = new RegExp('^(?:forwarded|via|x-forwarded(?:-.+)?|x-real-ip|x-client-ip|x-cluster-client-ip|true-client-ip|' +

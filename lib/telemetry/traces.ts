@@ -7,6 +7,7 @@ import {
   tracingChannels, type CallMessage, type ChannelMessage, type ForwardMessage, type ObservedSession, type TypedTracingChannel
 } from '../observe/channels.js'
 import { hashSessionId } from '../session/session-id.js'
+import { OTHER } from './bounded-names.js'
 import { readErrorType, readRevision, readTarget, type CallTarget } from './call-facts.js'
 import { listen, type Stop } from '../observe/listen.js'
 
@@ -130,7 +131,7 @@ function endCall (span: Span, call: CallMessage): void {
 function endForward (span: Span, { statusCode, error }: ForwardMessage): void {
   if (statusCode !== undefined) span.setAttribute('http.response.status_code', statusCode)
   if (error === undefined) return
-  span.setAttribute('error.type', error instanceof Error ? error.name : '_OTHER')
+  span.setAttribute('error.type', error instanceof Error ? error.name : OTHER)
   span.setStatus({ code: SpanStatusCode.ERROR })
 }
 

@@ -1,4 +1,4 @@
-// What a bucket of the last hour is made of: names, each with how often it was.
+// The parts of a bucket of the last hour, such as the reasons for which sessions have ended: names, each with a number.
 
 import { count, visible } from './text.js'
 
@@ -18,12 +18,12 @@ export function inWords ([name, sum]) {
   return `${partName(name)} ${count.format(sum)}`
 }
 
-/** The codes of this plugin, without what they have in common. */
+/** A name as it is shown: of the codes of this plugin without what they have in common. */
 function partName (name) {
   return visible(name.replace(/^FST_ERR_MCP_SESSION_/, '').replaceAll('_', ' ').toLowerCase())
 }
 
-/** Which name has which colour. It keeps it as long as it is there; what finds all colours taken is other. */
+/** Gives each name a colour, which it keeps for as long as it is there. Names that find all colours taken are one: `other`. */
 export class Palette {
   #slots = new Array(SLOTS).fill(undefined)
 
@@ -39,7 +39,9 @@ export class Palette {
 
   /** Each name with its sum and the class of its colour, in the order of the colours; the others together, last. */
   apply (sums) {
-    const own = this.#slots.flatMap((name, slot) => sums.filter((sum) => sum[0] === name).map(([, value]) => ({ name, value, series: `series-${slot}` })))
+    const own = this.#slots.flatMap((name, slot) => {
+      return sums.filter((sum) => sum[0] === name).map(([, value]) => ({ name, value, series: `series-${slot}` }))
+    })
     const others = sums.filter(([name]) => !this.#slots.includes(name)).reduce((sum, [, value]) => sum + value, 0)
     return others === 0 ? own : [...own, { name: OTHER, value: others, series: `series-${OTHER}` }]
   }

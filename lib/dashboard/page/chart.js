@@ -4,7 +4,7 @@ import { count, minute } from './text.js'
 
 const BUCKETS = 60
 
-/** One of small multiples: they have the same axis of time, and each its own axis of numbers. */
+/** One chart of several that have the same axis of time, and each an axis of numbers of its own. */
 export class Chart {
   #title
   #kind
@@ -54,7 +54,8 @@ export class Chart {
       ? drawCurve(columns, scale)
       : columns.flatMap(({ parts }, index) => drawBar(parts, index, scale))
     const end = columns.at(-1)?.at ?? Date.now()
-    return [...drawAxes(scale, top, end, interval), ...shapes, ...columns.map((column, index) => drawHint(column, index, scale, this.#kind))]
+    const hints = columns.map((column, index) => drawHint(column, index, scale, this.#kind))
+    return [...drawAxes(scale, top, end, interval), ...shapes, ...hints]
   }
 }
 
@@ -66,7 +67,12 @@ function roundEnd (most) {
 
 /** Where things are, in pixels. The newest bucket is always at the right. */
 function makeScale (svg, top, skipped) {
-  const area = { left: 8 + 7 * count.format(top).length, right: (svg.clientWidth || 480) - 1, top: 8, bottom: (svg.clientHeight || 136) - 20 }
+  const area = {
+    left: 8 + 7 * count.format(top).length,
+    right: (svg.clientWidth || 480) - 1,
+    top: 8,
+    bottom: (svg.clientHeight || 136) - 20
+  }
   const step = (area.right - area.left) / BUCKETS
   return {
     ...area,
@@ -82,7 +88,9 @@ function drawAxes ({ left, right, bottom, y }, top, end, interval) {
   return [
     ...lines.map((value) => draw('line', { class: 'grid', x1: left, x2: right, y1: y(value), y2: y(value) })),
     ...lines.map((value) => draw('text', { x: left - 6, y: y(value) + 4, 'text-anchor': 'end', text: count.format(value) })),
-    ...times.map(([ago, x, anchor]) => draw('text', { x, y: bottom + 16, 'text-anchor': anchor, text: minute.format(end - ago * interval) }))
+    ...times.map(([ago, x, anchor]) => {
+      return draw('text', { x, y: bottom + 16, 'text-anchor': anchor, text: minute.format(end - ago * interval) })
+    })
   ]
 }
 
@@ -102,7 +110,8 @@ function drawBar (parts, index, { x, y, step }) {
   return parts.map(({ series, value }) => {
     const bottom = y(below)
     below += value
-    return draw('rect', { class: series, x: x(index) + step * 0.12, width: step * 0.76, y: y(below), height: Math.max(1, bottom - y(below)) })
+    const height = Math.max(1, bottom - y(below))
+    return draw('rect', { class: series, x: x(index) + step * 0.12, width: step * 0.76, y: y(below), height })
   })
 }
 

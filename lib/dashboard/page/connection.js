@@ -1,14 +1,17 @@
 import { byId, write } from './elements.js'
 import { clock } from './text.js'
 
+// All times are milliseconds.
 const FIRST_WAIT = 1000
 const LONGEST_WAIT = 30_000
-// A quiet server sends nothing that a page can see. It is asked, so that a connection that died without a word is noticed.
+// A quiet server sends nothing that a page can see. After this time it is asked, so that a dead connection is noticed.
 const QUIET = 20_000
+// How long an answer may take.
 const NO_ANSWER = 10_000
+// A stream that ends sooner has not held: the server does not end it for good reason.
 const BRIEF = 5000
 
-/** What the server says, from one stream, which is opened again and again until it holds. */
+/** Hears from the server, over one stream, which is opened again and again until it holds. */
 export class Connection {
   #base
   #query
@@ -34,7 +37,7 @@ export class Connection {
     return this.#source !== undefined
   }
 
-  /** Begins anew, with the query as it is now. What an earlier turn hears is no longer of interest. */
+  /** Connects anew, with the query as it is now. Each time is a turn: what comes for an earlier one is ignored. */
   async connect () {
     const turn = this.#disconnect()
     const trouble = await this.refresh()
@@ -44,7 +47,7 @@ export class Connection {
     this.#source = new EventSource(this.#address('events'))
     this.#source.addEventListener('state', ({ data }) => this.#hear(JSON.parse(data)))
     this.#source.addEventListener('error', () => {
-      // Servers end a stream now and then, to ask again who is reading. That is nothing to speak of.
+      // Servers end a stream now and then, to ask again who is reading: that is no trouble.
       if (performance.now() - openedAt > BRIEF) this.connect()
       else this.#lose('The server has closed the connection.')
     })
@@ -123,13 +126,14 @@ async function fetchState (url) {
     const response = await fetch(url, { signal: AbortSignal.timeout(NO_ANSWER) })
     if (response.ok) return { state: await response.json() }
     const isRefused = response.status === 401 || response.status === 403
-    return { trouble: isRefused ? 'The server does not let you see the sessions: load the page again to sign in.' : `The server answers with HTTP ${response.status}.` }
+    if (isRefused) return { trouble: 'The server does not let you see the sessions: load the page again to sign in.' }
+    return { trouble: `The server answers with HTTP ${response.status}.` }
   } catch {
     return { trouble: 'The server does not answer.' }
   }
 }
 
-/** A screen reader says it when it changes. The time of the last update, which changes always, is beside it. */
+/** Says how the connection is. A screen reader reads it out when it changes, so the time of the last update is not in it. */
 function showState (kind, text) {
   byId('light').dataset.state = kind
   byId('updated').hidden = kind === 'lost'

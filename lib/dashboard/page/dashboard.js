@@ -1,4 +1,4 @@
-// The page of the sessions. It is shown what the server says, at most once a second, and changes only what has changed.
+// Puts the page together. It shows what the server says, at most once a second, and changes only what has changed.
 
 import { Connection } from './connection.js'
 import { EndDialog } from './end-dialog.js'

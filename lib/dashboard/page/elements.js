@@ -1,4 +1,4 @@
-// Elements are made and filled here alone, and with text alone: names come from clients, and are never markup.
+// Elements are made and filled only here, and only with text: names come from clients, and must never be markup.
 
 const SVG = 'http://www.w3.org/2000/svg'
 
@@ -6,7 +6,7 @@ export function byId (id) {
   return document.getElementById(id)
 }
 
-/** Leaves the element alone if it says so already: a reader's place and a selection stay. */
+/** Writes a text into an element. If it is there already the element is left alone, so that a selection stays. */
 export function write (element, text) {
   if (element.textContent !== text) element.textContent = text
 }

@@ -24,7 +24,8 @@ export class EndDialog {
     this.#row = row
     const { hash, client } = row.session
     const whose = client === null ? '' : ` of ${visible(client.name, 40)}`
-    byId('ending-text').replaceChildren('Session ', make('bdi', { class: 'mono', text: visible(hash) }), make('bdi', { text: whose }), `${workOf(row.session)}.`)
+    const name = make('bdi', { class: 'mono', text: visible(hash) })
+    byId('ending-text').replaceChildren('Session ', name, make('bdi', { text: whose }), `${workOf(row.session)}.`)
     this.#dialog.showModal()
   }
 
@@ -44,7 +45,7 @@ function workOf ({ inFlight }) {
 
 async function requestEnd (url, name) {
   try {
-    // No other site can send this header without being asked first.
+    // A page of another site cannot send this header unless CORS lets it.
     const response = await fetch(url, { method: 'POST', headers: { 'x-mcp-sessions-dashboard': 'end' } })
     if (response.ok) return { failed: false, text: `Session ${name} has been ended.` }
     if (response.status === 404) return { failed: false, text: `Session ${name} had gone already.` }

@@ -48,7 +48,8 @@ export class SessionRow {
     writeName(principalCell, principal ?? '(anonymous)')
     clientCell.classList.toggle('quiet', client === null)
     principalCell.classList.toggle('quiet', principal === null)
-    writeName(this.#cells.node, isLost ? `✕ ${node}` : node, isLost ? `${node} is gone: the next node that is asked for this session takes it over` : node)
+    const lost = `${node} is gone: the next node that is asked for this session takes it over`
+    writeName(this.#cells.node, isLost ? `✕ ${node}` : node, isLost ? lost : node)
     this.#cells.node.classList.toggle('gone', isLost)
     writeName(this.#cells.revision, revision ?? '–')
     writeCount(this.#cells.inFlight, inFlight)

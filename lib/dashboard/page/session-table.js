@@ -2,6 +2,9 @@ import { byId, write } from './elements.js'
 import { SessionRow } from './session-row.js'
 import { count } from './text.js'
 
+const EMPTY = 'There are no sessions yet. They appear here as clients connect.'
+
+/** The table of sessions. A row stays the same element for as long as its session is shown. */
 export class SessionTable {
   #rows = new Map()
   #body = byId('session-rows')
@@ -21,7 +24,7 @@ export class SessionTable {
     const all = matching === total ? '' : ` (${count.format(total)} in all)`
     write(byId('count'), `showing ${count.format(wanted.length)} of ${count.format(matching)}${all}`)
     byId('nothing').hidden = wanted.length > 0
-    write(byId('nothing'), total === 0 ? 'There are no sessions yet. They appear here as clients connect.' : 'No session matches the search.')
+    write(byId('nothing'), total === 0 ? EMPTY : 'No session matches the search.')
   }
 
   tick () {
