@@ -20,7 +20,7 @@ const nodes = new Set<ChildProcess>()
 let redis: ChildProcess | undefined
 let stopping: Promise<void> | undefined
 
-// Again and again: Ctrl-C reaches a process more than once when a package runner passes it on.
+// With on() and not once(): Ctrl-C reaches a process more than once when a package runner passes it on.
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   process.on(signal, () => { stopping ??= stop() })
 }
@@ -32,7 +32,7 @@ try {
   await once(proxy, 'listening')
   if (stopping === undefined) explain(pids)
 } catch (error) {
-  // What was told to stop while it started has not failed.
+  // A cluster that was told to stop while it started has not failed.
   if (stopping === undefined) {
     console.error(`\nThe cluster has not started: ${error instanceof Error ? error.message : error}\n`)
     process.exitCode = 1
@@ -52,7 +52,7 @@ Ready to be killed one by one: kill -9 ${pids[0]}, or kill ${pids[0]} for an ord
 `)
 }
 
-// In groups of their own, so that Ctrl-C comes only to this process, which ends them in order.
+// Redis and the nodes run in process groups of their own, so that Ctrl-C reaches only this process, which ends them in order.
 async function startRedis (): Promise<ChildProcess> {
   const child = spawn('redis-server', ['--port', `${redisPort}`, '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no'], {
     detached: true, stdio: ['ignore', 'ignore', 'inherit']
@@ -87,7 +87,7 @@ async function startNode (nodePort: number): Promise<number | undefined> {
   return child.pid
 }
 
-// A node prints how to connect to it. What else it says is not for here, but has to be read.
+// Resolves when the node has printed how to connect to it. The rest of its output is read and thrown away.
 async function listens (output: Readable): Promise<void> {
   let text = ''
   const collect = (chunk: Buffer): void => { text += chunk }
@@ -111,7 +111,7 @@ async function end (child: ChildProcess): Promise<void> {
   if (child.exitCode !== null || child.signalCode !== null) return
   const exited = once(child, 'exit')
   child.kill('SIGTERM')
-  // One that was stopped by hand cannot end before it goes on.
+  // A process that was paused by hand (SIGSTOP) cannot end before it goes on.
   child.kill('SIGCONT')
   await exited
 }

@@ -9,7 +9,7 @@ import mcpSessions, {
 import { buildNotesServer, notesApi } from './shared/notes.js'
 
 export async function buildHandWiredApp (options: McpSessionsOptions = {}, logger = false): Promise<FastifyInstance> {
-  // Or close() waits for the spare connections that browsers and fetch() open.
+  // Otherwise close() waits for the spare connections that browsers and fetch() open.
   const app = Fastify({ logger, forceCloseConnections: true })
   await app.register(mcpSessions, options)
   await app.register(notesApi)
@@ -56,7 +56,7 @@ async function handWiredEndpoint (app: FastifyInstance): Promise<void> {
 
   function findTransport ({ mcpSession }: FastifyRequest): StreamableHTTPServerTransport | SessionError {
     if (mcpSession === null) return new MissingSessionIdError()
-    // The session may have ended since the hook found it, or be none of ours.
+    // The session may have ended since the hook found it, or not be one of this endpoint.
     return transports.get(mcpSession.id) ?? new SessionNotFoundError()
   }
 

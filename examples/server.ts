@@ -16,8 +16,8 @@ const app = process.argv[2] === 'hand-wired'
   ? await buildHandWiredApp({}, true)
   : await buildApp(
     redis === undefined ? {} : { cluster: { redis } },
-    // A node of a cluster goes on serving while it hands its sessions over. Elsewhere Ctrl-C waits for no
-    // connection on which nothing runs: browsers and fetch() open spare ones.
+    // A node of a cluster goes on serving while it hands its sessions over. Any other closes idle connections at once, or
+    // Ctrl-C would wait for the spare ones that browsers and fetch() open.
     { logger: true, return503OnClosing: redis === undefined, forceCloseConnections: redis === undefined },
     { isReady: () => stopping === undefined }
   )
@@ -25,7 +25,7 @@ const app = process.argv[2] === 'hand-wired'
 // For whoever sits at this machine: a server that others reach needs an authorize hook instead.
 await app.register(sessionsDashboard, { authorize: 'loopback' })
 
-// Again and again: Ctrl-C reaches a process more than once when a package runner passes it on.
+// With on() and not once(): Ctrl-C reaches a process more than once when a package runner passes it on.
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   process.on(signal, () => { stopping ??= stop() })
 }
@@ -41,7 +41,7 @@ try {
 }
 
 async function stop (): Promise<void> {
-  // The others of the cluster go on: first the load balancer learns that this one does not.
+  // In a cluster the load balancer first has to notice that this node takes no more requests.
   if (redis !== undefined && app.server.listening) await wait(NOTICE)
   await app.close()
   redis?.disconnect()

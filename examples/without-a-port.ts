@@ -6,7 +6,7 @@ import { test } from 'node:test'
 import mcpSessions, { mcpEndpoint } from 'fastify-mcp-sessions'
 import { connect, serveSession, sessionClock } from 'fastify-mcp-sessions/testing'
 
-// Yours lies in a file of its own.
+// Your own app lies in a file of its own.
 async function buildApp (): Promise<FastifyInstance> {
   const app = Fastify()
   await app.register(mcpSessions, { ttl: 60_000, identify: ({ headers }) => headers['x-user']?.toString() })

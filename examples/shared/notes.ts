@@ -3,7 +3,7 @@ import { McpServer } from '@modelcontextprotocol/sdk/server/mcp.js'
 import { setTimeout as wait } from 'node:timers/promises'
 import { z } from 'zod'
 
-// In memory: each process has its own.
+// They are kept in memory, so each process has its own.
 const notes: string[] = ['Sessions end when nobody uses them.']
 
 export interface NotesApiOptions {
@@ -11,7 +11,7 @@ export interface NotesApiOptions {
   isReady?: () => boolean
 }
 
-/** The REST API that was there before MCP came. */
+/** A REST API as it was before MCP was added. */
 export async function notesApi (app: FastifyInstance, { isReady = () => true }: NotesApiOptions): Promise<void> {
   app.get('/notes', async () => notes)
 

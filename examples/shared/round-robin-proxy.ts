@@ -20,7 +20,7 @@ export function createRoundRobinProxy (ports: readonly number[]): Server {
   const server = createServer(function passOn (incoming, outgoing) {
     const first = turn++ % nodes.length
     const inTurn = [...nodes.slice(first), ...nodes.slice(0, first)]
-    // Those that seem to be away come last: better than no answer at all.
+    // Nodes that do not seem to be ready come last: to try them is better than to give no answer.
     attempt(incoming, outgoing, [...inTurn.filter((node) => node.isReady), ...inTurn.filter((node) => !node.isReady)])
   })
   server.once('listening', () => {
@@ -58,7 +58,7 @@ function attempt (incoming: IncomingMessage, outgoing: ServerResponse, [node, ..
     incoming.pipe(upstream)
   }))
   upstream.on('response', (response) => {
-    // What fails from here on has failed for the client too.
+    // The answer has begun, so that no other node can be asked any more.
     upstream.off('error', tryOthers).on('error', breakOff)
     response.on('error', breakOff)
     outgoing.writeHead(Number(response.statusCode), endToEnd(response.headers))
@@ -78,7 +78,7 @@ function attempt (incoming: IncomingMessage, outgoing: ServerResponse, [node, ..
   }
 }
 
-// How long a connection is kept is between its two ends.
+// Without the headers that are about a single connection.
 function endToEnd ({ connection, 'keep-alive': keepAlive, ...headers }: IncomingHttpHeaders): IncomingHttpHeaders {
   return headers
 }
