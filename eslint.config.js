@@ -15,7 +15,7 @@ const layers = {
   dashboard: ['base', 'observe', 'session', 'http']
 }
 
-// What a folder does not know of, beside the other folders.
+// Packages that a folder must not import.
 const strangers = {
   base: ['fastify', '@modelcontextprotocol/', 'ioredis'],
   observe: ['fastify', '@modelcontextprotocol/', 'ioredis'],
@@ -29,25 +29,26 @@ const strangers = {
   dashboard: ['@modelcontextprotocol/', 'ioredis']
 }
 
-// Folders within one, each with those beside it that it may import from.
-const rooms = {
+// Folders within a folder, each with those beside it that it may import from.
+const subfolders = {
   'endpoint/transport': [],
   'endpoint/modern': ['transport']
 }
 
-function keepRoom ([room, others]) {
-  const [folder] = room.split('/')
-  return { ...keepLayer(folder, others), files: [`lib/${room}/**/*.ts`] }
+function keepSubfolder ([subfolder, others]) {
+  const [folder] = subfolder.split('/')
+  return { ...keepLayer(folder, others), files: [`lib/${subfolder}/**/*.ts`] }
 }
 
 function keepLayer (folder, others = []) {
   const allowed = [folder, ...layers[folder], ...others].join('|')
+  const message = `lib/${folder} imports from ${[folder, ...layers[folder]].join(', ')} only: see eslint.config.js`
   return {
     files: [`lib/${folder}/**/*.ts`],
     rules: {
       'no-restricted-imports': ['error', {
         patterns: [
-          { regex: `^(\\.\\./)+(?!(${allowed})/)[a-z]+/`, message: `lib/${folder} imports from ${[folder, ...layers[folder]].join(', ')} only: see eslint.config.js` },
+          { regex: `^(\\.\\./)+(?!(${allowed})/)[a-z]+/`, message },
           { regex: '^(\\.\\./)+index\\.js$', message: 'index.ts is for those who use the package' },
           ...strangers[folder].map((name) => ({ regex: `^${name}`, message: `lib/${folder} does not know ${name}` }))
         ]
@@ -65,7 +66,7 @@ export default [
     }
   },
   ...Object.keys(layers).map((folder) => keepLayer(folder)),
-  ...Object.entries(rooms).map(keepRoom),
+  ...Object.entries(subfolders).map(keepSubfolder),
   {
     files: ['lib/dashboard/page/*.js'],
     languageOptions: { globals: { EventSource: 'readonly', ResizeObserver: 'readonly' } }
