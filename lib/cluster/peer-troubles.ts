@@ -25,6 +25,8 @@ export interface PeerTroublesOptions {
 
 const UNREACHABLE = 'A node of the cluster cannot be reached at the URL that it advertises (option "cluster.advertise")'
 const SILENT = 'A node of the cluster does not answer this one, though its lease runs: the way between them is broken'
+const BROKEN = 'A node of the cluster has broken off what was passed on to it: it has died, or it does not speak HTTP/1.1 at the ' +
+  'URL that it advertises'
 const MISDIRECTED = 'The URL that a node of the cluster advertises leads to another node. Each needs a URL of its own ' +
   '(option "cluster.advertise")'
 
@@ -35,6 +37,8 @@ export class PeerTroubles {
   readonly #warnOfLoopback: (what: string) => void
   readonly #now: () => number
   readonly #troubles = new Map<string, Trouble>()
+  // Until when it is not told again of a node that it has broken off a request.
+  readonly #broken = new Map<string, number>()
   #hasWarnedOfLoopback = false
 
   constructor ({ lease, log, warnOfLoopback, now = () => performance.now() }: PeerTroublesOptions) {
@@ -52,6 +56,14 @@ export class PeerTroubles {
   /** Is told that a node is there, and that what was sent to it is not answered. */
   silent (peer: Peer, cause: unknown): void {
     if (this.#count(peer)) this.#log.error({ err: cause, node: peer.node, url: peer.url }, SILENT)
+  }
+
+  /** Is told that a node has broken off a request that it may have begun to serve. */
+  broken ({ node, url }: Peer, cause: unknown): void {
+    const now = this.#now()
+    for (const [other, until] of this.#broken) if (until <= now) this.#broken.delete(other)
+    if (!this.#broken.has(node)) this.#log.error({ err: cause, node, url }, BROKEN)
+    this.#broken.set(node, now + 10 * this.#lease)
   }
 
   /** Is told that another node is at the URL of a node. */

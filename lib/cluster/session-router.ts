@@ -251,6 +251,10 @@ export class SessionRouter {
       const outcome = await this.#forwarder.forward(request, reply, { to, secret, body, signal, patience })
       answered = outcome.kind === 'answered'
       return outcome
+    } catch (error) {
+      // Where the client has gone away, that is why.
+      if (error instanceof ForwardError && !reply.raw.destroyed) this.#troubles.broken(to, error)
+      throw error
     } finally {
       if (!answered) {
         reply.raw.off('close', end)

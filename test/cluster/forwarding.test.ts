@@ -2,6 +2,7 @@
 import type { FastifyInstance } from 'fastify'
 import { once } from 'node:events'
 import http, { type Server } from 'node:http'
+import { createServer as createHttp2Server } from 'node:http2'
 import https from 'node:https'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
@@ -45,7 +46,7 @@ async function post (url: string, id: string): Promise<number> {
   return response.status
 }
 
-function portOf (server: Server): number {
+function portOf (server: Pick<Server, 'address'>): number {
   const address = server.address()
   return typeof address === 'object' && address !== null ? address.port : 0
 }
@@ -129,6 +130,19 @@ t.test('on one Redis', needsRedis(), async (t) => {
       t.equal(troubles(other).length, 1, 'which is said once')
       t.equal((await get(owner.url, id)).status, 200)
     }
+  })
+
+  t.test('an owner that speaks HTTP/2 alone may have got what it was sent, and the log says why it is not answered', async (t) => {
+    const addNode = createCluster(t, redisUrl)
+    const http2 = createHttp2Server().listen(0, '127.0.0.1')
+    t.teardown(() => http2.close())
+    await once(http2, 'listening')
+    const owner = await addNode({ routes, cluster: { advertise: `http://127.0.0.1:${portOf(http2)}` } })
+    const other = await addNode({ routes })
+    const id = await open(owner)
+    t.equal(await post(other.url, id), 502)
+    t.equal(await post(other.url, id), 502)
+    t.equal(other.log.filter((line) => /broken off.*HTTP\/1\.1|HTTP\/1\.1.*broken off/.test(line)).length, 1)
   })
 
   t.test('a certificate that nobody knows: until a dispatcher does', async (t) => {

@@ -203,13 +203,20 @@ t.test('an owner that has just answered is asked again without the directory', a
 })
 
 t.test('a request that its owner may have begun is nobody else\'s', async (t) => {
-  const { locate, record, forwarder, directory } = await scene(t)
+  const { locate, record, forwarder, directory, logged, vanish } = await scene(t)
   const id = await record()
-  await directory.announce({ node: 'other', url: 'http://127.0.0.1:1' }, LEASE)
-  forwarder.answer = async () => { throw new ForwardError('It failed') }
-  t.equal(await locate(id), '502')
+  await directory.announce({ node: 'other', url: 'http://10.0.0.2:3000' }, LEASE)
+  forwarder.answer = async () => {
+    vanish()
+    throw new ForwardError('The client has gone away')
+  }
+  await Promise.allSettled([locate(id)])
   forwarder.answer = async () => { throw new Error('a bug') }
   t.equal(await locate(id), '500')
+  t.strictSame(logged, [])
+  forwarder.answer = async () => { throw new ForwardError('It failed') }
+  t.equal(await locate(id), '502')
+  t.match(logged, [['error', { node: 'other', err: { message: 'It failed' } }, /broken off/]])
 })
 
 t.test('an owner whose lease lapses is given up, and its session taken over', async (t) => {
