@@ -20,7 +20,7 @@ export interface Violation {
 
 type Counted = Operation & { count: number, instance: string }
 
-// What asynchronous replication is behind by, at most, in milliseconds.
+// How far asynchronous replication is behind at most, in milliseconds.
 const REPLICATION_LAG = 1000
 // Between the end of a session by its ttl and the moment at which it is gone for everybody: what was used is
 // written to the directory every twentieth of the ttl, and kept that much longer there.
@@ -65,7 +65,7 @@ function findUnknownStatuses (operations: readonly Operation[]): Violation[] {
     .map((operation) => violation('errors are those of the README', operation, `status ${operation.status}: ${operation.said}`))
 }
 
-/** Whoever restarts nodes one by one, and does nothing else meanwhile or shortly before, fails no request. */
+/** While nodes are restarted one by one, and nothing else goes wrong then or shortly before, no request fails. */
 function findFailedByDeploy (operations: readonly Operation[], faults: readonly Fault[], rules: Rules): Violation[] {
   const { lease } = rules
   const deploys = faults.filter(({ name }) => name === DEPLOY)
@@ -99,7 +99,7 @@ function findRepeats (counted: readonly Counted[], faults: readonly Fault[], rul
     .map((operation) => violation('no count is given twice', operation, `${operation.count} once more`))
 }
 
-/** Of two calls one of which was sent after the other was answered, the later one has the higher count: what was acknowledged is never lost. */
+/** A call that was sent after another was answered has a higher count than that: what was acknowledged is never lost. */
 function findDisorder (counted: readonly Counted[], faults: readonly Fault[], rules: Rules): Violation[] {
   const found: Violation[] = []
   let latest: Counted | undefined
@@ -154,7 +154,10 @@ function findFalseEnds (list: readonly Operation[], faults: readonly Fault[], { 
   return lost === undefined ? [] : [violation('no session that lives is called unknown', lost, `${lost.kind} at node ${lost.node}`)]
 }
 
-/** An end that a node sends once more, for the first answer did not come, can find what it has done itself. Nodes that are told to stop give theirs. */
+/**
+ * A node that sends the end of a session a second time, because the first answer did not come, can find that it has ended the
+ * session itself. It does not happen with nodes that are told to stop, for those still give their answers.
+ */
 function mayBeRepeated ({ kind, sent, over }: Operation, faults: readonly Fault[]): boolean {
   return kind === 'delete' && faults.some(({ name, nodes, isBetweenNodes, from, to }) => {
     return (isBetweenNodes || (nodes.length > 0 && name !== DEPLOY)) && from < over && sent < to

@@ -34,7 +34,7 @@ const MOST_STEPS = 10
 const PACE = 200
 const PATIENCE = 30_000
 
-/** A client as they are: it comes, calls, listens, vanishes in the midst of it, returns after a while, and hardly ever says goodbye. */
+/** A client as in real life: it comes, calls, listens, vanishes half way, returns after a while, and hardly ever says goodbye. */
 export class SoakClient {
   readonly #options: SoakClientOptions
   #agent = new Agent({ keepAlive: true })

@@ -3,7 +3,7 @@ import type { Test } from 'tap'
 import type { AddressInfo } from 'node:net'
 import mcpSessions, { type McpSessionsOptions } from '../../../index.js'
 
-/** An app with the plugin, closed when the test is over. Routes are the test's own. */
+/** An app with the plugin, closed when the test is over. Its routes are up to the test. */
 export async function buildApp (t: Test, options: McpSessionsOptions = {}, server: FastifyServerOptions = {}): Promise<FastifyInstance> {
   const app = Fastify(server)
   t.teardown(() => app.close())
@@ -27,7 +27,7 @@ function isAddressInfo (address: AddressInfo | string | null): address is Addres
   return typeof address === 'object' && address !== null
 }
 
-/** The requests in flight of a session; fails for one that is not there. */
+/** How many requests of a session are in flight. Fails when there is no such session. */
 export function activeRequests (app: FastifyInstance, id: string): number {
   const session = app.sessionManager.get(id)
   if (session === undefined) throw new Error('The session is gone')

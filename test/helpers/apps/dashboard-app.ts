@@ -11,7 +11,7 @@ export interface DashboardSetup {
   authorize?: SessionsDashboardOptions['authorize']
   sessions?: McpSessionsOptions
   server?: FastifyServerOptions
-  /** Before the dashboard is registered. */
+  /** Called before the dashboard is registered. */
   before?: (app: FastifyInstance) => void | Promise<void>
 }
 
@@ -34,7 +34,7 @@ export async function buildDashboard (t: Test, { prefix = '/sessions', authorize
   return { app, port, ask: (path, options) => ask(port, path, options) }
 }
 
-/** A request with any headers, those included that fetch() keeps to itself. */
+/** A request with any headers, also those that fetch() does not let its callers set. */
 export async function ask (port: number, path: string, { method = 'GET', headers = {} }: { method?: string, headers?: Record<string, string> } = {}): Promise<Answer> {
   const response = await open(port, path, method, headers)
   let text = ''
@@ -53,7 +53,7 @@ export function readState ({ status, text }: Answer): DashboardState {
   return JSON.parse(text)
 }
 
-/** What an event stream has said. */
+/** The states that an event stream has sent. */
 export class Events {
   readonly response: IncomingMessage
   text = ''

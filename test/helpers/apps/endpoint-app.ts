@@ -9,7 +9,7 @@ import { ToolServer } from '../mcp-servers/tool-server.js'
 export interface EndpointSetup {
   sessions?: McpSessionsOptions
   endpoint?: Partial<SessionEndpointOptions> | DualEndpointOptions
-  /** In the place of `endpoint`: its servers are reused. */
+  /** The options of an endpoint that reuses its servers, instead of `endpoint`. */
   shared?: Omit<SharedEndpointOptions, 'createServer' | 'reuseServers'> & Partial<SharedEndpointOptions>
   server?: FastifyServerOptions
   /** Registers what stands in front of the endpoint. */
@@ -20,9 +20,9 @@ export interface EndpointApp {
   readonly app: FastifyInstance
   /** The servers that have been made, in their order. */
   readonly servers: ToolServer[]
-  /** The last one. */
+  /** The server that was made last. */
   server (): ToolServer
-  /** Listens on a free port; the URL of the endpoint. */
+  /** Listens on a free port, and resolves to the URL of the endpoint. */
   listen (): Promise<URL>
 }
 

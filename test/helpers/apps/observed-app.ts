@@ -10,7 +10,7 @@ import { portOf } from './app.js'
 /** A request that has come from a client. */
 export interface Seen {
   readonly http: string
-  /** Of JSON-RPC; undefined for what is no message, and for what was refused unread. */
+  /** The method in JSON-RPC. Undefined for a body that is no message, or was refused unread. */
   method?: string
   readonly sessionId: string | undefined
 }
@@ -21,9 +21,9 @@ export interface ObservedApp {
   readonly seen: Seen[]
   /** The era of each server that has been made. */
   readonly eras: Array<'legacy' | 'modern'>
-  /** Makes an end of all sessions, behind the backs of their clients. Their ids. */
+  /** Ends all sessions without telling their clients, and returns the ids. */
   forget (): Set<string>
-  /** Lets `steps` come to its end, for which it waits once it has told of progress. */
+  /** Lets the tool `steps` end, which waits for this after it has told of progress. */
   finishSteps (): void
 }
 
@@ -74,7 +74,7 @@ function observe (app: FastifyInstance): Seen[] {
 
 const NAME_FORM = inputRequired.elicit({ message: 'Your name?', requestedSchema: z.object({ name: z.string() }) })
 
-// A client may drop the progress that comes in one piece with the answer, so that has to wait until it was heard.
+// The answer waits until the client has heard of progress: a client may drop what comes in one piece with the answer.
 function buildServer (finished: Promise<void>): McpServer {
   const server = new McpServer({ name: 'tools', version: '1.0.0' })
   server.registerTool('echo', { description: 'Says it again', inputSchema: z.object({ text: z.string() }) }, ({ text }) => answer(text))

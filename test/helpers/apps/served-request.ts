@@ -7,13 +7,13 @@ import { until } from '../waiting/until.js'
 export interface ServedRequest {
   readonly request: FastifyRequest
   readonly reply: FastifyReply
-  /** What the client gets. Rejects when the connection goes before there is a head. */
+  /** The response that the client gets. Rejects when the connection breaks before its head is there. */
   readonly answer: Promise<Answer>
 }
 
 export interface ServedRequestOptions {
   readonly headers?: Record<string, string>
-  /** Also runs in the handler, in which nothing has been awaited yet. */
+  /** Called in the handler as well, before anything is awaited there. */
   readonly handle?: (request: FastifyRequest, reply: FastifyReply) => void
 }
 
@@ -28,7 +28,7 @@ export async function serveRequest (t: Test, { headers = {}, handle }: ServedReq
   })
   const client = new HttpClient(t, new URL(`http://127.0.0.1:${await listen(app)}/mcp?x=1`))
   const answer = client.post({}, headers)
-  // Not every test waits for it.
+  // A test need not wait for it: a rejection must not end the process.
   answer.catch(() => {})
   await until(() => served.length > 0, 'the request has come in')
   const [first] = served

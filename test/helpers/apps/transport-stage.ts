@@ -23,7 +23,7 @@ export interface TransportStage {
   readonly incoming: Incoming[]
   /** What pino has written. */
   readonly log: string[]
-  /** For the next requests. */
+  /** The options of the next requests. */
   postOptions: PostOptions
   /** Waits for a message of this method, and takes it out of what has been received. */
   take (method: string): Promise<Received & { readonly id: RequestId }>
@@ -93,7 +93,7 @@ export function result (id: RequestId, text: string): object {
   return { jsonrpc: '2.0', id, result: { text } }
 }
 
-/** As a client sees it. */
+/** An error answer, as a client sees it. */
 export function failure (id: RequestId, code: number, message: string): object {
   return toErrorAnswer(id, code, message)
 }

@@ -70,12 +70,12 @@ export async function openPage (t: Test, browser: Browser, options: BrowserConte
 }
 
 /**
- * What stands in the way of people, by the rules of axe-core: one line for each place.
+ * Problems of accessibility that axe-core finds: one line for each place.
  *
  * @param rules left out: all
  */
 export async function findBarriers (page: Page, rules?: string[]): Promise<string[]> {
-  // Half a megabyte.
+  // Injected on demand, because axe-core is half a megabyte.
   if (!await page.evaluate<boolean>('"axe" in window')) await page.evaluate(axe.source)
   const options: RunOptions = { resultTypes: ['violations'], ...(rules !== undefined && { runOnly: rules }) }
   const { violations } = await page.evaluate<AxeResults>(`axe.run(document, ${JSON.stringify(options)})`)

@@ -26,7 +26,7 @@ export interface Message {
 /** An event of an SSE stream. */
 export interface SseEvent {
   readonly id: string | undefined
-  /** What `data` says; undefined: it is empty. */
+  /** The message in `data`. Undefined: it is empty. */
   readonly message: Message | undefined
 }
 
@@ -50,7 +50,7 @@ export class Answer {
     raw.on('error', () => { this.broken = true })
   }
 
-  /** Of a stream, its events; of JSON, each message as if it were one. */
+  /** The events of a stream. Of a JSON answer each message counts as an event. */
   get events (): SseEvent[] {
     if (!this.isJson) return this.text.split('\n\n').flatMap(parseEvent)
     const body: Message | Message[] = this.ended ? JSON.parse(this.text) : []
@@ -75,7 +75,7 @@ export class Answer {
     return this
   }
 
-  /** The connection goes without a word. */
+  /** Breaks the connection without a word. */
   vanish (): void {
     this.raw.socket.resetAndDestroy()
   }
@@ -131,7 +131,7 @@ export class HttpClient {
   }
 }
 
-/** A client that has opened a session; to be asked something, it must have said that it is capable of it. */
+/** A client that has opened a session. To be asked something, it must have said in `initialize` that it is capable of it. */
 export async function openSession (t: Test, url: URL, protocolVersion?: string, capabilities?: object): Promise<HttpClient> {
   const client = new HttpClient(t, url)
   await client.open(protocolVersion, capabilities)

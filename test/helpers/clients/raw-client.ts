@@ -12,7 +12,7 @@ export class RawClient {
     this.socket = socket
     socket.setEncoding('latin1')
     socket.on('data', (chunk) => { this.received += String(chunk) })
-    // A connection that the server resets is what some tests are about.
+    // Some tests are about connections that the server resets.
     socket.on('error', () => {})
   }
 

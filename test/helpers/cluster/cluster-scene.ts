@@ -24,9 +24,9 @@ export interface SceneNode {
 export interface Scene {
   directory: MemoryDirectory
   addNode: (options?: SessionManagerOptions) => Promise<SceneNode>
-  /** Lets time pass, and what comes due happen. */
+  /** Lets time pass, and runs what comes due meanwhile. */
   pass: (ms: number) => Promise<void>
-  /** Lets all happen that needs no time. */
+  /** Runs everything that needs no time. */
   settle: () => Promise<void>
 }
 

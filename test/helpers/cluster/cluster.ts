@@ -28,7 +28,7 @@ export interface NodeSettings {
   prefix?: string
   /** Milliseconds. */
   lease: number
-  /** Whether the ways to the other nodes are links that greet. */
+  /** Whether the ways to the other nodes are links of `TcpLink` that greet. */
   isLinked?: boolean
   /** Where the other nodes reach it. */
   advertise?: string
@@ -42,7 +42,7 @@ export interface NodeSettings {
   log?: string
 }
 
-/** What a node is told to do: answer with a report, or do nothing else for some milliseconds. */
+/** An order to a node: to answer with a report, or to block its event loop for some milliseconds. */
 export type NodeOrder = { report: true } | { block: number }
 
 export interface NodeReport {
@@ -105,7 +105,7 @@ export class ClusterNode {
     this.#child?.kill('SIGCONT')
   }
 
-  /** Its event loop stands still for that many milliseconds, and so does everything in it. */
+  /** Blocks its event loop for that many milliseconds. */
   block (ms: number): void {
     this.#order({ block: ms })
   }
@@ -131,7 +131,7 @@ export class ClusterNode {
 
 export class TestCluster {
   readonly nodes: readonly ClusterNode[]
-  /** Of the proxy. */
+  /** The URL of the proxy. */
   readonly url: URL
 
   constructor (nodes: readonly ClusterNode[], url: URL) {
@@ -145,7 +145,7 @@ export class TestCluster {
     return node
   }
 
-  /** The ids of all sessions, as often as they are there. */
+  /** The ids of all sessions; one that lives on two nodes is in it twice. */
   async liveIds (): Promise<string[]> {
     const lists = await Promise.all(this.nodes.map((node) => node.sessions()))
     return lists.flat().map(({ id }) => id).sort()
@@ -245,7 +245,7 @@ export function send (url: URL, message: object | undefined, headers: Record<str
 
 let calls = 0
 
-/** Each under an id of its own: of two requests with one id in a session, one is never answered. */
+/** A request with an id that no other has: of two requests with one id in a session, one is never answered. */
 export function toolCall (name: string, args: object = {}): object {
   return { jsonrpc: '2.0', id: `call ${++calls}`, method: 'tools/call', params: { name, arguments: args } }
 }
@@ -278,7 +278,7 @@ function textOf (content: unknown): unknown {
   throw new Error(`No text in ${JSON.stringify(content)}`)
 }
 
-/** Asks again until the answer is yes: for what becomes of other processes. */
+/** Asks again and again until the answer is yes: for what happens in other processes. */
 export async function eventually (what: string, check: () => Promise<boolean>, timeout = 20_000): Promise<void> {
   const deadline = performance.now() + timeout
   while (!await check()) {

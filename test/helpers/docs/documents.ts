@@ -7,14 +7,14 @@ export interface DocumentBlock {
   /** The line of the document that it begins on. */
   readonly line: number
   readonly code: string
-  /** What its reader has already: `<!-- uses: app, session -->` stands above the block. */
+  /** What its reader has already: names that stand in `<!-- uses: app, session -->` above the block. */
   readonly uses: readonly string[]
   /** Why it cannot be run by a test: `<!-- not run: it needs a certificate -->` stands above it. */
   readonly notRun: string | undefined
 }
 
 export interface Document {
-  /** Below the root of the repository. */
+  /** Its path from the root of the repository. */
   readonly path: string
   readonly markdown: string
   readonly blocks: readonly DocumentBlock[]
@@ -49,7 +49,7 @@ export function findBlocks (markdown: string): DocumentBlock[] {
   })
 }
 
-// In what npm installs there is no source: what links to it names the repository.
+// The package on npm has no source, so its documents link to that with the URL of the repository.
 const REPOSITORY = 'https://github.com/fastify-mcp-sessions/fastify-mcp-sessions/blob/main/'
 
 /** The targets of all links but those to other sites, from the root when they begin with a slash. */

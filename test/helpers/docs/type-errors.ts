@@ -4,7 +4,7 @@ import { join, relative } from 'node:path'
 export type CompilerOptions = Readonly<Record<string, unknown>>
 
 /**
- * What the compiler has against a strict project.
+ * What the compiler finds wrong in a strict project.
  *
  * @param files the names of its files, in the folder `project`
  * @param isChecked says which files are looked at, of these and of all that they import

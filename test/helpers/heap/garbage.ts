@@ -7,7 +7,7 @@ setFlagsFromString('--expose-gc')
 /** Frees what nobody refers to any more. */
 export const collectNow: () => void = runInNewContext('gc')
 
-/** Collects what is garbage, in rounds: what a finalizer or a job lets go of is garbage in the next one. */
+/** Collects garbage, in several rounds: what a finalizer or a job lets go of in one is garbage in the next. */
 export async function collectGarbage (): Promise<void> {
   for (let round = 0; round < 5; round++) {
     await turn()

@@ -83,7 +83,7 @@ export class ToolServer extends WaitingServer {
       }, { relatedRequestId: requestId })
       return toResult(`${action} ${content?.['name']}`)
     })
-    // Not of the call: it goes out on the GET stream.
+    // Without the id of the call, so that it goes out on the GET stream.
     this.mcp.registerTool('sample', {}, async () => toResult(await this.sample()))
     this.mcp.registerTool('roots', {}, async ({ requestId }) => {
       const { roots } = await this.mcp.server.listRoots(undefined, { relatedRequestId: requestId })

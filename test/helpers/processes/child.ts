@@ -6,11 +6,11 @@ import { fileURLToPath } from 'node:url'
 
 export const ROOT = fileURLToPath(new URL('../../..', import.meta.url))
 
-// tap and Node.js hand their coverage down to every child that does not refuse it. Of a child that
-// compiles TypeScript its own way it makes nonsense: every line of ours would count as run.
+// tap and Node.js hand their coverage down to every child that does not refuse it. For a child that compiles TypeScript in its
+// own way the result is wrong: every line of ours would count as run.
 const NOT_COVERED = { NODE_OPTIONS: '', NODE_V8_COVERAGE: '', _TAPJS_PROCESSINFO_COVERAGE_: '0' }
 
-/** The environment that a user's shell has: nothing of npm, and of the test runner only that it leaves us alone. */
+/** The environment of a user's shell: without what npm sets, and with coverage of the test runner turned off. */
 export function cleanEnv (extra: NodeJS.ProcessEnv = {}): NodeJS.ProcessEnv {
   const env: NodeJS.ProcessEnv = {}
   for (const [name, value] of Object.entries(process.env)) {

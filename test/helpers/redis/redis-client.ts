@@ -4,7 +4,7 @@ import type { RedisClient } from '../../../lib/cluster/redis/connection.js'
 
 /** Where a Redis is, all on 127.0.0.1. */
 export interface RedisAddress {
-  /** Of one on its own, the first port; of Sentinels, theirs; of a Redis Cluster, those of its masters. */
+  /** The port of a Redis on its own, those of the Sentinels, or those of the masters of a Redis Cluster. */
   kind: 'alone' | 'sentinel' | 'cluster'
   ports: number[]
 }
@@ -16,12 +16,12 @@ export type TestRedis = RedisClient & {
   on: (event: 'error', listener: () => void) => unknown
 }
 
-// As Sentinels know it.
+// The name under which Sentinels know the master.
 export const MASTER_NAME = 'sessions'
 
 const RETRY_INTERVAL = 100
 
-/** A client of either ioredis; soon back when Redis is, so that a test need not wait. */
+/** A client of either version of ioredis. It is back soon after Redis is, so that a test need not wait long. */
 export function connectRedis ({ kind, ports }: RedisAddress, major: IoredisMajor = 6): TestRedis {
   const hosts = ports.map((port) => ({ host: '127.0.0.1', port }))
   const retryStrategy = (): number => RETRY_INTERVAL

@@ -11,7 +11,7 @@ export interface Replica {
 
 /** A replica of that server, which has all of its data. */
 export async function startReplica (master: RedisServer, args: string[] = ['--replicaof', '127.0.0.1', `${master.port}`]): Promise<Replica> {
-  // It writes what it copies to a file.
+  // A replica writes what it copies to a file.
   const dir = mkdtempSync(join(tmpdir(), 'redis-replica-'))
   const server = await RedisServer.start({ args: ['--dir', dir, ...args] })
   await whenCopied(master)
@@ -24,12 +24,12 @@ export async function startReplica (master: RedisServer, args: string[] = ['--re
   }
 }
 
-/** Resolves when a replica has all that the server has, and what is written now as well. */
+/** Resolves when a replica has all that the server has, and copies what is written now. */
 export async function whenCopied ({ url }: RedisServer): Promise<void> {
   const redis = new Redis(url)
   try {
     await whenUp('the replica', async () => {
-      // Of nothing that was written, WAIT says at once that every replica has it.
+      // Something has to be written first: otherwise WAIT says at once that every replica has it.
       await writeSomething(redis)
       return await redis.wait(1, 100) > 0
     })
@@ -38,7 +38,7 @@ export async function whenCopied ({ url }: RedisServer): Promise<void> {
   }
 }
 
-// A member of a cluster takes the keys of its own slots only.
+// Tries keys until one is in a slot of this server: a member of a cluster takes no others.
 async function writeSomething (redis: Redis, attempt = 0): Promise<void> {
   const key = `warm-up-${attempt}`
   try {

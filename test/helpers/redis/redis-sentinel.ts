@@ -6,7 +6,7 @@ import { Redis } from 'ioredis'
 import { MASTER_NAME, type RedisAddress } from './redis-client.js'
 import { endRedis, freePort, launchRedis, RedisServer, whenUp, type RedisBinary } from './redis-server.js'
 
-// After which a silent master is given up, in milliseconds.
+// After how long a silent master is given up, in milliseconds.
 const DOWN_AFTER = 500
 
 /** A master, a replica, and one Sentinel that puts the replica in the master's place. */
@@ -33,7 +33,7 @@ export class RedisSentinelServers {
     const master = await startMember(binary, String(first), args)
     const replica = await startMember(binary, String(second), [...args, '--replicaof', '127.0.0.1', `${master.port}`])
     const port = await freePort()
-    // It writes down there what it has found out.
+    // A Sentinel writes what it has found out into its configuration file.
     const config = join(folder, 'sentinel.conf')
     writeFileSync(config, [
       `port ${port}`,

@@ -100,7 +100,7 @@ export class RedisServer {
     return this.#end('SIGKILL')
   }
 
-  /** Connected, but silent: the worst way for a server to be away. */
+  /** Stops the process, so that connections stay open and nothing is answered: the worst way for a server to be away. */
   freeze (): void {
     this.#child?.kill('SIGSTOP')
   }
@@ -190,7 +190,7 @@ export class RedisClusterServers {
     try {
       const id = String(await known.call('CLUSTER', 'MYID'))
       const [, bus] = /@(\d+)\S* myself/.exec(String(await known.call('CLUSTER', 'NODES'))) ?? []
-      // That a machine is busy must not make it the master.
+      // A busy machine must not make the replica take the master's place.
       await client.config('SET', 'cluster-replica-no-failover', 'yes')
       await client.call('CLUSTER', 'MEET', '127.0.0.1', master.port, Number(bus))
       await whenUp('the replica', async () => {
@@ -246,7 +246,7 @@ function startMember (folder: string, port: number, busPort: number, number: num
   })
 }
 
-/** No exit hook runs in a test process that is killed itself; the end of a pipe is seen whatever happens. */
+/** Has the child killed when this process ends, even if that is killed and runs no exit hook: a guard waits for the end of a pipe. */
 export function killWithThisProcess (child: ChildProcess): ChildProcess {
   const guard = spawn('sh', ['-c', `cat; kill -9 ${child.pid}`], { stdio: ['pipe', 'ignore', 'ignore'], detached: true })
   guard.unref()
@@ -273,8 +273,8 @@ export async function whenUp (what: string, check: () => Promise<boolean>): Prom
   }
 }
 
-// Below what systems give to connections and to servers that ask for any port, and so do other tests meanwhile; the
-// bus of a Redis Cluster is ten thousand higher.
+// Below the ports that systems give to connections and to servers that ask for any port, as other tests do meanwhile. The bus
+// of a Redis Cluster has a port that is ten thousand higher.
 const FIRST_PORT = 12_000
 const LAST_PORT = 22_000
 
