@@ -151,7 +151,8 @@ export class RedisCommands {
       return 'nodes' in client ? client.nodes('master') : [client]
     })
     const clientPrefix = this.#redis.options.keyPrefix ?? ''
-    const pattern = escapePattern(`${clientPrefix}${this.#prefix}session:`) + '*'
+    // With the brace of the shard, so that no key of another cluster matches, whose prefix begins like this one's keys.
+    const pattern = escapePattern(`${clientPrefix}${this.#prefix}session:{`) + '*'
     for (const node of nodes) {
       let cursor = '0'
       do {

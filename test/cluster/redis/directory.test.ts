@@ -138,6 +138,20 @@ t.test('the client stays as it was, and two directories share it', needsRedisSer
   t.equal(redis.status, 'ready')
 })
 
+t.test('sessions of a cluster whose prefix begins like the keys of another are not taken for its own', needsRedisServer(), async t => {
+  const server = await serve(t)
+  const redis = client(t, server)
+  const unreadable: string[] = []
+  const one = new RedisDirectory({ redis, ttl: 60_000, prefix: 'a:', onUnreadable: (_, key) => { unreadable.push(key) } })
+  const two = new RedisDirectory({ redis, ttl: 60_000, prefix: 'a:session:' })
+  await one.create(session('x'))
+  await two.create(session('y'))
+  const ids: string[] = []
+  for await (const { id } of one.list()) ids.push(id)
+  t.strictSame(ids, ['x'])
+  t.strictSame(unreadable, [])
+})
+
 t.test('a lookup is one command while the owner is known', needsRedisServer(), async t => {
   const server = await serve(t)
   const redis = client(t, server)
