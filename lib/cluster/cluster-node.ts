@@ -3,6 +3,7 @@ import { hkdfSync } from 'node:crypto'
 import type { Server } from 'node:http'
 import type { Readable } from 'node:stream'
 import { ClusterUnavailableError, MisdirectedError, OwnerFailedError, type SessionError } from '../base/errors.js'
+import { throttle } from '../base/throttle.js'
 import type { EventLog, EventLogBounds } from '../http/event-log.js'
 import type { SessionCluster, SessionState } from '../http/session-cluster.js'
 import type { Stop } from '../observe/listen.js'
@@ -124,7 +125,7 @@ export class ClusterNode implements SessionCluster, Successor {
   readonly #commands: RedisCommands
   readonly #readSecret: () => Promise<string>
   readonly #onError: (message: string, error: unknown) => void
-  #eventsToldUntil = -Infinity
+  readonly #tellOfEvents: (error: unknown) => void
   readonly #outage: Outage
   readonly #liveness: NodeJS.Timeout | undefined
   readonly #stopListening: Stop
@@ -140,6 +141,7 @@ export class ClusterNode implements SessionCluster, Successor {
     this.#commands = directory.commands
     this.#readSecret = async () => (await directory.history()).secret
     this.#onError = onError
+    this.#tellOfEvents = throttle(EVENTS_INTERVAL, (error) => onError('Events of a session cannot be replayed later', error))
     this.#outbox = new Outbox({ directory, onError })
     this.#ownedSessions = new OwnedSessions({ sessions, directory, nodeLease, outbox: this.#outbox, patience: PATIENCE, onError })
     this.#forwarder = forwarder
@@ -263,7 +265,7 @@ export class ClusterNode implements SessionCluster, Successor {
       bounds,
       epoch: () => this.#ownedSessions.epochOf(session),
       ready: () => this.#ownedSessions.isCurrent(session) ? undefined : this.#ownedSessions.settle(session),
-      onUnavailable: (error) => this.#tellOfEvents(error),
+      onUnavailable: this.#tellOfEvents,
       onLost: () => this.#ownedSessions.doubt(session)
     })
   }
@@ -287,13 +289,6 @@ export class ClusterNode implements SessionCluster, Successor {
     this.#ownedSessions.settleAll()
     this.#outbox.flush()
     this.#loads.report().then(() => this.#ownedSessions.letGo(this.#loads.surplus))
-  }
-
-  #tellOfEvents (error: unknown): void {
-    const now = performance.now()
-    if (now < this.#eventsToldUntil) return
-    this.#eventsToldUntil = now + EVENTS_INTERVAL
-    this.#onError('Events of a session cannot be replayed later', error)
   }
 
   #startWriting (interval: number): NodeJS.Timeout {
