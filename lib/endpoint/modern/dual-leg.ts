@@ -9,6 +9,7 @@ import type { ModernHandler } from './modern-handler.js'
 import { fetchWith, type ModernLeg, type OpenStream } from './modern-leg.js'
 import type { CreateDualServer, ModernServerContext, ResponseMode } from '../options.js'
 import { createServerFactory, type ServerFactory } from '../server-factory.js'
+import { endWhenUnwritable } from './unwritable-answer.js'
 
 type Sdk = Pick<typeof import('@modelcontextprotocol/server'), 'createMcpHandler' | 'McpServer' | 'Server'>
 
@@ -41,7 +42,7 @@ export class DualLeg implements ModernLeg {
   readonly #options: CreateMcpHandlerOptions
   readonly #calls: ModernHandler
   readonly #requests = new WeakMap<Request, FastifyRequest>()
-  // What createServer has failed with, by request: SDK 2 would answer all failures alike.
+  // What createServer, or writing the answer, has failed with, by request: SDK 2 would answer all failures alike, or not at all.
   readonly #failures = new WeakMap<Request, Error>()
 
   constructor ({ sdk, createServer, responseMode, bus, log }: DualLegOptions) {
@@ -77,6 +78,8 @@ export class DualLeg implements ModernLeg {
   async #fetch (handler: ModernHandler, request: FastifyRequest, target: Request): Promise<Response> {
     this.#requests.set(target, request)
     const response = await fetchWith(handler, request, target)
+    // What fails from now on has to be seen in the log.
+    this.#requests.delete(target)
     const failure = this.#failures.get(target)
     if (failure !== undefined) throw failure
     return response
@@ -87,7 +90,10 @@ export class DualLeg implements ModernLeg {
     if (requestInfo === undefined || request === undefined) throw new Error('SDK 2 has asked for a server for no request')
     try {
       const server = await this.#makeServer({ era: 'modern', session: null, request, restored: false, authInfo: readAuthInfo(request) })
-      if (this.#isOfSdk(server)) return server
+      if (this.#isOfSdk(server)) {
+        endWhenUnwritable(server, (error) => this.#fail(requestInfo, request, error))
+        return server
+      }
       runGuarded(() => server.close(), (error) => request.log.error(error, 'Closing the MCP server failed'))
       throw new ServerError('one that is not of @modelcontextprotocol/server, as `import` finds it, for a client of 2026-07-28')
     } catch (reason) {
@@ -95,6 +101,11 @@ export class DualLeg implements ModernLeg {
       this.#failures.set(requestInfo, failure)
       throw failure
     }
+  }
+
+  #fail (target: Request, request: FastifyRequest, error: Error): void {
+    if (this.#requests.has(target)) this.#failures.set(target, error)
+    else request.log.error(error, 'The answer to a call is not JSON, and has not been sent')
   }
 
   #isOfSdk (server: object): server is McpServer | Server {

@@ -40,6 +40,20 @@ async function stage (t: Test, endpoint: Partial<DualEndpointOptions>, timeout?:
       await mcpReq.notify({ method: 'notifications/progress', params: { progressToken: 1, progress: 1 } })
       return { content: [{ type: 'text', text }] }
     })
+    server.registerTool('count', {}, async () => {
+      begun.push('count')
+      await gate.promise
+      return { content: [], structuredContent: { count: Object(10n) } }
+    })
+    // The first one cannot be told.
+    server.registerTool('counts', {}, async ({ mcpReq }) => {
+      const tell = (progress: number): Promise<void> => mcpReq.notify({ method: 'notifications/progress', params: { progressToken: 1, progress } })
+      await tell(Object(10n)).catch(() => {})
+      await tell(10)
+      begun.push('counts')
+      await gate.promise
+      return { content: [], structuredContent: { count: Object(10n) } }
+    })
     // Which this client has not said that it can.
     server.registerTool('roots', {}, async () => inputRequired({ inputRequests: { roots: inputRequired.listRoots() } }))
     return server
@@ -122,6 +136,30 @@ t.test('a server that cannot be made is said on the stream that has begun', asyn
   await answer.end()
   t.match(answer.messages, [{ jsonrpc: '2.0', id: 7, error: { code: -32000, message: 'the database is away' } }])
   t.ok(lines.some((line) => /the database is away.*A call of a client without a session has failed/.test(line)), lines.join(''))
+})
+
+t.test('an answer that is not JSON ends its call', async (t) => {
+  const message = 'The answer is not JSON: Do not know how to serialize a BigInt'
+  for (const responseMode of ['auto', 'sse', 'json'] as const) {
+    const scene = await stage(t, { responseMode, heartbeatInterval: 0 })
+    scene.goOn()
+    const answer = await (await scene.call('count')).end()
+    t.match([answer.status, JSON.parse(answer.text)], [500, { message }], responseMode)
+    t.match(scene.lines, [message])
+  }
+
+  const late = await stage(t, { heartbeatInterval: SOON })
+  const said = await late.call('count')
+  await said.see(':\n\n')
+  late.goOn()
+  t.match((await said.end()).messages, [{ id: 7, error: { code: -32000, message } }], 'on the stream that has begun')
+
+  const spoken = await stage(t, { heartbeatInterval: 0 })
+  const cut = await spoken.call('counts')
+  await cut.see('notifications/progress')
+  spoken.goOn()
+  t.match((await cut.end()).messages, [{ params: { progress: 10 } }], 'one of SDK 2 ends without it')
+  t.match(spoken.lines, [/The answer to a call is not JSON, and has not been sent/])
 })
 
 t.test('that the app closes is no fault', async (t) => {
