@@ -44,7 +44,7 @@ const LATENESS = 400
 // When sessions were last used is written so many times per ttl, and at least once in the longest interval, in milliseconds.
 const WRITES_PER_TTL = 20
 const LONGEST_WRITE_INTERVAL = 60_000
-// How often it is told that events are not kept, which every open stream would say, in milliseconds.
+// How often it is logged at most that events are not kept, in milliseconds: every open stream would say it.
 const EVENTS_INTERVAL = 60_000
 
 const SHORTAGE = 'Too few replicas of Redis have what it is told for "cluster.waitForReplicas". Until they do, what follows from it ' +

@@ -14,7 +14,8 @@ type Controller = Dispatcher.DispatchController
 
 // The methods that are idempotent by https://www.rfc-editor.org/rfc/rfc9110#section-9.2.2.
 const REPEATABLE: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE'])
-// A server says so of a head that it has not read, which is larger than that of the client by what nodes tell each other.
+// A server answers so before it reads the request, and cannot sign that. The head can be too large for the owner and not for this
+// node, because nodes add headers of their own.
 const TOO_LARGE_HEAD = 431
 
 export interface ForwardedAnswerOptions {

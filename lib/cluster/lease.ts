@@ -100,7 +100,7 @@ export class NodeLease extends EventEmitter<NodeLeaseEvents> {
     return this.#secret
   }
 
-  /** The secret before the directory lost it. For a lease, other nodes may not have heard of the new one. Empty: there is none. */
+  /** The secret that the directory has lost, for as long as other nodes may not have heard of the new one: a lease. Else empty. */
   get formerSecret (): string {
     return this.#now() < this.#former.until ? this.#former.secret : ''
   }

@@ -44,7 +44,7 @@ export class OwnedSessions {
   readonly #ended = new WeakSet<Session>()
   // Those of them that were left to other nodes.
   readonly #handedOver = new WeakSet<Session>()
-  // Whether the directory did not take a session last. That is told once, and not of each session at each attempt.
+  // Whether the directory did not take the last session that was written. That is logged once, and not for each session.
   #isFailing = false
   // By id, because a new session of the same id has to wait until the directory has let go of the last one.
   readonly #leaving = new Map<string, Promise<void>>()

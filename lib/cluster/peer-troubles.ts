@@ -37,7 +37,7 @@ export class PeerTroubles {
   readonly #warnOfLoopback: (what: string) => void
   readonly #now: () => number
   readonly #troubles = new Map<string, Trouble>()
-  // Until when it is not told again of a node that it has broken off a request.
+  // By node, until when it is not logged again that the node has broken off a request.
   readonly #broken = new Map<string, number>()
   #hasWarnedOfLoopback = false
 

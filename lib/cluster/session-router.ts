@@ -182,7 +182,8 @@ export class SessionRouter {
   // Undefined: no owner is remembered, or it does not own the session any more. Then the directory is asked.
   async #askRecentOwner (visit: Visit): Promise<Located | undefined> {
     const { id, principal, request } = visit
-    // After a loss of data, the owner knows the new secret once the directory has its sessions again.
+    // After a loss of data the owner may not know the new secret of the cluster yet. It does when the directory has its sessions
+    // again, so the directory is asked.
     if (this.#receiver.isForwarded(request) || this.#nodeLease.isRebuilding()) return undefined
     const owner = this.#recentOwners.find(id, principal)
     if (owner === undefined) return undefined
@@ -252,7 +253,7 @@ export class SessionRouter {
       answered = outcome.kind === 'answered'
       return outcome
     } catch (error) {
-      // Where the client has gone away, that is why.
+      // Not when the client has gone away: then that is why the request was broken off.
       if (error instanceof ForwardError && !reply.raw.destroyed) this.#troubles.broken(to, error)
       throw error
     } finally {

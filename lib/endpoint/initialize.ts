@@ -24,7 +24,7 @@ export function isInitializeParams (params: unknown): params is InitializeParams
   return isObject(info) && typeof info['name'] === 'string' && typeof info['version'] === 'string'
 }
 
-/** Whether anything lies deeper than so many levels: what goes through all of a value, such as `JSON.stringify`, calls itself for each. */
+/** Whether a value has more than so many levels. `JSON.stringify`, and whatever else walks through a value, recurses for each. */
 export function isDeeperThan (levels: number, value: unknown): boolean {
   if (typeof value !== 'object' || value === null) return false
   return levels === 0 || Object.values(value).some((inner) => isDeeperThan(levels - 1, inner))

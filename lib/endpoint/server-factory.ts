@@ -59,9 +59,10 @@ function isServer (value: unknown): value is ConnectableServer {
     'close' in value && typeof value.close === 'function'
 }
 
-// It could not be connected, and would then be closed: that would end what it is connected to.
+// Whether a server is connected to another transport already. Such a server is left alone: to connect it would fail, and to close
+// it after that would end what it is connected to.
 function isConnected (server: object): boolean {
-  // An `McpServer` is one around a `Server`.
+  // An `McpServer` is a shell around a `Server`, which has the transport.
   const holder = 'server' in server && typeof server.server === 'object' && server.server !== null ? server.server : server
   return 'transport' in holder && typeof holder.transport === 'object' && holder.transport !== null
 }

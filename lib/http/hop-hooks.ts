@@ -24,8 +24,9 @@ export function createReplayHook ({ cluster }: HopHookOptions): preParsingHookHa
 }
 
 /**
- * The `onSend` hook for answers to what other nodes pass on. Fastify closes the connection after an answer that comes before
- * the end of the request, such as 413; the other node, which still sends, would see it break, and not read the answer.
+ * The `onSend` hook for answers to requests that other nodes have passed on. Fastify closes the connection after an answer that
+ * comes before the end of the request, such as 413. The other node, which is still sending, would see the connection break, and
+ * not read the answer.
  */
 export function createEarlyAnswerHook ({ cluster }: HopHookOptions): onSendHookHandler {
   return function keepConnection (request, reply, payload, done) {

@@ -48,7 +48,7 @@ export type OwnRedisClient = RedisClient & {
 /** A client of Redis, to which the scripts have been added as commands. */
 export class RedisConnection {
   readonly client: RedisClient
-  /** Why the client could not connect last. Undefined: it is connected, or has not said. */
+  /** Why the client could not connect when it last tried. Undefined: it is connected, or has not said. */
   trouble: unknown
   #ready: Promise<void> | undefined
 

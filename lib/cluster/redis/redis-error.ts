@@ -14,7 +14,7 @@ export function withoutArguments (reason: unknown): Error {
   return error
 }
 
-// One of Node.js for a name with several addresses says nothing itself.
+// The message of an error. That of Node.js for a name with several addresses has none: its causes have.
 function messageOf (error: Error): string {
   return error instanceof AggregateError ? error.errors.map((each) => asError(each).message).join(', ') : error.message
 }

@@ -178,7 +178,7 @@ export class Outlet {
   }
 }
 
-/** The first of what a client has missed; empty: it has missed nothing. */
+/** The first page of what a client has missed. Empty: it has missed nothing. */
 export async function readMissed (resumption: Resumption): Promise<readonly KeptEvent[]> {
   for await (const page of resumption.pages()) if (page.length > 0) return page
   return []

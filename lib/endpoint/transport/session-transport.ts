@@ -499,8 +499,8 @@ export class SessionTransport implements Transport {
     this.#endAfter(stream, resumption, missed).catch(() => stream.destroy())
   }
 
-  // What its requests are waiting for has died with its process. That is kept: a client that has been given no id of it comes
-  // back for a fresh stream, in the place of the one that it has.
+  // Sends the rest of a stream whose process has died, and for each request that was still waiting an error. That error is kept as
+  // an event: without an id to come back with, a client would come for a fresh stream, which would take the place of its GET stream.
   async #endAfter (stream: EventStream, resumption: Resumption, first: readonly KeptEvent[]): Promise<void> {
     await writeMissed(stream, resumption, first)
     const pending = Array.from(resumption.pending)
