@@ -8,7 +8,7 @@ import type { ClusterOptions } from '../cluster/options.js'
 import { explainMissing } from '../base/missing-package.js'
 import { createFailureLogger } from './fastify-logger.js'
 import { logSessions } from './session-log.js'
-import { createMcp } from './mcp.js'
+import { createMcp, type Mcp } from './mcp.js'
 import { resolveOptions, type McpSessionsOptions, type ResolvedOptions } from './options.js'
 import { createWriteBarrier } from '../http/write-barrier.js'
 import { LocalSessionDirectory, type SessionDirectory } from '../http/session-directory.js'
@@ -42,9 +42,7 @@ async function mcpSessionsPlugin (fastify: FastifyInstance, options: McpSessions
   const node = options.cluster === undefined ? undefined : await joinCluster(fastify, sessions, ttl, options.cluster, warnings)
   const shutdown = new Shutdown({ sessions, replies, connections: new Connections(fastify.server), drainTimeout, successor: node })
   const announcements = node?.announcements ?? createLocalAnnouncements(fastify.log)
-  const openingRate = maxOpensPerMinute === undefined
-    ? undefined
-    : new OpeningRate(maxOpensPerMinute, node?.minuteCounts ?? new LocalMinuteCounts())
+  const openingRate = createOpeningRate(maxOpensPerMinute, node)
   const mcp = createMcp({ announcements, shutdown, node })
   const identify = warnOfMistakes(fastify, warnings, {
     isEnabled: enabled,
@@ -55,27 +53,11 @@ async function mcpSessionsPlugin (fastify: FastifyInstance, options: McpSessions
     isWorker: nodeCluster.isWorker
   })
   const directory: SessionDirectory = node?.directory ?? new LocalSessionDirectory(sessions)
+  const { reject } = rejections
   const context: PluginContext = {
-    ...resolved,
-    identify,
-    reject: rejections.reject,
-    sessions,
-    replies,
-    shutdown,
-    warnings,
-    openingRate,
-    announcements,
-    bus: mcp.bus,
-    cluster: node,
-    directory
+    ...resolved, identify, reject, sessions, replies, shutdown, warnings, openingRate, announcements, bus: mcp.bus, cluster: node, directory
   }
-
-  fastify.decorate('sessionManager', sessions)
-  fastify.decorate('sessionDirectory', directory)
-  fastify.decorate('mcp', mcp)
-  fastify.decorateRequest('mcpSession', null)
-  decorateWithRecord(fastify)
-  providePluginContext(fastify, context)
+  decorate(fastify, context, mcp)
 
   fastify.addHook('onReady', async function startCleanup () {
     sessions.startTTLCleanup()
@@ -92,6 +74,15 @@ async function mcpSessionsPlugin (fastify: FastifyInstance, options: McpSessions
     stopTelemetry?.()
   })
   if (enabled) addRequestHooks(fastify, context, node)
+}
+
+function decorate (fastify: FastifyInstance, context: PluginContext, mcp: Mcp): void {
+  fastify.decorate('sessionManager', context.sessions)
+  fastify.decorate('sessionDirectory', context.directory)
+  fastify.decorate('mcp', mcp)
+  fastify.decorateRequest('mcpSession', null)
+  decorateWithRecord(fastify)
+  providePluginContext(fastify, context)
 }
 
 function addRequestHooks (fastify: FastifyInstance, context: PluginContext, node: ClusterNode | undefined): void {
@@ -128,6 +119,10 @@ function pingPathOf ({ prefix }: FastifyInstance): string {
 // Routes that are there already do not pass by onRoute any more.
 function hasRoutes (fastify: FastifyInstance): boolean {
   return fastify.printRoutes() !== '(empty tree)'
+}
+
+function createOpeningRate (max: number | undefined, node: ClusterNode | undefined): OpeningRate | undefined {
+  return max === undefined ? undefined : new OpeningRate(max, node?.minuteCounts ?? new LocalMinuteCounts())
 }
 
 function createLocalAnnouncements (log: FastifyBaseLogger): LocalAnnouncements {
