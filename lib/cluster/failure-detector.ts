@@ -10,12 +10,16 @@ interface Watched {
   /** Why the last question was not answered. */
   cause: unknown
   isSilent: boolean
+  /** Whether the directory has lost its lease: since then only the node itself can say whether it is there. */
+  isForgotten: boolean
 }
 
 export interface FailureDetectorOptions {
   readonly directory: Pick<Directory, 'peer'>
   /** The lease of the nodes, in milliseconds. */
   readonly lease: number
+  /** Whether the directory may have lost the leases of nodes that are there. */
+  readonly hasForgotten: () => Promise<boolean>
   /** Asks the node itself. Rejects with the cause when it does not answer. */
   readonly probe: (peer: Peer) => Promise<void>
   /** Called when a node has not answered for a lease, and then at each interval until it does. */
@@ -58,7 +62,7 @@ export class FailureDetector {
 
   #start (peer: Peer): Watched {
     const watched: Watched = {
-      peer, lost: new AbortController(), watchers: 0, endPatience: () => {}, cause: undefined, isSilent: false
+      peer, lost: new AbortController(), watchers: 0, endPatience: () => {}, cause: undefined, isSilent: false, isForgotten: false
     }
     setMaxListeners(0, watched.lost.signal)
     this.#watched.set(peer.node, watched)
@@ -99,16 +103,21 @@ export class FailureDetector {
   }
 
   #ask (watched: Watched): void {
-    const { directory, probe, onSilent } = this.#options
+    const { probe, onSilent } = this.#options
     const { peer } = watched
     if (watched.isSilent) onSilent(peer, watched.cause)
     // A directory that does not answer says nothing about the node.
-    directory.peer(peer.node).then((known) => {
-      if (known === undefined) this.#lose(watched)
-    }, () => {})
+    if (!watched.isForgotten) this.#checkLease(watched).catch(() => {})
     probe(peer).then(() => {
       if (this.#isWatched(watched)) this.#listen(watched)
     }, (cause: unknown) => { watched.cause = cause })
+  }
+
+  async #checkLease (watched: Watched): Promise<void> {
+    const { directory, hasForgotten } = this.#options
+    if (await directory.peer(watched.peer.node) !== undefined) return
+    watched.isForgotten = await hasForgotten()
+    if (!watched.isForgotten) this.#lose(watched)
   }
 
   #lose (watched: Watched): void {

@@ -5,7 +5,7 @@ import { formatReport } from './hop-report.js'
 import { ANSWER_HEADER, FORWARDED_HEADER, HOPS_HEADER, signAnswer, verifyHop, type AnswerState, type VerifiedHop } from './hop-signature.js'
 import type { ThisNode } from './this-node.js'
 
-type Self = Pick<ThisNode, 'secret' | 'formerSecret' | 'incarnation' | 'isNew'>
+type Self = Pick<ThisNode, 'secret' | 'formerSecret' | 'incarnation' | 'isNew' | 'wasBefore'>
 
 /** The requests that other nodes have passed on to this one. */
 export class HopReceiver {
@@ -93,7 +93,7 @@ export class HopReceiver {
 
   // Whether the request is for this node. While this is new, so is one for a node that was here before: that has died.
   #isMine ({ node }: VerifiedHop): boolean {
-    return node === this.#self.incarnation || this.#self.isNew
+    return node === this.#self.incarnation || this.#self.isNew || this.#self.wasBefore(node)
   }
 }
 

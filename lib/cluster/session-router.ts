@@ -93,6 +93,7 @@ export class SessionRouter {
     this.#peers = new FailureDetector({
       directory,
       lease,
+      hasForgotten: async () => nodeLease.isRebuilding() || await nodeLease.hasForgotten(),
       probe: (peer) => forwarder.probe(peer, { secret: nodeLease.secret, patience: lease }),
       onSilent (peer, cause) {
         troubles.silent(peer, cause)

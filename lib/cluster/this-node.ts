@@ -1,12 +1,17 @@
 import type { Peer } from './directory.js'
 import type { NodeLease } from './lease.js'
 
+// Former incarnations, of which requests may still be running.
+const MOST_REMEMBERED = 16
+
 /** This node as the others see it: its incarnation and its address. */
 export class ThisNode {
   readonly #nodeLease: NodeLease
   readonly #now: () => number
   #joinedAt = -Infinity
   #origin = ''
+  // The last incarnations of this process before this one.
+  #former: string[] = []
 
   /**
    * @param url at which the others reach it
@@ -15,7 +20,8 @@ export class ThisNode {
   constructor (nodeLease: NodeLease, url: () => string, now: () => number = () => performance.now()) {
     this.#nodeLease = nodeLease
     this.#now = now
-    nodeLease.on('joined', () => {
+    nodeLease.on('joined', (_incarnation, previous) => {
+      if (previous !== undefined) this.#former = [...this.#former, previous].slice(-MOST_REMEMBERED)
       this.#joinedAt = now()
       this.#origin = new URL(url()).origin
     })
@@ -47,6 +53,11 @@ export class ThisNode {
    */
   get isNew (): boolean {
     return this.#now() < this.#joinedAt + this.#nodeLease.lease
+  }
+
+  /** Whether this process was that incarnation before: what it was sent then can still be running. */
+  wasBefore (incarnation: string): boolean {
+    return this.#former.includes(incarnation)
   }
 
   /** Whether another incarnation advertises the address of this one. */

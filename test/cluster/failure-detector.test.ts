@@ -20,6 +20,8 @@ interface Scene {
   watch: FailureDetector['watch']
   /** How often the directory has been asked about a node. */
   asked: () => number
+  /** The directory has lost its data, and with them the leases. */
+  forget: () => void
   /** The node says nothing from now on, for this reason; undefined: it answers again. */
   silence: (cause: unknown) => void
   /** How often a node was asked itself. */
@@ -36,10 +38,12 @@ async function scene (t: Test, lease = LEASE): Promise<Scene> {
   for (const peer of [one, two]) await directory.announce(peer, lease)
   let silence: unknown
   let probes = 0
+  let isForgetful = false
   const silent: Scene['silent'] = []
   const watch = new FailureDetector({
     directory,
     lease,
+    hasForgotten: async () => isForgetful,
     async probe () {
       probes++
       if (silence !== undefined) throw silence
@@ -49,6 +53,10 @@ async function scene (t: Test, lease = LEASE): Promise<Scene> {
   return {
     directory,
     watch: (node) => watch.watch(node),
+    forget () {
+      directory.wipe()
+      isForgetful = true
+    },
     silence (cause) { silence = cause },
     probed: () => probes,
     silent,
@@ -192,4 +200,20 @@ t.test('a node that nobody waits for is not asked itself either, and what it say
   await pass(10_000)
   t.equal(probed(), 1)
   t.strictSame(silent, [])
+})
+
+t.test('once the directory has lost the lease of a node, the node itself says whether it is there', async (t) => {
+  const { watch, forget, silence, silent, asked, pass } = await scene(t)
+  const { signal } = watch(one)
+  await pass(INTERVAL)
+  forget()
+  await pass(INTERVAL)
+  const before = asked()
+  await pass(2 * LEASE)
+  t.equal(signal.aborted, false, 'it answers')
+  t.strictSame(silent, [])
+  t.equal(asked(), before, 'the directory has nothing to say')
+  silence('no answer')
+  await pass(LEASE + INTERVAL)
+  t.match(silent, [['one', 'no answer']])
 })

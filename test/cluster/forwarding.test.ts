@@ -10,6 +10,7 @@ import { Agent } from 'undici'
 import { certificate, key } from '../fixtures/test-certificate.js'
 import { createCluster, type ClusterApp } from '../helpers/cluster/cluster-apps.js'
 import { freePort, needsRedis, startRedis } from '../helpers/redis/redis-server.js'
+import { createDeferred } from '../helpers/waiting/deferred.js'
 import { until } from '../helpers/waiting/until.js'
 
 t.setTimeout(120_000)
@@ -256,6 +257,23 @@ t.test('on one Redis', needsRedis(), async (t) => {
     const id = await open(owner)
     t.match(await get(other.url, id), { status: 200, body: { hijacked: true } })
     t.strictSame(troubles(other), [])
+  })
+
+  t.test('what is passed on goes on when Redis loses all data, for as long as it takes', async (t) => {
+    const addNode = createCluster(t, redisUrl)
+    const slow = createDeferred<string>()
+    const own = async (app: FastifyInstance): Promise<void> => { app.post('/echo', () => slow.promise) }
+    const cluster = { lease: LEASE }
+    const [owner, other] = [await addNode({ routes: own, cluster }), await addNode({ routes: own, cluster })]
+    const id = await open(owner)
+    const before = owner.app.sessionDirectory.node
+    const running = post(other.url, id)
+    await until(() => owner.app.sessionManager.get(id)?.activeRequests === 1, 'the owner has it')
+    await owner.redis.del(await owner.redis.keys(`${owner.prefix}*`))
+    await until(() => owner.app.sessionDirectory.node !== before, 'the owner has another lease')
+    await sleep(3 * LEASE)
+    slow.resolve('late')
+    t.equal(await running, 200)
   })
 
   t.test('HEAD says the length of what GET would bring', async (t) => {

@@ -8,7 +8,7 @@ const SECRET = 'the secret of the cluster'
 const CALLER = { ip: '203.0.113.7', protocol: 'https', host: 'api.example.com' }
 
 function createReceiver (secrets = { secret: SECRET, formerSecret: '' }): HopReceiver {
-  return new HopReceiver({ ...secrets, incarnation: 'node-1', isNew: false })
+  return new HopReceiver({ ...secrets, incarnation: 'node-1', isNew: false, wasBefore: (incarnation) => incarnation === 'node-0' })
 }
 
 /** A node that refuses whatever it is asked for, on `/late` when the head of its answer is on its way. What an answer to a request says of itself. */
@@ -34,6 +34,7 @@ async function scene (t: Test, receiver = createReceiver()): Promise<(url: strin
 t.test('a node refuses what another one has passed on to it', async (t) => {
   const ask = await scene(t)
   t.equal(await ask('/', 'node-1'), 'refused')
+  t.equal(await ask('/', 'node-0'), 'refused', 'or to what it was before')
   t.equal(await ask('/late', 'node-1'), 'served', 'as long as it has not begun to answer')
 })
 
