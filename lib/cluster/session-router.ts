@@ -204,7 +204,7 @@ export class SessionRouter {
     if (this.#receiver.isForwarded(request)) return this.#refuse(visit)
     const body = this.#bodies.get(request.raw) ?? new KeptBody(request.raw)
     this.#bodies.set(request.raw, body)
-    const outcome = await this.#forward(visit, owner, body)
+    const outcome = await this.#forward(visit, owner, body).catch((error: unknown) => this.#throwBroken(visit, owner, error))
     switch (outcome.kind) {
       case 'answered':
         this.#troubles.reached(owner)
@@ -253,16 +253,18 @@ export class SessionRouter {
       const outcome = await this.#forwarder.forward(request, reply, { to, secret, body, signal, patience })
       answered = outcome.kind === 'answered'
       return outcome
-    } catch (error) {
-      // Not when the client has gone away: then that is why the request was broken off.
-      if (error instanceof ForwardError && !reply.raw.destroyed) this.#troubles.broken(to, error)
-      throw error
     } finally {
       if (!answered) {
         reply.raw.off('close', end)
         end()
       }
     }
+  }
+
+  #throwBroken ({ reply }: Visit, owner: Peer, error: unknown): never {
+    // Not when the client has gone away: then that is why the request was broken off.
+    if (error instanceof ForwardError && !reply.raw.destroyed) this.#troubles.broken(owner, error)
+    throw error
   }
 
   // How long the owner has to say that it has the request. Undefined: there is time for the detector to find out that it is silent.
