@@ -124,7 +124,6 @@ export class ClusterNode implements SessionCluster, Successor {
   readonly #receiver: HopReceiver
   readonly #commands: RedisCommands
   readonly #readSecret: () => Promise<string>
-  readonly #onError: (message: string, error: unknown) => void
   readonly #tellOfEvents: (error: unknown) => void
   readonly #outage: Outage
   readonly #liveness: NodeJS.Timeout | undefined
@@ -140,7 +139,6 @@ export class ClusterNode implements SessionCluster, Successor {
     this.#loads = loads
     this.#commands = directory.commands
     this.#readSecret = async () => (await directory.history()).secret
-    this.#onError = onError
     this.#tellOfEvents = throttle(EVENTS_INTERVAL, (error) => onError('Events of a session cannot be replayed later', error))
     this.#outbox = new Outbox({ directory, onError })
     this.#ownedSessions = new OwnedSessions({ sessions, directory, nodeLease, outbox: this.#outbox, patience: PATIENCE, onError })
@@ -292,11 +290,7 @@ export class ClusterNode implements SessionCluster, Successor {
   }
 
   #startWriting (interval: number): NodeJS.Timeout {
-    const timer = setInterval(() => {
-      this.#ownedSessions.writeLiveness().catch((error: unknown) => {
-        this.#onError('The last use of sessions could not be written; this is tried again', error)
-      })
-    }, interval)
+    const timer = setInterval(() => { this.#ownedSessions.writeLiveness() }, interval)
     timer.unref()
     return timer
   }

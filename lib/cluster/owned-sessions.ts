@@ -218,8 +218,16 @@ export class OwnedSessions {
     return this.#held.get(session)?.state
   }
 
-  /** Writes back when sessions were last used, if that has changed. Rejects with a `DirectoryUnavailableError`. */
+  /** Writes back when sessions were last used, if that has changed. Never rejects. */
   async writeLiveness (): Promise<void> {
+    try {
+      await this.#writeUses()
+    } catch (error) {
+      this.#onError('The last use of sessions could not be written; this is tried again', error)
+    }
+  }
+
+  async #writeUses (): Promise<void> {
     const used = Array.from(this.#held.values())
       .filter((owned) => this.#isCurrent(owned) && owned.lastUse > owned.writtenAt)
       .map((owned) => ({ owned, liveness: owned.toLiveness() }))

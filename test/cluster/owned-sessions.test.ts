@@ -618,6 +618,21 @@ t.test('the last use of sessions is written, once for each time that they were u
   t.equal(await at(active), Date.now())
 })
 
+t.test('a last use that could not be written is written the next time', async (t) => {
+  const { directory, addNode, settle, pass } = buildScene(t)
+  const node = await addNode()
+  const session = open(node)
+  await settle()
+  await pass(100)
+  node.sessions.touch(session.id)
+  directory.away = true
+  await node.ownedSessions.writeLiveness()
+  t.strictSame(node.errors, ['The last use of sessions could not be written; this is tried again'])
+  directory.away = false
+  await node.ownedSessions.writeLiveness()
+  t.equal((await directory.get(session.id))?.record.lastAccessedAt, session.lastAccessedAt)
+})
+
 t.test('a session found lost as its last use is written is closed', async (t) => {
   const { directory, addNode, settle, pass } = buildScene(t)
   const node = await addNode()
