@@ -29,11 +29,14 @@ t.test(`${SESSIONS} sessions are taken over at once`, needsRedisServer(), async 
   const statuses = new Set<number>()
   const waits = await Promise.all(ids.map(async (id, i) => {
     const node = others[i % others.length] ?? victim
+    // What a busy node could not say in time: such a call is counted, or not.
+    let doubtful = 0
     for (;;) {
       const response = await send(node.url, toolCall('count'), { 'mcp-session-id': id })
       const body = await response.text()
       statuses.add(response.status)
-      if (response.ok) return { count: readAnswer(body), took: performance.now() - killed }
+      if (response.ok) return { count: Number(readAnswer(body)), doubtful, took: performance.now() - killed }
+      if (/may or may not have been carried out/.test(body)) doubtful++
       await wait(RETRY_INTERVAL)
     }
   }))
@@ -41,7 +44,7 @@ t.test(`${SESSIONS} sessions are taken over at once`, needsRedisServer(), async 
   const at = (part: number): number => Math.round(took[Math.min(took.length - 1, Math.floor(took.length * part))] ?? Infinity)
   t.comment(`served again after ${at(0)} ms at the earliest, ${at(0.5)} ms half of them, ${at(0.99)} ms 99 %, ${at(1)} ms all; the lease is ${LEASE} ms`)
   t.ok(at(1) < LONGEST, `all are served again soon after the lease: ${at(1)} ms`)
-  t.ok(waits.every(({ count }) => count === 1), 'as they were')
+  t.ok(waits.every(({ count, doubtful }) => count >= 1 && count <= 1 + doubtful), 'as they were')
   t.notOk(statuses.has(404), 'none is called unknown')
   t.strictSame(await cluster.liveIds(), ids.toSorted(), 'and each lives on exactly one node')
 })
